@@ -1,0 +1,72 @@
+//! The transaction of a batch.
+//!
+//! ```text
+//! BEGIN + guards │ fence ─▶ work ─▶ count ─▶ books │ COMMIT      one message, one round trip
+//! ```
+//!
+//! The fence locks the range's row if `rev` and lease are still those that we read, and finds
+//! nothing otherwise; then neither rows nor cursor move, and the commit is empty.
+
+use std::time::Instant;
+
+use crate::pg::{Fault, Param, Session};
+use crate::plan::Statements;
+use crate::run::Outcome;
+use crate::walk::{Chunk, Key, Range};
+
+/// By what the server knows that a range is ours.
+#[derive(Debug, Clone)]
+pub struct Fence {
+    /// The run.
+    pub run: i64,
+    /// The token of our lease.
+    pub token: String,
+}
+
+/// What came of a batch that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// Rows, cursor and counts are committed.
+    Committed(Outcome),
+    /// Nothing was written: the range has moved, or is somebody else's.
+    Fenced,
+}
+
+/// Does `chunk`, which was asked for from `range`, in one transaction; `retries` are the attempts
+/// that failed before it.
+pub async fn apply(
+    session: &mut Session,
+    statements: &Statements,
+    fence: &Fence,
+    (range, chunk): (&Range, &Chunk),
+    retries: u32,
+) -> Result<Applied, Fault> {
+    let lower = chunk.after.as_ref().map(Key::values);
+    let begin = if chunk.last { &statements.begin_last_batch } else { &statements.begin_batch };
+    let mut params = vec![
+        Param::Int(fence.run),
+        Param::Int(range.no),
+        Param::Int(range.rev),
+        Param::Text(Some(&fence.token)),
+        Param::Texts(Some(chunk.upto.values())),
+        Param::Int(i64::from(chunk.keys)),
+        Param::Int(i64::from(retries)),
+        Param::Bool(chunk.last),
+    ];
+    params.extend(lower.map(|lower| Param::Texts(Some(lower))));
+    let started = Instant::now();
+    let rows = session
+        .transact_prepared(begin, statements.batch.of_stretch(lower.is_some()), &params)
+        .await?;
+    let Some(row) = rows.first() else { return Ok(Applied::Fenced) };
+    let count = |name: &str| u64::try_from(row.get::<_, i64>(name)).unwrap_or(0);
+    let (matched, changed) = (count("matched"), count("changed"));
+    Ok(Applied::Committed(Outcome {
+        took: started.elapsed(),
+        matched,
+        changed,
+        unchanged: matched - changed,
+        quarantined: 0,
+        still: count("still"),
+    }))
+}

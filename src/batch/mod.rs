@@ -1,0 +1,10 @@
+//! One batch: what it covers, and the transaction that does it.
+//!
+//! The only place that moves a cursor. Nothing is retried here, and nothing is remembered: what
+//! failed is returned as a fault, and the caller reads the ledger again (R3).
+
+mod chunker;
+mod apply;
+
+pub use apply::{Applied, Fence, apply};
+pub use chunker::next;

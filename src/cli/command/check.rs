@@ -1,0 +1,55 @@
+//! `check`: job files, without a database.
+
+use piecemeal::{Error, ErrorKind};
+use serde_json::json;
+
+use super::Done;
+use crate::cli::args::Check;
+use crate::cli::exit::Exit;
+use crate::cli::explain;
+use crate::cli::settings::{Problem, Settings};
+
+pub(crate) fn run(settings: &Settings, args: &Check) -> Done {
+    let paths: Vec<_> = if args.jobs.is_empty() {
+        settings.all_jobs().map_err(|error| no_folder(settings, &error))?
+    } else {
+        args.jobs.iter().map(|job| settings.job_path(job)).collect()
+    };
+    if paths.is_empty() {
+        return Err(nothing(settings).into());
+    }
+    let mut exit = Exit::Done;
+    let mut good = Vec::new();
+    for path in &paths {
+        match piecemeal::Job::from_file(path) {
+            Ok(job) => good.push(job.name),
+            Err(problems) => exit = explain::problem(settings, &Problem::File(problems)),
+        }
+    }
+    if settings.is_json() {
+        settings.printer.data(&json!({ "v": 1, "jobs": good }).to_string())?;
+    } else {
+        for name in good {
+            settings.printer.say(&format!("ok: {name}"));
+        }
+    }
+    Ok(exit)
+}
+
+fn no_folder(settings: &Settings, error: &std::io::Error) -> Problem {
+    let folder = settings.jobs_dir().display();
+    Error::new(
+        ErrorKind::Usage,
+        "jobs-dir",
+        format!("the folder of the job files, {folder}, cannot be read"),
+    )
+    .because(error.to_string())
+    .with_hint("name the job's file, or the folder with --jobs-dir")
+    .into()
+}
+
+fn nothing(settings: &Settings) -> Error {
+    let folder = settings.jobs_dir().display();
+    Error::new(ErrorKind::Usage, "jobs-dir", format!("there is no job file in {folder}"))
+        .with_hint("a job file is a TOML file, as in jobs/NAME.toml")
+}

@@ -1,0 +1,18 @@
+//! One file per command, each with one function to enter by.
+
+pub(super) mod check;
+pub(super) mod control;
+pub(super) mod demo;
+pub(super) mod history;
+pub(super) mod init;
+pub(super) mod plan;
+pub(super) mod run;
+pub(super) mod status;
+pub(super) mod verify;
+pub(super) mod watch;
+
+use super::exit::Exit;
+use super::settings::Problem;
+
+/// What a command comes to.
+pub(super) type Done = Result<Exit, Problem>;

@@ -1,0 +1,210 @@
+//! `run` and `resume`: starts a job or goes on with it, in the foreground, with progress.
+
+use piecemeal::control::Desk;
+use piecemeal::engine::{self, Ending, Options, Report};
+use piecemeal::ledger::runs;
+use piecemeal::report::{json, words};
+use piecemeal::run::{Intent, Status};
+use piecemeal::{Error, ErrorKind, Job, Plan};
+
+use super::Done;
+use super::plan::{build, show_findings};
+use crate::cli::args::{Resume, Run, RunPace};
+use crate::cli::exit::Exit;
+use crate::cli::settings::{Settings, actor};
+use crate::cli::{reporter, signals};
+
+pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
+    for job in &args.jobs {
+        let exit = one(settings, job, args).await?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn one(settings: &Settings, job: &str, args: &Run) -> Done {
+    let job = settings.job(job)?;
+    let desk = settings.desk(Some(&job.name)).await?;
+    let found = desk.find(&job.name).await?;
+    match &found {
+        Some(run) if run.status == Status::Succeeded && !args.again => {
+            return already_done(settings, &desk, &job).await;
+        }
+        Some(run) if run.status == Status::Cancelled && !args.again => {
+            return Err(cancelled(run).into());
+        }
+        Some(run) if !run.status.is_final() => may_go_on(run)?,
+        _ => {}
+    }
+    let plan = build(&job, &desk).await?;
+    let run = match found.filter(|run| !run.status.is_final()) {
+        Some(run) => {
+            desk.check_same(&plan, &run).await?;
+            run.id
+        }
+        None => {
+            show_findings(settings, &plan);
+            if !agreed(settings, &plan) {
+                return Err(not_agreed(&plan).into());
+            }
+            desk.create(&plan).await?
+        }
+    };
+    follow(settings, &desk, plan, run, args.pace_options()).await
+}
+
+pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
+    let name = settings.job_name(&args.job);
+    let desk = settings.desk(Some(&name)).await?;
+    if args.adopt {
+        desk.adopt(&name).await?;
+    }
+    let before = desk.find(&name).await?;
+    let asked = desk.resume(&name).await?;
+    if asked.is_live {
+        let owner = before.and_then(|run| run.owner).unwrap_or_default();
+        settings.printer.say(&match asked.was {
+            Status::Paused => format!("resumed: `{name}` goes on in {owner}"),
+            _ => format!("running: `{name}` is being worked on by {owner}"),
+        });
+        return Ok(Exit::Done);
+    }
+    let job = settings.job(&args.job)?;
+    let plan = build(&job, &desk).await?;
+    let Some(run) = desk.find(&name).await? else { return Ok(Exit::Unexpected) };
+    desk.check_same(&plan, &run).await?;
+    follow(settings, &desk, plan, run.id, options(&args.pace)).await
+}
+
+impl Run {
+    fn pace_options(&self) -> Options {
+        options(&self.pace)
+    }
+}
+
+fn options(pace: &RunPace) -> Options {
+    Options {
+        limit: pace.limit,
+        rate: pace.rate.map(piecemeal::job::Rate::rows_per_second),
+        target: pace.target,
+        ..Options::new(actor())
+    }
+}
+
+/// Works on a run until it ends, showing what happens.
+pub(crate) async fn follow(
+    settings: &Settings,
+    desk: &Desk,
+    plan: Plan,
+    run: i64,
+    options: Options,
+) -> Done {
+    let job = plan.job.name.clone();
+    let mut reporter = reporter::of(settings, &job);
+    let mut handle = engine::start(plan, run, desk.database().clone(), options);
+    let seen = signals::listen(handle.leaver(), settings.printer, format!("`piecemeal run {job}`"));
+    while let Some(event) = handle.next_event().await {
+        reporter.event(&event);
+    }
+    let ended = handle.join().await;
+    reporter.end(&ended);
+    let report = ended?;
+    if settings.output == crate::cli::args::Output::Json {
+        settings.printer.data(&json::runs(std::slice::from_ref(&report.snapshot)).to_string())?;
+    }
+    Ok(match seen.exit() {
+        Some(exit) if report.ending == Ending::Left => {
+            settings.printer.say(&left(&job, &report));
+            exit
+        }
+        _ => say_end(settings, &job, &report),
+    })
+}
+
+fn say_end(settings: &Settings, job: &str, report: &Report) -> Exit {
+    match report.ending {
+        Ending::Succeeded => {
+            settings.printer.say(&words::done(&report.snapshot));
+            Exit::Done
+        }
+        Ending::Limit | Ending::Left => {
+            settings.printer.say(&left(job, report));
+            Exit::Stopped
+        }
+        Ending::Cancelled => {
+            let changed = words::count(report.snapshot.rows.changed);
+            settings.printer.say(&format!("cancelled: {job}; {changed} rows stay changed"));
+            Exit::Stopped
+        }
+    }
+}
+
+fn left(job: &str, report: &Report) -> String {
+    format!(
+        "left: {job}, {} batches and {} rows are committed; `piecemeal {} {job}` continues",
+        words::count(report.snapshot.batches),
+        words::count(report.snapshot.rows.changed),
+        if report.snapshot.status == Status::Paused { "resume" } else { "run" },
+    )
+}
+
+async fn already_done(settings: &Settings, desk: &Desk, job: &Job) -> Done {
+    let snapshots = desk.status(Some(&job.name)).await?;
+    if settings.is_json() {
+        settings.printer.data(&json::runs(&snapshots).to_string())?;
+    }
+    for snapshot in &snapshots {
+        settings.printer.say(&words::done(snapshot));
+        settings.printer.say("nothing to do; `--again` starts a new run");
+    }
+    Ok(Exit::Done)
+}
+
+/// A paused run stays paused and a failed one failed, until somebody resumes it.
+fn may_go_on(run: &runs::Run) -> Result<(), Error> {
+    let job = &run.job;
+    match (run.status, run.intent) {
+        (Status::Failed, _) => {
+            let failure = run.failure.as_ref().map(Error::of_failure);
+            let unknown =
+                || Error::new(ErrorKind::Unexpected, "failed", format!("run `{job}` failed"));
+            Err(failure.unwrap_or_else(unknown).having_committed("see `piecemeal status`"))
+        }
+        (Status::Paused, _) | (_, Intent::Pause) => {
+            let who = run.asked_by.as_deref().unwrap_or("somebody");
+            let mut error =
+                Error::new(ErrorKind::Stopped, "paused", format!("run `{job}` is paused"))
+                    .because(format!("{who} asked for it"));
+            if let Some(reason) = &run.reason {
+                error = error.because(format!("reason: {reason}"));
+            }
+            Err(error.with_hint(format!("`piecemeal resume {job}` continues it")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cancelled(run: &runs::Run) -> Error {
+    let job = &run.job;
+    Error::new(ErrorKind::Stopped, "cancelled", format!("run `{job}` was cancelled"))
+        .because(format!("{} asked for it", run.asked_by.as_deref().unwrap_or("somebody")))
+        .with_hint(format!("`piecemeal run {job} --again` starts a new one"))
+}
+
+fn agreed(settings: &Settings, plan: &Plan) -> bool {
+    if settings.is_yes {
+        return true;
+    }
+    settings.printer.say(&plan.to_string());
+    settings.printer.ask(&format!("start `{}` on {}?", plan.job.name, plan.target.keyset.table))
+}
+
+fn not_agreed(plan: &Plan) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        "not-agreed",
+        format!("`{}` was not started; nothing was written", plan.job.name),
+    )
+}

@@ -1,0 +1,47 @@
+//! `verify`: looks at every row of a run whose walk is over, and changes nothing.
+
+use piecemeal::engine;
+use piecemeal::report::words;
+use piecemeal::{Error, ErrorKind};
+use serde_json::json;
+
+use super::Done;
+use super::plan::build;
+use crate::cli::args::OneJob;
+use crate::cli::exit::Exit;
+use crate::cli::settings::Settings;
+
+pub(crate) async fn run(settings: &Settings, args: &OneJob) -> Done {
+    let job = settings.job(&args.job)?;
+    let desk = settings.desk(Some(&job.name)).await?;
+    let run = desk.find(&job.name).await?.ok_or_else(|| no_run(&job.name))?;
+    let plan = build(&job, &desk).await?;
+    desk.check_same(&plan, &run).await?;
+    let snapshots = desk.status(Some(&job.name)).await?;
+    let Some(snapshot) = snapshots.first() else { return Err(no_run(&job.name).into()) };
+    let verified = engine::verify(plan, snapshot, desk.database().clone()).await;
+    let detail = match &verified {
+        Ok(verified) => json!({ "passed": true, "looked": verified.looked }),
+        Err(error) => json!({ "passed": false, "message": error.message() }),
+    };
+    desk.note(run.id, "verify", &detail).await?;
+    let verified = verified?;
+    if settings.is_json() {
+        let document = json!({ "v": 1, "job": job.name, "verified": verified.how,
+            "looked": verified.looked, "took_s": verified.took.as_secs_f64() });
+        settings.printer.data(&document.to_string())?;
+    }
+    settings.printer.say(&format!(
+        "verified: `{}` by {}, {} rows looked at in {}",
+        job.name,
+        if verified.how == "rows" { "its rows" } else { "the books alone" },
+        words::count(verified.looked),
+        words::span(verified.took)
+    ));
+    Ok(Exit::Done)
+}
+
+fn no_run(job: &str) -> Error {
+    Error::new(ErrorKind::Refused, "no-run", format!("job `{job}` has no run in this database"))
+        .with_hint(format!("`piecemeal run {job}` starts one, and verifies at its end"))
+}

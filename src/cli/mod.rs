@@ -1,0 +1,67 @@
+//! The command line: what was typed becomes a call of the library, what comes back becomes text.
+//!
+//! Nothing is decided here that a library user would have to decide again. stdout is data, stderr
+//! is talk; only [`printer`] writes to either.
+
+mod args;
+mod exit;
+mod printer;
+mod settings;
+mod explain;
+mod signals;
+mod reporter;
+mod bar;
+mod lines;
+mod table;
+
+mod command;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Command};
+use exit::Exit;
+use settings::Settings;
+
+/// Parses, runs, and returns the exit code.
+pub(crate) fn main() -> ExitCode {
+    let args = Args::parse();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let exit = match runtime {
+        Ok(runtime) => {
+            let exit = runtime.block_on(dispatch(args));
+            // A statement that was left behind on purpose must not hold up the exit.
+            runtime.shutdown_background();
+            exit
+        }
+        Err(error) => {
+            printer::Printer::default()
+                .talk(&format!("error: the runtime could not be started: {error}"));
+            Exit::Unexpected
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+async fn dispatch(args: Args) -> Exit {
+    let settings = Settings::resolve(&args);
+    let done = match &args.command {
+        Command::Check(it) => command::check::run(&settings, it),
+        Command::Plan(it) => command::plan::run(&settings, it).await,
+        Command::Run(it) => command::run::run(&settings, it).await,
+        Command::Status(it) => command::status::run(&settings, it).await,
+        Command::Watch(it) => command::watch::run(&settings, it).await,
+        Command::Pause(it) => command::control::pause(&settings, it).await,
+        Command::Resume(it) => command::run::resume(&settings, it).await,
+        Command::Throttle(it) => command::control::throttle(&settings, it).await,
+        Command::Cancel(it) => command::control::cancel(&settings, it).await,
+        Command::Verify(it) => command::verify::run(&settings, it).await,
+        Command::History(it) => command::history::run(&settings, it).await,
+        Command::Forget(it) => command::control::forget(&settings, it).await,
+        Command::Demo(it) => command::demo::run(&settings, it).await,
+        Command::Init(it) => command::init::run(&settings, it).await,
+    };
+    done.unwrap_or_else(|problem| explain::problem(&settings, &problem))
+}

@@ -1,0 +1,113 @@
+//! Consumers of events: a bar, lines, JSON lines, or nothing.
+
+use piecemeal::Error;
+use piecemeal::engine::Report;
+use piecemeal::report::json;
+use piecemeal::run::{Event, Snapshot};
+use serde_json::Value;
+
+use super::args::Progress;
+use super::bar::Bar;
+use super::lines::Lines;
+use super::printer::Printer;
+use super::settings::Settings;
+
+/// Shows what happens in a run.
+pub(crate) trait Reporter: Send {
+    /// Shows one event.
+    fn event(&mut self, event: &Event);
+    /// Shows how the run ended.
+    fn end(&mut self, ended: &Result<Report, Error>);
+}
+
+/// Returns the reporter that was asked for.
+pub(crate) fn of(settings: &Settings, job: &str) -> Box<dyn Reporter> {
+    match settings.progress {
+        Progress::Bar => Box::new(Bar::new(settings.printer, settings.is_verbose)),
+        Progress::Lines | Progress::Auto => {
+            Box::new(Lines::new(settings.printer, settings.is_verbose))
+        }
+        Progress::Jsonl => Box::new(JsonLines { job: job.to_owned(), printer: settings.printer }),
+        Progress::None => Box::new(Silent),
+    }
+}
+
+struct Silent;
+
+impl Reporter for Silent {
+    fn event(&mut self, _event: &Event) {}
+    fn end(&mut self, _ended: &Result<Report, Error>) {}
+}
+
+/// One JSON object an event, on stdout.
+struct JsonLines {
+    job: String,
+    printer: Printer,
+}
+
+impl JsonLines {
+    fn write(&self, mut line: Value) {
+        line["at"] = Value::String(jiff::Timestamp::now().to_string());
+        // A reader that has gone away does not stop the walk (F81).
+        let _ = self.printer.data(&line.to_string());
+    }
+}
+
+impl Reporter for JsonLines {
+    fn event(&mut self, event: &Event) {
+        if let Some(line) = json::event(&self.job, event) {
+            self.write(line);
+        }
+    }
+
+    fn end(&mut self, ended: &Result<Report, Error>) {
+        let (name, snapshot, error): (_, Option<&Snapshot>, _) = match ended {
+            Ok(report) => (ending(report), Some(&report.snapshot), None),
+            Err(error) => ("failed", None, Some(error)),
+        };
+        self.write(json::last(&self.job, name, snapshot, error));
+    }
+}
+
+fn ending(report: &Report) -> &'static str {
+    use piecemeal::engine::Ending;
+    match report.ending {
+        Ending::Succeeded => "finished",
+        Ending::Limit | Ending::Left => "left",
+        Ending::Cancelled => "cancelled",
+    }
+}
+
+/// Says an event in words, for people; `None` for what a line of progress says already.
+pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
+    match event {
+        Event::Waiting { owner } => Some(format!(
+            "waiting: {owner} holds the run; it is taken over if its lease is not renewed"
+        )),
+        Event::Takeover { from } => {
+            Some(format!("takeover: {from} is gone; going on where its last batch ended"))
+        }
+        Event::Retried { why, wait, rows } if is_verbose => {
+            Some(format!("retry in {} ms with up to {rows} rows: {why}", wait.as_millis()))
+        }
+        Event::BatchCommitted { chunk, outcome } if is_verbose => Some(format!(
+            "batch up to {}: {} rows changed in {:.1} ms",
+            chunk.upto,
+            outcome.changed,
+            outcome.took.as_secs_f64() * 1e3
+        )),
+        Event::Paused(snapshot) => Some(format!(
+            "paused: {}{}; `piecemeal resume {}` continues it here",
+            snapshot.job,
+            snapshot.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default(),
+            snapshot.job
+        )),
+        Event::Resumed => Some("resumed".into()),
+        Event::Throttled { now } => Some(format!("pace: {now}")),
+        Event::Verifying => Some("verifying: looking at every row".into()),
+        Event::Sweeping { pass, rows } => {
+            Some(format!("sweep {pass}: {rows} rows were still to do and are walked once more"))
+        }
+        _ => None,
+    }
+}

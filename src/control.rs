@@ -1,0 +1,344 @@
+//! The front desk: everything that a person, or a program, can ask of runs, from anywhere.
+//!
+//! Starting, steering and reading go through here; working is the engine's. Whether a run may go on
+//! is decided here once: same definition, same table, same cluster (R23, F73).
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind};
+use crate::job::{Job, Rate, fingerprint};
+use crate::ledger::control::{self, Asked, Override};
+use crate::ledger::journal::{self, Line};
+use crate::ledger::runs::{self, NewRun, Run};
+use crate::ledger::schema::{self, Ledger};
+use crate::ledger::{Actor, snapshot};
+use crate::pg::fault::{is_denied, is_duplicate};
+use crate::pg::{Database, Fault, Lane, Session};
+use crate::plan::Plan;
+use crate::run::{Intent, Snapshot, Status};
+
+/// A change of pace from outside; what is `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Rows per second.
+    pub rate: Option<Rate>,
+    /// Time that a batch may take.
+    pub target: Option<Duration>,
+    /// How long the change lasts.
+    pub lasting: Option<Duration>,
+}
+
+/// Asks things of the runs in one database, in the name of somebody.
+#[derive(Clone)]
+pub struct Desk {
+    database: Database,
+    actor: Actor,
+}
+
+/// Plans `job`, and opens its run: the one that can go on, else a new one.
+///
+/// # Errors
+/// Every finding of a refusal; that the run is done, paused or failed; that its definition changed.
+pub async fn open_run(job: &Job, database: &Database, actor: &Actor) -> Result<(Plan, i64), Error> {
+    let desk = Desk::new(database.clone(), actor.clone());
+    let plan = Plan::build(job, database).await?;
+    let run = match desk.find(&job.name).await? {
+        Some(run) if !run.status.is_final() => {
+            desk.check_same(&plan, &run).await?;
+            run.id
+        }
+        Some(run) if run.status == Status::Succeeded => {
+            return Err(Error::new(
+                ErrorKind::Stopped,
+                "done",
+                format!("run `{}` is done", job.name),
+            ));
+        }
+        _ => desk.create(&plan).await?,
+    };
+    Ok((plan, run))
+}
+
+impl Desk {
+    /// Returns a desk for `database` that signs as `actor`.
+    pub fn new(database: Database, actor: Actor) -> Desk {
+        Desk { database, actor }
+    }
+
+    /// Returns the database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    async fn session(&self) -> Result<Session, Error> {
+        self.database.session(Lane::Watch).await.map_err(|fault| unreachable(&fault))
+    }
+
+    /// Returns a session if there is a ledger that we can use; `None` if there is none yet.
+    async fn ledger(&self) -> Result<Option<Session>, Error> {
+        let mut session = self.session().await?;
+        match schema::look(&mut session).await.map_err(|fault| unreachable(&fault))? {
+            Ledger::Installed => Ok(Some(session)),
+            Ledger::Missing => Ok(None),
+            Ledger::Newer(version) => Err(refused(
+                "ledger-newer",
+                format!("the ledger has version {version}, and this release knows {}", schema::VERSION),
+                "use the release that installed it, or a newer one",
+            )),
+            Ledger::Unlogged => Err(refused(
+                "ledger-unlogged",
+                "the ledger's tables are UNLOGGED: a crash would empty them, and rows would be done twice".into(),
+                "ALTER TABLE piecemeal.run SET LOGGED; the same for ledger, range and journal",
+            )),
+            Ledger::Denied => Err(refused(
+                "ledger-privilege",
+                "this role may not use the ledger in schema `piecemeal`".into(),
+                "its owner runs `piecemeal init --operator ROLE`",
+            )),
+        }
+    }
+
+    /// Installs the ledger if it is missing, and lets `operator` use it.
+    ///
+    /// # Errors
+    /// When this role may not create a schema.
+    pub async fn install(&self, operator: Option<&str>) -> Result<(), Error> {
+        let mut session = self.session().await?;
+        schema::install(&mut session).await.map_err(|fault| match &fault {
+            Fault::Fatal(message) if is_denied(message) => refused(
+                "ledger-create",
+                "this role may not create the schema `piecemeal` for the ledger".into(),
+                "`piecemeal init --print-sql` prints the DDL for somebody who may, and `--operator ROLE` the grants",
+            )
+            .because_of(message),
+            _ => Error::of_fault("the ledger could not be installed", &fault),
+        })?;
+        if let Some(role) = operator {
+            let granted = schema::grant(&mut session, role).await;
+            granted.map_err(|fault| {
+                Error::of_fault(format!("`{role}` could not be given the ledger"), &fault)
+            })?;
+        }
+        self.ledger().await.map(drop)
+    }
+
+    /// Returns the newest run of a job.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn find(&self, job: &str) -> Result<Option<Run>, Error> {
+        let Some(mut session) = self.ledger().await? else { return Ok(None) };
+        runs::newest(&mut session, job).await.map_err(|fault| broken(&fault))
+    }
+
+    async fn existing(&self, job: &str) -> Result<(Session, Run), Error> {
+        let missing = || {
+            Error::new(
+                ErrorKind::Refused,
+                "no-run",
+                format!("job `{job}` has no run in this database"),
+            )
+            .with_hint("`piecemeal status` lists the runs there are")
+        };
+        let Some(mut session) = self.ledger().await? else { return Err(missing()) };
+        let run = runs::newest(&mut session, job).await.map_err(|fault| broken(&fault))?;
+        Ok((session, run.ok_or_else(missing)?))
+    }
+
+    /// Creates a run for `plan`, installing the ledger if that is missing.
+    ///
+    /// # Errors
+    /// When somebody else has just created one, or this role may not.
+    pub async fn create(&self, plan: &Plan) -> Result<i64, Error> {
+        self.install(None).await?;
+        let mut session = self.session().await?;
+        let new = NewRun {
+            job: &plan.job.name,
+            identity: &plan.identity,
+            has_where: plan.job.table.filter.is_some(),
+            table_oid: plan.target.oid,
+            upto: plan.last_key.as_ref(),
+            estimate: plan.estimate.and_then(|rows| i64::try_from(rows).ok()),
+            actor: &self.actor,
+        };
+        match runs::create(&mut session, &new).await {
+            Ok(run) => Ok(run),
+            // Two terminals at once: one of them has created it, and the other joins the queue.
+            Err(Fault::BadRow(message)) if is_duplicate(&message) => {
+                let run = runs::newest(&mut session, &plan.job.name)
+                    .await
+                    .map_err(|fault| broken(&fault))?;
+                run.map(|run| run.id).ok_or_else(|| broken(&Fault::Fatal(message)))
+            }
+            Err(fault) => Err(broken(&fault)),
+        }
+    }
+
+    /// Checks that `plan` is the same job on the same table as `run`.
+    ///
+    /// # Errors
+    /// What is different, by name.
+    pub async fn check_same(&self, plan: &Plan, run: &Run) -> Result<(), Error> {
+        let job = &run.job;
+        let start_anew = format!(
+            "`piecemeal cancel {job}` and then `piecemeal run {job}` starts anew with the new one"
+        );
+        if run.fingerprint != fingerprint(&plan.identity) {
+            let error = refused(
+                "definition-changed",
+                format!("the definition of job `{job}` changed since its run began"),
+                &start_anew,
+            );
+            let differences =
+                run.identity.as_ref().map(|before| before.differences(&plan.identity));
+            return Err(differences.unwrap_or_default().into_iter().fold(error, Error::because));
+        }
+        if run.table_oid != plan.target.oid {
+            let table = &plan.target.keyset.table;
+            return Err(refused(
+                "table-replaced",
+                format!("{table} is not the table that run `{job}` was started on"),
+                &start_anew,
+            )
+            .because("a table of the same name was created since; its rows were never done"));
+        }
+        let mut session = self.session().await?;
+        let (system_id, database) =
+            runs::origin(&mut session).await.map_err(|fault| broken(&fault))?;
+        if (&run.system_id, &run.database) == (&system_id, &database) {
+            return Ok(());
+        }
+        Err(refused(
+            "other-cluster",
+            format!("run `{job}` was started in another database"),
+            &format!("if this is its successor (after an upgrade or a restore), `piecemeal resume {job} --adopt` goes on here"),
+        )
+        .because(format!("there: cluster {}, database `{}`", run.system_id, run.database))
+        .because(format!("here: cluster {system_id}, database `{database}`")))
+    }
+
+    /// Lets a run go on in this cluster.
+    ///
+    /// # Errors
+    /// When there is no such run.
+    pub async fn adopt(&self, job: &str) -> Result<(), Error> {
+        let (mut session, run) = self.existing(job).await?;
+        runs::adopt(&mut session, run.id, &self.actor).await.map_err(|fault| broken(&fault))
+    }
+
+    /// Asks for a pause or a cancel.
+    ///
+    /// # Errors
+    /// When there is no such run, or it has ended.
+    pub async fn stop(
+        &self,
+        job: &str,
+        intent: Intent,
+        reason: Option<&str>,
+    ) -> Result<Asked, Error> {
+        let (mut session, run) = self.existing(job).await?;
+        let asked = control::stop(&mut session, run.id, intent, reason, &self.actor).await;
+        let asked = asked.map_err(|fault| broken(&fault))?;
+        asked.filter(|asked| !asked.was.is_final()).ok_or_else(|| ended(&run))
+    }
+
+    /// Lets a paused or failed run go on; the caller, or the owner that stands by, goes on with it.
+    ///
+    /// # Errors
+    /// When there is no such run, or it has ended.
+    pub async fn resume(&self, job: &str) -> Result<Asked, Error> {
+        let (mut session, run) = self.existing(job).await?;
+        let asked = control::resume(&mut session, run.id, &self.actor)
+            .await
+            .map_err(|fault| broken(&fault))?;
+        asked.filter(|asked| !asked.was.is_final()).ok_or_else(|| ended(&run))
+    }
+
+    /// Changes the pace of a run; `None` clears every change.
+    ///
+    /// # Errors
+    /// When there is no such run, or it has ended.
+    pub async fn throttle(&self, job: &str, pace: Option<Pace>) -> Result<(), Error> {
+        let (mut session, run) = self.existing(job).await?;
+        let change = pace.map(|pace| Override {
+            rate: pace.rate.map(Rate::rows_per_second),
+            target_ms: pace.target.and_then(|target| u64::try_from(target.as_millis()).ok()),
+            seconds: pace.lasting.map(|lasting| lasting.as_secs_f64()),
+        });
+        let taken = control::throttle(&mut session, run.id, change.as_ref(), &self.actor).await;
+        if taken.map_err(|fault| broken(&fault))? { Ok(()) } else { Err(ended(&run)) }
+    }
+
+    /// Returns the newest run of every job, or of one.
+    ///
+    /// # Errors
+    /// When there is no run of that job.
+    pub async fn status(&self, job: Option<&str>) -> Result<Vec<Snapshot>, Error> {
+        if let Some(job) = job {
+            self.existing(job).await?;
+        }
+        let Some(mut session) = self.ledger().await? else { return Ok(Vec::new()) };
+        snapshot::newest(&mut session, job).await.map_err(|fault| broken(&fault))
+    }
+
+    /// Returns the newest `limit` lines of a job's journal, oldest first.
+    ///
+    /// # Errors
+    /// When there is no such run.
+    pub async fn history(&self, job: &str, limit: u32) -> Result<Vec<Line>, Error> {
+        let (mut session, _) = self.existing(job).await?;
+        journal::read(&mut session, job, i64::from(limit)).await.map_err(|fault| broken(&fault))
+    }
+
+    /// Removes the runs of a job from the ledger, if they have all ended.
+    ///
+    /// # Errors
+    /// When one of them could still go on.
+    pub async fn forget(&self, job: &str) -> Result<usize, Error> {
+        let (mut session, run) = self.existing(job).await?;
+        if !run.status.is_final() {
+            return Err(refused(
+                "not-ended",
+                format!("run `{job}` has not ended: it is {}", run.status),
+                &format!("`piecemeal cancel {job}` stops it for good; then it can be forgotten"),
+            ));
+        }
+        runs::forget(&mut session, job).await.map_err(|fault| broken(&fault))
+    }
+
+    /// Writes a line into the journal of a run.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn note(
+        &self,
+        run: i64,
+        what: &str,
+        detail: &serde_json::Value,
+    ) -> Result<(), Error> {
+        let mut session = self.session().await?;
+        journal::write(&mut session, run, &self.actor, what, detail)
+            .await
+            .map_err(|fault| broken(&fault))
+    }
+}
+
+fn refused(code: &str, message: String, hint: &str) -> Error {
+    Error::new(ErrorKind::Refused, code, message).with_hint(hint)
+}
+
+fn ended(run: &Run) -> Error {
+    refused(
+        "ended",
+        format!("run `{}` has ended: it is {}", run.job, run.status),
+        &format!("`piecemeal run {} --again` starts a new one", run.job),
+    )
+}
+
+fn broken(fault: &Fault) -> Error {
+    Error::of_fault("the ledger could not be used", fault)
+}
+
+fn unreachable(fault: &Fault) -> Error {
+    Error::of_fault("the database could not be asked", fault)
+}

@@ -1,0 +1,40 @@
+//! Statements of the ledger that must be made, whatever the database goes through meanwhile.
+
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::recover::{Choice, Situation, choose, jittered};
+use crate::pg::{Database, Fault, Lane, Session};
+
+/// Attempts that are left once this process has been told to leave.
+const HURRIED: u32 = 5;
+
+/// Does `act` on a connection of the watch lane until it succeeds, going is pointless, or trouble
+/// has lasted for too long. What `act` writes must be harmless when it is written twice.
+pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
+    database: &Database,
+    leaving: &watch::Receiver<bool>,
+    mut act: impl FnMut(Session) -> F,
+) -> Result<T, Fault> {
+    let started = Instant::now();
+    let mut attempts = 0;
+    loop {
+        let fault = match database.session(Lane::Watch).await {
+            Ok(session) => match act(session).await {
+                Ok(value) => return Ok(value),
+                Err(fault) => fault,
+            },
+            Err(fault) => fault,
+        };
+        attempts += 1;
+        let wait = match choose(&fault, Situation { rows: 1, attempts, stuck: started.elapsed() }) {
+            Choice::Again(wait) | Choice::Smaller(wait) => wait,
+            Choice::Bisect | Choice::BadRow | Choice::GiveUp | Choice::Stop => return Err(fault),
+        };
+        if *leaving.borrow() && attempts >= HURRIED {
+            return Err(fault);
+        }
+        tokio::time::sleep(jittered(wait)).await;
+    }
+}

@@ -1,0 +1,95 @@
+//! Verifies a run whose walk is over once more, from anywhere, changing nothing.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::steering::{Defaults, Gauge, Steering, Voice};
+use super::verifier::Verifier;
+use super::worker::Stop;
+use crate::error::{Error, ErrorKind};
+use crate::job::Rate;
+use crate::ledger::control::Orders;
+use crate::ledger::ranges;
+use crate::pg::{Database, Lane};
+use crate::plan::Plan;
+use crate::run::{Intent, Snapshot, Status};
+use crate::verify;
+
+/// What a verification came to when it passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// What it was proved by: `rows` or `books`.
+    pub how: &'static str,
+    /// Rows looked at.
+    pub looked: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Looks at the whole table of a run whose walk is over.
+///
+/// # Errors
+/// What is not as the job promised, with some keys; or that the walk is not over.
+pub async fn verify(
+    plan: Plan,
+    snapshot: &Snapshot,
+    database: Database,
+) -> Result<Verified, Error> {
+    let job = plan.job.name.clone();
+    if snapshot.ranges.0 != snapshot.ranges.1 {
+        let error = Error::new(
+            ErrorKind::Refused,
+            "not-walked",
+            format!("the walk of run `{job}` is not over"),
+        );
+        return Err(
+            error.with_hint(format!("`piecemeal run {job}` continues it, and verifies at its end"))
+        );
+    }
+    let broken = |fault| Error::of_fault(format!("`{job}` could not be verified"), &fault);
+    let ranges = {
+        let mut session = database.session(Lane::Watch).await.map_err(broken)?;
+        ranges::of_walk(&mut session, snapshot.run).await.map_err(broken)?
+    };
+    let books = verify::books(&ranges, snapshot.rows.matched, snapshot.rows.changed);
+    let has_expect = plan.job.verify.expect.is_some();
+    let pending = snapshot.pending();
+    let started = Instant::now();
+    // Nobody steers this one: its channels stay open and silent as long as they are held here.
+    let (_orders, orders) = watch::channel(AT_WILL);
+    let (_leave, leaving) = watch::channel(false);
+    let (voice, _events) = mpsc::channel(1);
+    let defaults = Defaults { rate: plan.job.pace.rate.map(Rate::rows_per_second), target: None };
+    let gauge = Arc::new(Mutex::new(Gauge::default()));
+    let steering = Steering::new(orders, leaving, gauge, Voice(voice), defaults);
+    let mut verifier = Verifier::new(database, Arc::new(plan), steering, pending);
+    let tally = verifier.look().await.map_err(|stop| stopped(&job, &stop))?;
+    match verify::verdict(pending, has_expect, &tally, books) {
+        Ok(how) => Ok(Verified { how, looked: tally.looked, took: started.elapsed() }),
+        Err(failure) => Err(Error::of_failure(&failure)),
+    }
+}
+
+const AT_WILL: Orders = Orders {
+    is_ours: true,
+    status: Status::Running,
+    intent: Intent::Run,
+    rate: None,
+    target_ms: None,
+};
+
+fn stopped(job: &str, stop: &Stop) -> Error {
+    let error = Error::new(
+        ErrorKind::Unreachable,
+        "verify-stopped",
+        format!("the verification of `{job}` stopped"),
+    );
+    match stop {
+        Stop::GaveUp(message) | Stop::Fatal(message) | Stop::BadRow(_, message) => {
+            error.because_of(message)
+        }
+        Stop::End | Stop::Asked(_) | Stop::Limit => error,
+    }
+}

@@ -1,0 +1,352 @@
+//! The rounds of a run, and how each end is written down.
+//!
+//! ```text
+//!   open range? ── walk ──▶ (again)
+//!        │ none
+//!        ▼
+//!     verify ── rows left to do, fewer than three sweeps ──▶ a range over them, and again
+//!        │
+//!        └── clean ──▶ succeeded        └── anything else ──▶ failed, with keys and cause
+//! ```
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::insist::insist;
+use super::runner::{Ending, Runner};
+use super::steering::Asked;
+use super::verifier::Verifier;
+use super::worker::{Stop, Worker};
+use crate::error::{Error, ErrorKind};
+use crate::ledger::control::Orders;
+use crate::ledger::lease::{self, Claim, Holder};
+use crate::ledger::ranges::{self, Sweep};
+use crate::ledger::runs::{self, Ending as Record};
+use crate::ledger::snapshot;
+use crate::pg::{DbMessage, Fault, Session};
+use crate::run::{
+    Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition,
+};
+use crate::verify::{self, Tally};
+use crate::walk::Key;
+
+/// Sweeps after the walk. Rows that still appear after three are being made faster than they are
+/// done, and no number of sweeps would end that.
+const SWEEPS: u64 = 3;
+
+/// Why the rounds ended.
+pub(super) enum Ended {
+    Verified { how: &'static str, looked: u64, took: Duration },
+    Unverified(Failure),
+    Stopped(Stop),
+    Broken(Error),
+}
+
+/// One owner's rounds.
+pub(super) struct Round<'a> {
+    pub(super) runner: &'a Runner,
+    pub(super) holder: Holder,
+    pub(super) orders: watch::Receiver<Orders>,
+}
+
+impl Round<'_> {
+    fn lease(&self) -> (i64, &str) {
+        (self.runner.run, &self.holder.token)
+    }
+
+    /// Walks what is open, verifies, sweeps; stands still through pauses.
+    pub(super) async fn walk_and_verify(&mut self) -> Ended {
+        let mut limit = self.runner.options.limit;
+        loop {
+            let stop = match self.round(&mut limit).await {
+                Ok(Some(ended)) => return ended,
+                Ok(None) => continue,
+                Err(stop) => stop,
+            };
+            if !matches!(stop, Stop::Asked(Asked::For(Intent::Pause))) {
+                return Ended::Stopped(stop);
+            }
+            match self.stand().await {
+                Ok(None) => self.runner.voice.say(Event::Resumed),
+                Ok(Some(asked)) => return Ended::Stopped(Stop::Asked(asked)),
+                Err(error) => return Ended::Broken(error),
+            }
+        }
+    }
+
+    async fn round(&mut self, limit: &mut Option<u64>) -> Result<Option<Ended>, Stop> {
+        let (run, token) = self.lease();
+        let taken =
+            self.insist(|mut session| async move { ranges::take(&mut session, run, token).await });
+        let Some(range) = taken.await.map_err(lost)? else { return self.verify().await };
+        let runner = self.runner;
+        let mut worker = Worker::new(
+            runner.database.clone(),
+            std::sync::Arc::clone(&runner.plan),
+            runner.fence(&self.holder),
+            range,
+            runner.steering(&self.orders),
+        );
+        worker.limit = *limit;
+        let stop = worker.walk().await;
+        *limit = worker.limit;
+        if matches!(stop, Stop::End) { Ok(None) } else { Err(stop) }
+    }
+
+    async fn insist<T, F: Future<Output = Result<T, Fault>>>(
+        &self,
+        act: impl FnMut(Session) -> F,
+    ) -> Result<T, Fault> {
+        insist(&self.runner.database, &self.runner.leaving, act).await
+    }
+
+    async fn snapshot(&self) -> Result<Option<Snapshot>, Fault> {
+        let run = self.runner.run;
+        self.insist(|mut session| async move { snapshot::of_run(&mut session, run).await }).await
+    }
+
+    async fn verify(&mut self) -> Result<Option<Ended>, Stop> {
+        let lease = self.lease();
+        let entered = self.insist(|mut session| async move {
+            runs::enter(&mut session, lease, Phase::Verify).await
+        });
+        if !entered.await.map_err(lost)? {
+            return Err(Stop::Asked(Asked::TakenOver));
+        }
+        let snapshot = self.snapshot().await.map_err(lost)?;
+        let Some(snapshot) = snapshot else { return Err(Stop::Asked(Asked::TakenOver)) };
+        self.runner.voice.say(Event::Verifying);
+        let pending = snapshot.pending();
+        let started = Instant::now();
+        let mut verifier = Verifier::new(
+            self.runner.database.clone(),
+            std::sync::Arc::clone(&self.runner.plan),
+            self.runner.steering(&self.orders),
+            pending,
+        );
+        let tally = verifier.look().await?;
+        self.judge(&snapshot, pending, tally, started.elapsed()).await
+    }
+
+    async fn judge(
+        &mut self,
+        snapshot: &Snapshot,
+        pending: Pending,
+        tally: Tally,
+        took: Duration,
+    ) -> Result<Option<Ended>, Stop> {
+        if let (Pending::Proven, Some((after, upto))) = (pending, &tally.stretch)
+            && snapshot.pass < SWEEPS
+        {
+            let actor = &self.runner.options.actor;
+            let lease = self.lease();
+            let sweep =
+                &Sweep { after: after.as_ref(), upto, rows: tally.still, pass: snapshot.pass };
+            let swept = self.insist(|mut session| async move {
+                ranges::sweep(&mut session, lease, sweep, actor).await
+            });
+            swept.await.map_err(lost)?;
+            self.runner.voice.say(Event::Sweeping { pass: snapshot.pass + 1, rows: tally.still });
+            return Ok(None);
+        }
+        let run = self.runner.run;
+        let ranges =
+            self.insist(|mut session| async move { ranges::of_walk(&mut session, run).await });
+        let ranges = ranges.await.map_err(lost)?;
+        let books = verify::books(&ranges, snapshot.rows.matched, snapshot.rows.changed);
+        let has_expect = self.runner.plan.job.verify.expect.is_some();
+        Ok(Some(match verify::verdict(pending, has_expect, &tally, books) {
+            Ok(how) => Ended::Verified { how, looked: tally.looked, took },
+            Err(failure) => Ended::Unverified(failure),
+        }))
+    }
+
+    /// Writes the pause down and waits, keeping the lease, until somebody asks for something else.
+    async fn stand(&mut self) -> Result<Option<Asked>, Error> {
+        self.write(Transition::Stopped(Intent::Pause), &Record::default()).await?;
+        if let Ok(Some(snapshot)) = self.snapshot().await {
+            self.runner.voice.say(Event::Paused(Box::new(snapshot)));
+        }
+        let mut steering = self.runner.steering(&self.orders);
+        loop {
+            let is_ready = {
+                let orders = self.orders.borrow();
+                orders.is_ours && orders.intent == Intent::Run && orders.status == Status::Ready
+            };
+            if is_ready && self.reclaim().await? {
+                return Ok(None);
+            }
+            match steering.asked() {
+                Some(Asked::For(Intent::Pause)) | None => {}
+                Some(asked) => return Ok(Some(asked)),
+            }
+            steering.wait(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn reclaim(&self) -> Result<bool, Error> {
+        let (run, holder) = (self.runner.run, &self.holder);
+        let claim =
+            self.insist(|mut session| async move { lease::claim(&mut session, run, holder).await });
+        Ok(matches!(claim.await.map_err(|fault| self.runner.broken(&fault))?, Claim::Ours(_)))
+    }
+
+    /// Writes down how it ended.
+    pub(super) async fn settle(&self, ended: Ended) -> Result<Ending, Error> {
+        match ended {
+            Ended::Verified { how, looked, took } => {
+                let record = Record {
+                    verified: Some(how),
+                    looked: Some((looked, took.as_secs_f64())),
+                    ..Record::default()
+                };
+                self.write(Transition::Finished, &record).await?;
+                Ok(Ending::Succeeded)
+            }
+            Ended::Unverified(failure) => Err(self.fail(failure).await?),
+            Ended::Broken(error) => Err(error),
+            Ended::Stopped(stop) => self.settle_stop(stop).await,
+        }
+    }
+
+    async fn settle_stop(&self, stop: Stop) -> Result<Ending, Error> {
+        match stop {
+            Stop::End | Stop::Limit => {
+                self.write(Transition::Yielded, &Record::default()).await?;
+                Ok(Ending::Limit)
+            }
+            Stop::Asked(Asked::For(Intent::Cancel)) => {
+                self.write(Transition::Stopped(Intent::Cancel), &Record::default()).await?;
+                Ok(Ending::Cancelled)
+            }
+            Stop::Asked(Asked::TakenOver) => Err(self.taken_over()),
+            Stop::Asked(Asked::For(_) | Asked::ToLeave) => {
+                self.leave().await?;
+                Ok(Ending::Left)
+            }
+            Stop::GaveUp(message) => Err(self.give_up(&message).await),
+            Stop::BadRow(key, message) => Err(self.fail(self.bad_row(&key, &message)).await?),
+            Stop::Fatal(message) => Err(self.fail(self.refused(&message)).await?),
+        }
+    }
+
+    /// Leaves the run for whoever continues it; a paused one stays paused.
+    async fn leave(&self) -> Result<(), Error> {
+        let is_paused = self.orders.borrow().status == Status::Paused;
+        if !is_paused {
+            return self.write(Transition::Yielded, &Record::default()).await;
+        }
+        let (run, token) = self.lease();
+        let released = self
+            .insist(|mut session| async move { lease::release(&mut session, run, token).await });
+        released.await.map_err(|fault| self.runner.broken(&fault))
+    }
+
+    /// Writes a transition.
+    async fn write(&self, transition: Transition, record: &Record<'_>) -> Result<(), Error> {
+        let actor = &self.runner.options.actor;
+        let lease = self.lease();
+        let mut tries = 0;
+        let written = self.insist(|mut session| {
+            tries += 1;
+            async move { runs::settle(&mut session, lease, transition, record, actor).await }
+        });
+        if written.await.map_err(|fault| self.runner.broken(&fault))? {
+            return Ok(());
+        }
+        // After a commit of unknown outcome the second try finds it done.
+        let found = self.snapshot().await;
+        let is_settled = matches!(found, Ok(Some(snapshot)) if snapshot.status != Status::Running);
+        if tries > 1 && is_settled { Ok(()) } else { Err(self.taken_over()) }
+    }
+
+    async fn fail(&self, failure: Failure) -> Result<Error, Error> {
+        let record =
+            Record { reason: Some(&failure.message), failure: Some(&failure), ..Record::default() };
+        self.write(Transition::Failed, &record).await?;
+        let mut error = Error::of_failure(&failure);
+        if let Ok(Some(snapshot)) = self.snapshot().await {
+            error = error.having_committed(committed(&snapshot, failure.kind));
+        }
+        Ok(error)
+    }
+
+    async fn give_up(&self, message: &DbMessage) -> Error {
+        let job = &self.runner.plan.job.name;
+        let reason = message.to_string();
+        let record = Record { reason: Some(&reason), ..Record::default() };
+        // If it cannot be written, the lease runs out by itself: the run is stalled, and resumable.
+        let _ = self.write(Transition::Yielded, &record).await;
+        Error::new(
+            ErrorKind::Unreachable,
+            "max-hold",
+            format!("run `{job}` gave up after an hour of trouble"),
+        )
+        .because_of(message)
+        .with_hint(format!(
+            "when the cause is gone, `piecemeal run {job}` continues where it stopped"
+        ))
+    }
+
+    fn taken_over(&self) -> Error {
+        let job = &self.runner.plan.job.name;
+        Error::new(
+            ErrorKind::Owned,
+            "taken-over",
+            format!("run `{job}` was taken over by another process"),
+        )
+        .because("its lease is not ours any more; nothing of ours was written after that")
+        .with_hint(format!("`piecemeal watch {job}` follows it"))
+    }
+
+    fn bad_row(&self, key: &Key, message: &DbMessage) -> Failure {
+        let plan = &self.runner.plan;
+        let job = &plan.job.name;
+        let row = format!("table {}, key ({}) = {key}", plan.target.keyset.table, plan.key_names());
+        let mut because = vec![message.to_string(), row];
+        because
+            .extend(message.context.as_ref().map(|context| format!("in {}", first_line(context))));
+        Failure {
+            kind: FailureKind::BadRow,
+            message: format!("run `{job}` stopped: the server refused a row"),
+            because,
+            hint: Some(format!("fix the row or the job's SQL, then `piecemeal resume {job}`")),
+            sqlstate: message.sqlstate.clone(),
+        }
+    }
+
+    fn refused(&self, message: &DbMessage) -> Failure {
+        let job = &self.runner.plan.job.name;
+        Failure {
+            kind: FailureKind::Refused,
+            message: format!("run `{job}` stopped: the server refused the statement"),
+            because: vec![message.to_string()],
+            hint: Some(format!(
+                "`piecemeal plan {job}` shows what is wrong; then `piecemeal resume {job}`"
+            )),
+            sqlstate: message.sqlstate.clone(),
+        }
+    }
+}
+
+fn committed(snapshot: &Snapshot, kind: FailureKind) -> String {
+    let done = format!("{} batches, {} rows", snapshot.batches, snapshot.rows.changed);
+    match kind {
+        FailureKind::BadRow => {
+            format!("{done}; nothing of batch {} was written", snapshot.batches + 1)
+        }
+        _ => done,
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn lost(fault: Fault) -> Stop {
+    match fault {
+        Fault::Fatal(message) => Stop::Fatal(message),
+        other => Stop::GaveUp(other.message().clone()),
+    }
+}

@@ -1,0 +1,196 @@
+//! Walks the whole table once more and only looks.
+//!
+//! It has its own windows and its own sizer, takes orders like a worker, and pays for what it reads.
+//! Faults are chosen for like a batch's; nothing is written, so a window is simply looked at again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::recover::{Choice, Situation, choose, jittered};
+use super::steering::Steering;
+use super::worker::Stop;
+use crate::batch;
+use crate::pg::{Database, Fault, Lane, Session};
+use crate::plan::{self, Plan};
+use crate::run::Pending;
+use crate::verify::{self, Tally, Window};
+use crate::walk::{Key, Range, Sizer};
+
+/// How many rows may be read for the price of one written. Skipping a row costs about a sixtieth
+/// of rewriting it on a small machine; this is three times as careful.
+const READS_PER_WRITE: u64 = 20;
+
+/// Bounds of a window, in rows: a read locks nothing, so it may begin bigger than a batch.
+const WINDOW: (u32, u32) = (1_000, 50_000);
+
+/// Looks at the whole table.
+pub(super) struct Verifier {
+    pub(super) database: Database,
+    pub(super) plan: Arc<Plan>,
+    pub(super) steering: Steering,
+    pub(super) pending: Pending,
+    sizer: Sizer,
+    session: Option<Session>,
+}
+
+impl Verifier {
+    pub(super) fn new(
+        database: Database,
+        plan: Arc<Plan>,
+        steering: Steering,
+        pending: Pending,
+    ) -> Verifier {
+        let sizer = Sizer::aiming_at(plan.window_target(), WINDOW.0, WINDOW.1);
+        Verifier { database, plan, steering, pending, sizer, session: None }
+    }
+
+    /// Looks at every row up to the last there is now.
+    pub(super) async fn look(&mut self) -> Result<Tally, Stop> {
+        self.steering.note(|gauge| gauge.looked = 0);
+        let mut tally = Tally::default();
+        let Some(upto) = self.last_key().await? else { return Ok(tally) };
+        let mut range = Range {
+            no: 0,
+            pass: 0,
+            after: None,
+            upto: Some(upto),
+            cursor: None,
+            rev: 0,
+            done: false,
+        };
+        while let Some(window) = self.window(&range).await? {
+            let (window, is_last) = window;
+            (range.cursor, range.done) = (Some(window.upto.clone()), is_last);
+            tally.add(&window);
+            self.sample(&window, &mut tally).await?;
+            self.steering.note(|gauge| (gauge.looked, gauge.trouble) = (tally.looked, None));
+            self.steering.owe(window.looked.div_ceil(READS_PER_WRITE));
+            self.steering.pay().await;
+            if let Some(asked) = self.steering.asked() {
+                return Err(Stop::Asked(asked));
+            }
+        }
+        Ok(tally)
+    }
+
+    async fn last_key(&mut self) -> Result<Option<Key>, Stop> {
+        let mut attempts = Attempts::default();
+        loop {
+            let plan = Arc::clone(&self.plan);
+            let found = match self.session().await {
+                Ok(session) => plan::last_key(session, &plan.statements).await,
+                Err(fault) => Err(fault),
+            };
+            match found {
+                Ok(key) => return Ok(key),
+                Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
+            }
+        }
+    }
+
+    /// Returns the next window, and whether it is the last one.
+    async fn window(&mut self, range: &Range) -> Result<Option<(Window, bool)>, Stop> {
+        let mut attempts = Attempts::default();
+        loop {
+            let rows = self.sizer.rows();
+            let started = Instant::now();
+            match self.look_once(range, rows).await {
+                Ok(None) => return Ok(None),
+                Ok(Some((window, is_last))) => {
+                    self.sizer.observe(rows, started.elapsed());
+                    return Ok(Some((window, is_last)));
+                }
+                Err(fault) => self.recover(&mut attempts, rows, &fault).await?,
+            }
+        }
+    }
+
+    async fn look_once(
+        &mut self,
+        range: &Range,
+        rows: u32,
+    ) -> Result<Option<(Window, bool)>, Fault> {
+        let plan = Arc::clone(&self.plan);
+        let session = self.session().await?;
+        let Some(chunk) = batch::next(session, &plan.statements, range, rows).await? else {
+            return Ok(None);
+        };
+        let window =
+            verify::look(session, &plan.statements, chunk.after.as_ref(), &chunk.upto).await?;
+        Ok(Some((window, chunk.last)))
+    }
+
+    async fn sample(&mut self, window: &Window, tally: &mut Tally) -> Result<(), Stop> {
+        let is_wrong = window.broken > 0 || self.pending.is_checked() && window.still > 0;
+        let mut attempts = Attempts::default();
+        while is_wrong && tally.samples.is_empty() {
+            let plan = Arc::clone(&self.plan);
+            let is_checked = self.pending.is_checked();
+            let found = match self.session().await {
+                Ok(session) => verify::sample(session, &plan.statements, window, is_checked).await,
+                Err(fault) => Err(fault),
+            };
+            match found {
+                Ok(keys) => {
+                    tally.samples = keys;
+                    return Ok(());
+                }
+                Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn session(&mut self) -> Result<&mut Session, Fault> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.database.session(Lane::Work).await?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    async fn recover(
+        &mut self,
+        attempts: &mut Attempts,
+        rows: u32,
+        fault: &Fault,
+    ) -> Result<(), Stop> {
+        if fault.spoils_connection() {
+            self.session = None;
+        }
+        let wait = match choose(fault, attempts.count(rows)) {
+            Choice::Again(wait) => wait,
+            Choice::Smaller(wait) => {
+                self.sizer.shrink(rows);
+                wait
+            }
+            Choice::GiveUp => return Err(Stop::GaveUp(fault.message().clone())),
+            // Reading a row cannot fail for the row's sake except in the job's own expressions, and
+            // then no smaller window would help.
+            Choice::Bisect | Choice::BadRow | Choice::Stop => {
+                return Err(Stop::Fatal(fault.message().clone()));
+            }
+        };
+        self.steering.tell_retry(fault.message().to_string(), wait, self.sizer.rows());
+        self.steering.wait(jittered(wait)).await;
+        match self.steering.asked() {
+            Some(asked) => Err(Stop::Asked(asked)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How often the same window failed, and since when.
+#[derive(Default)]
+struct Attempts {
+    failures: u32,
+    since: Option<Instant>,
+}
+
+impl Attempts {
+    fn count(&mut self, rows: u32) -> Situation {
+        self.failures += 1;
+        let stuck: Duration = self.since.get_or_insert_with(Instant::now).elapsed();
+        Situation { rows, attempts: self.failures, stuck }
+    }
+}

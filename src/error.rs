@@ -1,0 +1,225 @@
+//! Errors for users of the library: what failed, because of what, what is committed, what to do.
+//!
+//! The kinds are closed and few, because a caller can only do so many different things; the texts
+//! are for people. No error holds a secret: connection settings never reach this place.
+
+use std::fmt;
+
+use crate::finding::Finding;
+use crate::pg::{ConnectError, ConnectErrorKind, DbMessage, Fault};
+use crate::run::{Failure, FailureKind};
+
+/// What a caller can do something about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The settings or the job file are wrong.
+    Usage,
+    /// Preflight, a changed definition or the state of the run stand against it; nothing was written.
+    Refused,
+    /// Somebody had asked for it: the run is paused or cancelled.
+    Stopped,
+    /// A row cannot be done.
+    BadRow,
+    /// Verification found rows that are not as the job promised.
+    Unverified,
+    /// Another process owns the run, or took it over.
+    Owned,
+    /// The database cannot be reached or logged in to.
+    Unreachable,
+    /// Something that should not happen.
+    Unexpected,
+}
+
+/// Why something was not done.
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    code: String,
+    message: String,
+    because: Vec<String>,
+    committed: Option<String>,
+    hint: Option<String>,
+    sqlstate: Option<String>,
+    findings: Vec<Finding>,
+}
+
+impl Error {
+    /// Returns an error with a stable `code`, as in `not-verified`, and what failed in one line.
+    pub fn new(kind: ErrorKind, code: impl Into<String>, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            code: code.into(),
+            message: message.into(),
+            because: Vec::new(),
+            committed: None,
+            hint: None,
+            sqlstate: None,
+            findings: Vec::new(),
+        }))
+    }
+
+    /// Returns the refusal of a job, with every finding.
+    pub fn refused(job: &str, findings: Vec<Finding>) -> Error {
+        let mut error = Error::new(
+            ErrorKind::Refused,
+            findings.first().map_or("refused", |finding| finding.code),
+            format!("job `{job}` was refused; nothing was written"),
+        );
+        error.0.findings = findings;
+        error
+    }
+
+    /// Returns the error for a failed statement of ours, which was to do `what`.
+    pub fn of_fault(what: impl Into<String>, fault: &Fault) -> Error {
+        let (kind, code) = match fault {
+            Fault::Unknown(_) => (ErrorKind::Unreachable, "unreachable"),
+            Fault::Fatal(message) if crate::pg::fault::is_denied(message) => {
+                (ErrorKind::Refused, "privilege")
+            }
+            _ => (ErrorKind::Unexpected, "database"),
+        };
+        Error::new(kind, code, what).because_of(fault.message())
+    }
+
+    /// Returns the error that a stored failure stands for.
+    pub fn of_failure(failure: &Failure) -> Error {
+        let (kind, code) = match failure.kind {
+            FailureKind::BadRow => (ErrorKind::BadRow, "bad-row"),
+            FailureKind::Unverified => (ErrorKind::Unverified, "not-verified"),
+            FailureKind::Refused => (ErrorKind::Refused, "statement-refused"),
+            FailureKind::Unexpected => (ErrorKind::Unexpected, "unexpected"),
+        };
+        let mut error = Error::new(kind, code, failure.message.clone());
+        error.0.because.clone_from(&failure.because);
+        error.0.hint.clone_from(&failure.hint);
+        error.0.sqlstate.clone_from(&failure.sqlstate);
+        error
+    }
+
+    /// Adds a reason.
+    #[must_use]
+    pub fn because(mut self, reason: impl Into<String>) -> Error {
+        self.0.because.push(reason.into());
+        self
+    }
+
+    /// Adds what the server said as a reason.
+    #[must_use]
+    pub fn because_of(mut self, message: &DbMessage) -> Error {
+        self.0.sqlstate.clone_from(&message.sqlstate);
+        self.0.because.push(message.to_string());
+        let hint = message.hint.as_ref().map(|hint| format!("the server's hint: {hint}"));
+        self.0.because.extend(hint);
+        self
+    }
+
+    /// Says what is safely done.
+    #[must_use]
+    pub fn having_committed(mut self, committed: impl Into<String>) -> Error {
+        self.0.committed = Some(committed.into());
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Returns what a caller can tell it by.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Returns its stable name, as in `key-nullable`.
+    pub fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    /// Returns what failed, in one line.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Returns why, line by line.
+    pub fn reasons(&self) -> &[String] {
+        &self.0.because
+    }
+
+    /// Returns what is safely done, where there is something to say.
+    pub fn committed(&self) -> Option<&str> {
+        self.0.committed.as_deref()
+    }
+
+    /// Returns what to do.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// Returns the server's code, if it was the server.
+    pub fn sqlstate(&self) -> Option<&str> {
+        self.0.sqlstate.as_deref()
+    }
+
+    /// Returns what preflight found, worst first.
+    pub fn findings(&self) -> &[Finding] {
+        &self.0.findings
+    }
+
+    /// Whether the same command can go on where this stopped, once its cause is gone.
+    pub fn is_resumable(&self) -> bool {
+        !matches!(self.0.kind, ErrorKind::Usage | ErrorKind::Refused)
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Error {
+        let (kind, code, message) = match error.kind() {
+            ConnectErrorKind::BadSettings => {
+                (ErrorKind::Usage, "connection-settings", "the connection settings cannot be used")
+            }
+            ConnectErrorKind::Unreachable => {
+                (ErrorKind::Unreachable, "unreachable", "the database cannot be reached")
+            }
+            ConnectErrorKind::Rejected => {
+                (ErrorKind::Unreachable, "rejected", "the database does not let us in")
+            }
+        };
+        let mut made = Error::new(kind, code, message).because(error.to_string());
+        made.0.sqlstate = error.sqlstate().map(str::to_owned);
+        made
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.0.findings {
+            writeln!(f, "{finding}\n")?;
+        }
+        write!(f, "error: {}", self.0.message)?;
+        for (no, reason) in self.0.because.iter().enumerate() {
+            let label = if no == 0 { "because: " } else { "         " };
+            write!(f, "\n  {label}{reason}")?;
+        }
+        if let Some(committed) = &self.0.committed {
+            write!(f, "\n  committed: {committed}")?;
+        }
+        if let Some(hint) = &self.0.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {}

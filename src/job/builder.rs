@@ -1,0 +1,191 @@
+//! A job written in Rust instead of in a file.
+//!
+//! The builder writes the text of a job file and has it read, so that both are checked by the same rules and every
+//! later problem has a text to point into.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::model::Job;
+use super::problem::Problems;
+use super::source::Source;
+use super::units::{Rate, show_duration};
+
+/// Collects the parts of a job; nothing is checked before [`Builder::build`].
+#[derive(Debug, Clone)]
+pub struct Builder {
+    name: String,
+    table: Vec<String>,
+    set: Vec<String>,
+    batch: Vec<String>,
+    pace: Vec<String>,
+    verify: Vec<String>,
+}
+
+impl Builder {
+    pub(super) fn new(name: String, table: &str) -> Self {
+        let table = vec![format!("name = {}", quoted(table))];
+        let (set, batch, pace, verify) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { name, table, set, batch, pace, verify }
+    }
+
+    /// Sets a column, named literally, from an SQL expression over the row.
+    #[must_use]
+    pub fn set(mut self, column: impl AsRef<str>, expression: impl AsRef<str>) -> Self {
+        self.set.push(format!("{} = {}", quoted(column.as_ref()), quoted(expression.as_ref())));
+        self
+    }
+
+    /// Says which rows are still to do, by an SQL condition.
+    #[must_use]
+    pub fn filter(mut self, condition: impl AsRef<str>) -> Self {
+        self.table.push(format!("where = {}", quoted(condition.as_ref())));
+        self
+    }
+
+    /// Names the columns of the unique key to walk by, instead of the primary key.
+    #[must_use]
+    pub fn key(mut self, columns: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.table.push(format!("key = {}", list(columns)));
+        self
+    }
+
+    /// Names the schemas to search after the table's own, for the SQL of the job.
+    #[must_use]
+    pub fn search_path(mut self, schemas: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.table.push(format!("search_path = {}", list(schemas)));
+        self
+    }
+
+    /// Fixes the number of rows of a batch, 1 to 1,000,000; excludes [`Builder::target`].
+    #[must_use]
+    pub fn rows(mut self, rows: u32) -> Self {
+        self.batch.push(format!("rows = {rows}"));
+        self
+    }
+
+    /// Sets the time that a batch aims at, 1 ms to 10 s and at most what it gives way after.
+    #[must_use]
+    pub fn target(mut self, target: Duration) -> Self {
+        self.batch.push(format!("target = {}", quoted(&show_duration(target))));
+        self
+    }
+
+    /// Sets the longest that others wait on a batch, 1 ms to 60 s.
+    #[must_use]
+    pub fn give_way(mut self, give_way: Duration) -> Self {
+        self.batch.push(format!("give_way = {}", quoted(&show_duration(give_way))));
+        self
+    }
+
+    /// Limits the speed.
+    #[must_use]
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.pace.push(format!("rate = {}", quoted(&rate.to_string())));
+        self
+    }
+
+    /// Says what must be true of every row in the end, by an SQL condition.
+    #[must_use]
+    pub fn expect(mut self, condition: impl AsRef<str>) -> Self {
+        self.verify.push(format!("expect = {}", quoted(condition.as_ref())));
+        self
+    }
+
+    /// Checks all parts by the rules of the job file, and reports everything that is wrong.
+    pub fn build(self) -> Result<Job, Problems> {
+        let sections = [
+            ("table", &self.table),
+            ("set", &self.set),
+            ("batch", &self.batch),
+            ("pace", &self.pace),
+            ("verify", &self.verify),
+        ];
+        let text: Vec<String> = sections
+            .into_iter()
+            .filter(|(_, lines)| !lines.is_empty())
+            .map(|(name, lines)| format!("[{name}]\n{}\n", lines.join("\n")))
+            .collect();
+        Job::parse(&self.name, Source { path: None, text: text.join("\n") })
+    }
+}
+
+fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| quoted(name.as_ref())).collect();
+    format!("[{}]", names.join(", "))
+}
+
+/// Writes any text as a TOML string on one line.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            _ if character.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(character));
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Size, Work};
+    use super::*;
+
+    #[test]
+    fn every_part_reaches_the_job() {
+        let job = Job::builder("posts-loc", "public.posts")
+            .set("loc", "point(lng, lat)")
+            .filter("loc IS NULL")
+            .key(["tenant", "id"])
+            .search_path(["extensions"])
+            .target(Duration::from_millis(50))
+            .give_way(Duration::from_secs(1))
+            .rate("20k rows/s".parse().unwrap())
+            .expect("loc IS NOT NULL")
+            .build()
+            .unwrap();
+        assert_eq!(job.table.name.to_string(), "public.posts");
+        assert_eq!(job.table.key.unwrap(), ["tenant", "id"]);
+        assert_eq!(job.table.filter.unwrap().text, "loc IS NULL");
+        assert_eq!(job.table.search_path, ["extensions"]);
+        assert_eq!(job.batch.give_way, Duration::from_secs(1));
+        assert!(matches!(job.batch.size, Size::Target { target, .. } if target.as_millis() == 50));
+        assert_eq!(job.pace.rate.unwrap().rows_per_second(), 20_000);
+        assert_eq!(job.verify.expect.unwrap().text, "loc IS NOT NULL");
+    }
+
+    #[test]
+    fn it_is_checked_like_a_file_and_all_problems_come_at_once() {
+        let job = Job::builder("-x", "a.b.c").set("n", "1;").key(["n", "n"]).rows(0).build();
+        let problems = job.unwrap_err();
+        let codes: Vec<&str> = problems.iter().map(|problem| problem.code).collect();
+        assert_eq!(
+            codes,
+            ["job-name", "name", "contradiction", "contradiction", "expression", "out-of-range"]
+        );
+    }
+
+    #[test]
+    fn a_column_set_twice_is_refused() {
+        let job = Job::builder("x", "t").set("n", "1").set("n", "2").build();
+        assert!(job.unwrap_err().to_string().contains("for the second time"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_reaches_the_job_unchanged(text in "'[^']{0,30}'", column in "[^\0]{1,15}") {
+            prop_assume!(!text.contains('\0'));
+            let job = Job::builder("x", "t").set(&column, &text).build().unwrap();
+            let Work::Set(set) = job.work;
+            prop_assert_eq!(&set[0].column, &column);
+            prop_assert_eq!(&set[0].expression.text, &text);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What makes two jobs the same run.
+//!
+//! A run goes on only with the job it began with: another `where` would call rows done that never were looked at.
+//! Batch, pace, bad rows and the description may change at any time and are no part of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::fragment::Fragment;
+use super::model::{Job, Work};
+
+/// The version of what the ledger keeps; it rises when an older run can no longer be continued.
+const ENGINE: u32 = 1;
+
+/// The part of a job that a run is bound to, as the ledger keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The version of what the ledger keeps.
+    pub engine: u32,
+    /// The table's name as the job writes it.
+    pub table: String,
+    /// The columns of the key, if the job names them.
+    pub key: Option<Vec<String>>,
+    /// Which rows are to do.
+    #[serde(rename = "where")]
+    pub filter: Option<String>,
+    /// Schemas searched after the table's own.
+    pub search_path: Vec<String>,
+    /// Columns and their expressions; their order in the file means nothing.
+    pub set: BTreeMap<String, String>,
+    /// What is true in the end.
+    pub expect: Option<String>,
+}
+
+impl Identity {
+    /// Takes from a job what its run is bound to.
+    pub fn of(job: &Job) -> Self {
+        let text = |fragment: &Option<Fragment>| fragment.as_ref().map(|it| it.text.clone());
+        let Work::Set(assignments) = &job.work;
+        let set = assignments.iter().map(|it| (it.column.clone(), it.expression.text.clone()));
+        Self {
+            engine: ENGINE,
+            table: job.table.name.to_string(),
+            key: job.table.key.clone(),
+            filter: text(&job.table.filter),
+            search_path: job.table.search_path.clone(),
+            set: set.collect(),
+            expect: text(&job.verify.expect),
+        }
+    }
+
+    /// Names what changed from this identity to another, one line each; nothing if they are the same.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let single = [
+            ("engine", Some(self.engine.to_string()), Some(other.engine.to_string())),
+            ("table", Some(self.table.clone()), Some(other.table.clone())),
+            ("key", self.key.as_deref().map(listed), other.key.as_deref().map(listed)),
+            ("where", self.filter.clone(), other.filter.clone()),
+            ("search_path", Some(listed(&self.search_path)), Some(listed(&other.search_path))),
+        ];
+        let mut changes: Vec<String> = single
+            .into_iter()
+            .filter_map(|(name, old, new)| change(name, old.as_deref(), new.as_deref()))
+            .collect();
+        let columns =
+            self.set.keys().chain(other.set.keys().filter(|it| !self.set.contains_key(*it)));
+        changes.extend(columns.filter_map(|column| {
+            let (old, new) = (self.set.get(column), other.set.get(column));
+            change(&format!("[set] {column}"), old.map(String::as_str), new.map(String::as_str))
+        }));
+        changes.extend(change("expect", self.expect.as_deref(), other.expect.as_deref()));
+        changes
+    }
+}
+
+/// Returns the SHA-256 of an identity's canonical JSON, as 64 hexadecimal digits.
+pub fn fingerprint(identity: &Identity) -> String {
+    // Fields come in the order of the struct and columns in that of their names, so equal values give equal bytes.
+    let canonical = serde_json::to_string(identity).expect("strings and numbers always serialize");
+    let mut digits = String::with_capacity(64);
+    for byte in Sha256::digest(canonical) {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    digits
+}
+
+fn listed(names: &[String]) -> String {
+    format!("[{}]", names.join(", "))
+}
+
+fn change(name: &str, old: Option<&str>, new: Option<&str>) -> Option<String> {
+    let said = match (old, new) {
+        (old, new) if old == new => return None,
+        (Some(old), Some(new)) if one_line(old) == one_line(new) => {
+            "only blanks changed".to_owned()
+        }
+        (Some(old), Some(new)) => format!("`{}` → `{}`", one_line(old), one_line(new)),
+        (Some(old), None) => format!("`{}` → nothing", one_line(old)),
+        (None, new) => format!("nothing → `{}`", one_line(new.unwrap_or_default())),
+    };
+    Some(format!("{name}: {said}"))
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Job, Source};
+    use super::*;
+
+    fn identity(text: &str) -> Identity {
+        let source = Source { path: None, text: text.to_owned() };
+        Identity::of(&Job::parse("x", source).unwrap())
+    }
+
+    const BASE: &str = "[table]\nname = 'posts'\nwhere = 'loc IS NULL'\n[set]\na = '1'\nb = '2'\n";
+
+    #[test]
+    fn the_fingerprint_is_stable() {
+        // A changed value here means that every run in every ledger is refused after an upgrade.
+        insta::assert_snapshot!(
+            fingerprint(&identity(BASE)),
+            @"e936bcdb1085acf442b5a41a36e45f0fe6d554324f7ec78f05aba5c450deb782"
+        );
+    }
+
+    #[test]
+    fn how_fast_and_in_which_order_does_not_matter() {
+        let other = "description = 'x'\n[set]\nb = '2'\na = '1'\n[table]\nname = '\"posts\"'\nwhere = 'loc IS NULL'\n\
+                     [batch]\nrows = 5\n[pace]\nrate = '5/s'\n[bad_rows]\nmax = 7\n";
+        assert_eq!(fingerprint(&identity(BASE)), fingerprint(&identity(other)));
+    }
+
+    #[test]
+    fn every_part_that_matters_changes_it() {
+        let base = identity(BASE);
+        for (from, to, said) in [
+            ("'posts'", "'public.posts'", "table: `posts` → `public.posts`"),
+            ("'loc IS NULL'", "'true'", "where: `loc IS NULL` → `true`"),
+            ("where = 'loc IS NULL'", "", "where: `loc IS NULL` → nothing"),
+            ("'loc IS NULL'", "'loc  IS NULL'", "where: only blanks changed"),
+            ("a = '1'", "a = '3'", "[set] a: `1` → `3`"),
+            ("a = '1'", "", "[set] a: `1` → nothing"),
+            ("a = '1'", "a = '1'\nc = '4'", "[set] c: nothing → `4`"),
+            ("[set]", "key = ['id']\n[set]", "key: nothing → `[id]`"),
+            ("[set]", "search_path = ['e']\n[set]", "search_path: `[]` → `[e]`"),
+            ("[set]", "[verify]\nexpect = 'true'\n[set]", "expect: nothing → `true`"),
+        ] {
+            let changed = identity(&BASE.replace(from, to));
+            assert_eq!(base.differences(&changed), [said]);
+            assert_ne!(fingerprint(&base), fingerprint(&changed), "{said}");
+        }
+    }
+
+    #[test]
+    fn it_survives_the_ledger() {
+        let base = identity(BASE);
+        let stored = serde_json::to_string(&base).unwrap();
+        let read: Identity = serde_json::from_str(&stored).unwrap();
+        assert_eq!(base.differences(&read), [""; 0]);
+        assert_eq!(fingerprint(&base), fingerprint(&read));
+    }
+}

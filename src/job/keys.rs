@@ -1,0 +1,182 @@
+//! Which keys a job file has, which it will have, and what was meant by one it has not.
+//!
+//! What later releases bring is known by name and refused, never ignored: a job that asks to be held while replicas
+//! lag must not run without.
+
+use super::problem::Problem;
+
+/// The tables of a job file and their keys; the first is the file itself. The columns under [set] are free.
+const KEYS: &[(&str, &[&str])] = &[
+    ("", &["description", "table", "set", "batch", "pace", "bad_rows", "verify"]),
+    ("table", &["name", "key", "order", "where", "search_path"]),
+    ("batch", &["target", "min", "max", "give_way", "rows", "synchronous_commit"]),
+    ("pace", &["rate", "workers"]),
+    ("bad_rows", &["policy", "max"]),
+    ("verify", &["expect"]),
+];
+
+/// Table and key, how people write it, and what to do without it.
+const LATER: &[(&str, &str, &str, &str)] = &[
+    ("", "after", "after", "remove it, and see to it that those jobs are done first"),
+    ("", "delete", "[delete]", ONLY_SET),
+    ("", "copy", "[copy]", ONLY_SET),
+    ("", "sql", "[sql]", ONLY_SET),
+    ("", "transform", "[transform]", ONLY_SET),
+    (
+        "",
+        "hold",
+        "[[hold]]",
+        "remove it, limit the speed with `rate` under [pace], and watch the server yourself",
+    ),
+    ("", "expand", "[expand]", "remove it, and apply its statements yourself before the run"),
+    (
+        "",
+        "sync",
+        "[sync]",
+        "remove it, and create the trigger that keeps new rows in step yourself",
+    ),
+    (
+        "",
+        "contract",
+        "[contract]",
+        "remove it, and apply its statements yourself when the run is verified",
+    ),
+    (
+        "",
+        "gate",
+        "[[gate]]",
+        "remove it, and check its condition yourself before you drop the old columns",
+    ),
+    ("batch", "stripes", "batch.stripes", "remove it; each chunk is updated in one pass"),
+    (
+        "pace",
+        "window",
+        "[[pace.window]]",
+        "remove it, and set `rate` under [pace] to what the busiest hour bears",
+    ),
+    ("pace", "vacuum", "pace.vacuum", "remove it, and let autovacuum or your own VACUUM clean up"),
+    ("pace", "max_hold", "pace.max_hold", "remove it; nothing holds a run yet"),
+];
+
+const ONLY_SET: &str = "so far there is [set], which rewrites rows in place; write the job with it, or wait for a later version";
+
+/// The kinds of work, of which a job has one.
+pub(super) const WORK: [&str; 5] = ["set", "delete", "copy", "sql", "transform"];
+
+/// Shows a key with its table, as in `batch.max`.
+pub(super) fn path(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+/// Says that something is known but not there yet.
+pub(super) fn not_available(what: &str, instead: &str) -> Problem {
+    Problem::new("not-available", format!("`{what}` is not available yet in this version"))
+        .help(instead)
+}
+
+/// Judges a key of a table: none if it is one, else what is wrong with it.
+pub(super) fn judge(section: &str, key: &str) -> Option<Problem> {
+    let keys = keys_of(section);
+    if keys.contains(&key) {
+        return None;
+    }
+    let later = LATER.iter().find(|later| (later.0, later.1) == (section, key));
+    Some(match later {
+        Some((_, _, shown, instead)) => not_available(shown, instead),
+        None => unknown(section, key, keys),
+    })
+}
+
+/// Says whether a key that was written is, or was meant to be, a certain one of its table.
+pub(super) fn is_meant(section: &str, written: &str, key: &str) -> bool {
+    written == key || nearest(written, keys_of(section)) == Some(key)
+}
+
+fn keys_of(section: &str) -> &'static [&'static str] {
+    KEYS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
+}
+
+fn unknown(section: &str, key: &str, keys: &[&str]) -> Problem {
+    let place = if section.is_empty() { String::new() } else { format!(" under [{section}]") };
+    let message = format!("unknown key `{}`{place}", shortened(key));
+    let homes: Vec<String> = KEYS
+        .iter()
+        .filter(|(name, keys)| !name.is_empty() && keys.contains(&key))
+        .map(|(name, _)| format!("[{name}]"))
+        .collect();
+    let message = if !section.is_empty() && keys_of("").contains(&key) {
+        format!("{message}; it belongs at the top of the file, above the first table")
+    } else if !homes.is_empty() {
+        format!("{message}; it belongs under {}", homes.join(" or "))
+    } else if let Some(near) = nearest(key, keys) {
+        format!("{message}; did you mean `{near}`?")
+    } else {
+        message
+    };
+    let help = if section.is_empty() {
+        let tables = keys.iter().filter(|key| **key != "description");
+        let tables: Vec<String> = tables.map(|key| format!("[{key}]")).collect();
+        format!("a job file has a description, and the tables {}", tables.join(", "))
+    } else {
+        format!("the keys under [{section}] are {}", keys.join(", "))
+    };
+    Problem::new("unknown-key", message).help(help)
+}
+
+/// Finds the word that was probably meant.
+pub(super) fn nearest<'w>(written: &str, words: &[&'w str]) -> Option<&'w str> {
+    // A name longer than any of ours is not a slip of one, and comparing it would take quadratic time.
+    if written.len() > 40 {
+        return None;
+    }
+    let written = written.to_lowercase().replace('-', "_");
+    words
+        .iter()
+        .map(|word| (strsim::jaro_winkler(&written, word), *word))
+        .filter(|(likeness, _)| *likeness >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
+}
+
+/// Shows at most forty characters of what was written, escaped.
+pub(super) fn shortened(text: &str) -> String {
+    let mut shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+    if text.chars().nth(40).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(section: &str, key: &str) -> String {
+        judge(section, key).unwrap().message
+    }
+
+    #[test]
+    fn a_slip_is_answered_with_what_was_meant() {
+        assert_eq!(message("", "tabel"), "unknown key `tabel`; did you mean `table`?");
+        assert!(message("batch", "give-way").ends_with("did you mean `give_way`?"));
+        assert!(message("table", "WHERE").ends_with("did you mean `where`?"));
+        assert_eq!(message("batch", "colour"), "unknown key `colour` under [batch]");
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
+        assert!(message("batch", "rate").ends_with("it belongs under [pace]"));
+        assert!(message("", "max").ends_with("it belongs under [batch] or [bad_rows]"));
+        assert!(message("table", "description").contains("at the top of the file"));
+    }
+
+    #[test]
+    fn what_comes_later_is_never_taken_as_known() {
+        for (section, key, shown, _) in LATER {
+            assert_eq!(
+                message(section, key),
+                format!("`{shown}` is not available yet in this version")
+            );
+        }
+    }
+}

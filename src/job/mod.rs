@@ -1,0 +1,33 @@
+//! The job: what a person wrote down that should change, read from a file or built in Rust.
+//!
+//! Promises that every problem of a file is found at once, each with its place and what to do about it, and that
+//! a [`Job`] is complete: defaults filled in, units read, every SQL fragment known to be one expression. Pure but
+//! for [`Job::from_file`]: no database, no clock, no environment.
+//!
+//! Not here: whether the table, its columns and the SQL exist. Only the server knows; the plan asks it.
+
+mod builder;
+mod document;
+mod file;
+mod fingerprint;
+mod fragment;
+mod keys;
+mod model;
+mod name;
+mod problem;
+mod read;
+mod resolve;
+mod source;
+mod syntax;
+mod units;
+
+pub use builder::Builder;
+pub use fingerprint::{Identity, fingerprint};
+pub use fragment::{Fragment, Refusal, scan};
+pub use model::{
+    Assignment, BadRows, Batch, Job, Pace, Size, SynchronousCommit, Table, Verify, Work,
+};
+pub use name::{NameError, TableName};
+pub use problem::{Problem, Problems};
+pub use source::Source;
+pub use units::{Rate, UnitError, parse_duration, show_duration};

@@ -1,0 +1,176 @@
+//! A job as the rest of the program sees it: checked, with units read and defaults filled in.
+//!
+//! These are values. `file` and `resolve` make them from text, [`Builder`](super::Builder) writes such a text for
+//! library users, and nothing else makes them. Spans point into `source`, for whoever finds a problem later.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use super::builder::Builder;
+use super::fragment::Fragment;
+use super::name::TableName;
+use super::problem::Problems;
+use super::source::Source;
+use super::units::Rate;
+use super::{read, resolve};
+
+/// What should change in one table, and how gently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The name, 1 to 63 of letters, digits, `_`, `.` and `-`; the stem of the file.
+    pub name: String,
+    /// What it is for, in the words of its author.
+    pub description: Option<String>,
+    /// The table and which of its rows.
+    pub table: Table,
+    /// What is done to each row.
+    pub work: Work,
+    /// How large a batch is.
+    pub batch: Batch,
+    /// How fast batches follow each other.
+    pub pace: Pace,
+    /// What happens when the server refuses a row.
+    pub bad_rows: BadRows,
+    /// What is true of every row in the end.
+    pub verify: Verify,
+    /// The text it was read from.
+    pub source: Source,
+}
+
+/// The table a job walks, and which of its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: TableName,
+    /// The columns of the key to walk by, 1 to 32; the primary key if none.
+    pub key: Option<Vec<String>>,
+    /// `where`: the rows that are still to do; every row if none.
+    pub filter: Option<Fragment>,
+    /// Schemas searched after the table's own, for the SQL of the job.
+    pub search_path: Vec<String>,
+    /// Where the name is in the source.
+    pub name_span: Range<usize>,
+    /// Where the key is in the source.
+    pub key_span: Option<Range<usize>>,
+}
+
+/// What is done to each row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// Columns are set from expressions over the row, in place; at least one, in the order of the file.
+    Set(Vec<Assignment>),
+}
+
+/// One column and what it is set to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The column, literally.
+    pub column: String,
+    /// The expression over the row.
+    pub expression: Fragment,
+    /// Where the column is in the source.
+    pub column_span: Range<usize>,
+}
+
+/// How large a batch is, and how it commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// How many rows it takes.
+    pub size: Size,
+    /// The longest that others wait on it, 1 ms to 60 s; never less than the target. 100 ms if unset, or a target
+    /// that is longer needs one.
+    pub give_way: Duration,
+    /// What the commit waits for.
+    pub synchronous_commit: SynchronousCommit,
+}
+
+/// How many rows a batch takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Size {
+    /// As many as fit into a time.
+    Target {
+        /// The time to aim at, 1 ms to 10 s; 20 ms if unset.
+        target: Duration,
+        /// The fewest rows, at least 1; 100 if unset, or `max` if that is less.
+        min: u32,
+        /// The most rows, at most 1,000,000; 50,000 if unset, or `min` if that is more.
+        max: u32,
+    },
+    /// Always so many, 1 to 1,000,000.
+    Fixed(u32),
+}
+
+/// What the commit of a batch waits for, as `PostgreSQL` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SynchronousCommit {
+    /// Nothing; the cursor commits with the rows, so a crash loses both or neither.
+    #[default]
+    Off,
+    /// The local disk.
+    Local,
+    /// The standbys' memory.
+    RemoteWrite,
+    /// The standbys' disks.
+    On,
+    /// The standbys' readers.
+    RemoteApply,
+}
+
+impl SynchronousCommit {
+    /// All of them, from the fastest to the safest.
+    pub const ALL: [Self; 5] =
+        [Self::Off, Self::Local, Self::RemoteWrite, Self::On, Self::RemoteApply];
+
+    /// Returns the setting's text for the server.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Local => "local",
+            Self::RemoteWrite => "remote_write",
+            Self::On => "on",
+            Self::RemoteApply => "remote_apply",
+        }
+    }
+}
+
+/// How fast batches follow each other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pace {
+    /// The most rows per second; no limit if none.
+    pub rate: Option<Rate>,
+}
+
+/// What happens when the server refuses a row: the run stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRows {
+    /// The most bad rows a run may meet; 100 if unset.
+    pub max: u32,
+}
+
+/// What is true of every row in the end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verify {
+    /// A condition that must be true, not only not false, for every row.
+    pub expect: Option<Fragment>,
+}
+
+impl Job {
+    /// Reads a job from the text of its file, and reports everything that is wrong with it.
+    pub fn parse(name: &str, source: Source) -> Result<Self, Problems> {
+        resolve::resolve(name, source)
+    }
+
+    /// Reads a job from a regular file of at most 1 MiB of UTF-8; the stem of the file is its name.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Problems> {
+        let path = path.as_ref();
+        let source = read::read(path)?;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        Self::parse(&stem, source)
+    }
+
+    /// Starts a job in Rust; it is checked like a file when it is built.
+    pub fn builder(name: impl Into<String>, table: impl AsRef<str>) -> Builder {
+        Builder::new(name.into(), table.as_ref())
+    }
+}

@@ -1,0 +1,206 @@
+//! What people ask of a run, written from any terminal and read by its owner.
+//!
+//! Pause, resume, cancel and throttle are one act: writing intent or overrides. The owner reads both
+//! once a second, from the statement that also tells it whether its lease is alive. An override
+//! with an end expires by the server's clock, also if nobody is alive to see it.
+
+use serde_json::{Value, json};
+
+use super::journal::Actor;
+use crate::pg::{Fault, Guards, Param, Session};
+use crate::run::{Intent, Status, Transition};
+
+/// What came of asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The status before.
+    pub was: Status,
+    /// The status after; the owner, if there is one, changes it later.
+    pub now: Status,
+    /// Whether somebody works on the run.
+    pub is_live: bool,
+}
+
+/// Asks for a pause or a cancel, and does it at once if nobody works on the run.
+pub async fn stop(
+    session: &mut Session,
+    run: i64,
+    intent: Intent,
+    reason: Option<&str>,
+    actor: &Actor,
+) -> Result<Option<Asked>, Fault> {
+    let transition = Transition::Stopped(intent);
+    let to = if intent == Intent::Cancel { Status::Cancelled } else { Status::Paused };
+    let sources: Vec<_> = transition.sources().iter().map(|from| from.word()).collect();
+    let open: Vec<_> = Status::ALL
+        .iter()
+        .filter(|status| !status.is_final())
+        .map(|status| status.word())
+        .collect();
+    let sql = format!(
+        "WITH old AS (
+             SELECT id, status, lease_token IS NOT NULL AND lease_until > clock_timestamp() AS is_live
+             FROM piecemeal.run WHERE id = $1 FOR UPDATE
+         ), moved AS (
+             UPDATE piecemeal.run r SET intent = $2, reason = $3, asked_by = $4 || ' as ' || session_user,
+                 status = CASE WHEN NOT old.is_live AND old.status = ANY ('{{{sources}}}') THEN '{to}'
+                               ELSE old.status END,
+                 finished_at = CASE WHEN {is_final} AND NOT old.is_live THEN clock_timestamp() END,
+                 changed_at = clock_timestamp(), updated_at = clock_timestamp()
+             FROM old WHERE r.id = old.id AND old.status = ANY ('{{{open}}}')
+             RETURNING r.id, r.status
+         ), noted AS (
+             INSERT INTO piecemeal.journal (run_id, who, what, detail)
+             SELECT id, $4 || ' as ' || session_user, $2, $5 FROM moved
+         )
+         SELECT old.status AS was, coalesce(moved.status, old.status) AS now, old.is_live
+         FROM old LEFT JOIN moved USING (id)",
+        sources = sources.join(","),
+        open = open.join(","),
+        is_final = to.is_final(),
+    );
+    let detail = json!({ "reason": reason });
+    let params = [
+        run.into(),
+        intent.word().into(),
+        reason.into(),
+        actor.0.as_str().into(),
+        (&detail).into(),
+    ];
+    asked(session, &sql, &params).await
+}
+
+/// Lets a run go on: clears a pause, and makes a paused or failed run ready.
+pub async fn resume(
+    session: &mut Session,
+    run: i64,
+    actor: &Actor,
+) -> Result<Option<Asked>, Fault> {
+    let sources: Vec<_> = Transition::Resumed.sources().iter().map(|from| from.word()).collect();
+    let sql = format!(
+        "WITH old AS (
+             SELECT id, status, lease_token IS NOT NULL AND lease_until > clock_timestamp() AS is_live
+             FROM piecemeal.run WHERE id = $1 FOR UPDATE
+         ), moved AS (
+             UPDATE piecemeal.run r SET intent = 'run', reason = NULL, asked_by = NULL, failure = NULL,
+                 pass = CASE WHEN old.status = 'failed' THEN 0 ELSE r.pass END,
+                 status = CASE WHEN old.status = ANY ('{{{sources}}}') THEN 'ready' ELSE old.status END,
+                 changed_at = clock_timestamp(), updated_at = clock_timestamp()
+             FROM old WHERE r.id = old.id AND old.status NOT IN ('succeeded', 'cancelled')
+               AND r.intent <> 'cancel'
+             RETURNING r.id, r.status
+         ), noted AS (
+             INSERT INTO piecemeal.journal (run_id, who, what) SELECT id, $2 || ' as ' || session_user, 'resume'
+             FROM moved
+         )
+         SELECT old.status AS was, coalesce(moved.status, old.status) AS now, old.is_live
+         FROM old LEFT JOIN moved USING (id)",
+        sources = sources.join(","),
+    );
+    asked(session, &sql, &[run.into(), actor.0.as_str().into()]).await
+}
+
+async fn asked(
+    session: &mut Session,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Option<Asked>, Fault> {
+    let rows = session.transact(&Guards::ledger(), sql, params).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let status = |name: &str| Status::from_word(row.get(name));
+    Ok(match (status("was"), status("now")) {
+        (Some(was), Some(now)) => Some(Asked { was, now, is_live: row.get("is_live") }),
+        _ => None,
+    })
+}
+
+/// A change of pace from outside.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Override {
+    /// Rows per second.
+    pub rate: Option<u32>,
+    /// Milliseconds that a batch may take.
+    pub target_ms: Option<u64>,
+    /// Seconds after which it is over.
+    pub seconds: Option<f64>,
+}
+
+const THROTTLE: &str = "\
+WITH old AS (SELECT id, overrides FROM piecemeal.run WHERE id = $1 FOR UPDATE),
+expiry AS (SELECT to_jsonb(clock_timestamp() + $3 * interval '1 second') AS until),
+wanted AS (
+    SELECT coalesce(jsonb_object_agg(key, jsonb_build_object('value', value, 'until', until)), '{}') AS overrides
+    FROM jsonb_each($2), expiry
+), moved AS (
+    UPDATE piecemeal.run r
+    SET overrides = CASE WHEN $4 THEN '{}' ELSE old.overrides || wanted.overrides END,
+        updated_at = clock_timestamp()
+    FROM old, wanted WHERE r.id = old.id AND r.status NOT IN ('succeeded', 'cancelled')
+    RETURNING r.id, old.overrides AS before, r.overrides AS after
+), noted AS (
+    INSERT INTO piecemeal.journal (run_id, who, what, detail)
+    SELECT id, $5 || ' as ' || session_user, 'throttle', jsonb_build_object('from', before, 'to', after) FROM moved
+)
+SELECT after FROM moved";
+
+/// Changes the pace of a run, or clears every change; returns whether the run could take it.
+pub async fn throttle(
+    session: &mut Session,
+    run: i64,
+    change: Option<&Override>,
+    actor: &Actor,
+) -> Result<bool, Fault> {
+    let mut wanted = json!({});
+    if let Some(rate) = change.and_then(|change| change.rate) {
+        wanted["rate"] = json!(rate);
+    }
+    if let Some(target) = change.and_then(|change| change.target_ms) {
+        wanted["target_ms"] = json!(target);
+    }
+    let params = [
+        run.into(),
+        (&wanted).into(),
+        Param::MaybeFloat(change.and_then(|change| change.seconds)),
+        Param::Bool(change.is_none()),
+        actor.0.as_str().into(),
+    ];
+    Ok(!session.transact(&Guards::ledger(), THROTTLE, &params).await?.is_empty())
+}
+
+/// What the owner of a run must know, once a second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Orders {
+    /// Whether the lease is still ours.
+    pub is_ours: bool,
+    /// What happened, as the ledger has it: `ready` after a resume.
+    pub status: Status,
+    /// What people want.
+    pub intent: Intent,
+    /// Rows per second, from outside.
+    pub rate: Option<u32>,
+    /// Milliseconds that a batch may take, from outside.
+    pub target_ms: Option<u64>,
+}
+
+const ORDERS: &str = "\
+SELECT r.lease_token IS NOT DISTINCT FROM $2 AS is_ours, r.status, r.intent,
+       (SELECT jsonb_object_agg(key, value -> 'value') FROM jsonb_each(r.overrides)
+        WHERE coalesce((value ->> 'until')::timestamptz > clock_timestamp(), true)) AS overrides
+FROM piecemeal.run r WHERE r.id = $1";
+
+/// Reads what is wanted; `None` if the run is not there any more.
+pub async fn orders(session: &mut Session, run: i64, token: &str) -> Result<Option<Orders>, Fault> {
+    let rows = session.transact(&Guards::reading(), ORDERS, &[run.into(), token.into()]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let overrides: Value = row.get::<_, Option<Value>>("overrides").unwrap_or_default();
+    let (status, intent) =
+        (Status::from_word(row.get("status")), Intent::from_word(row.get("intent")));
+    let (Some(status), Some(intent)) = (status, intent) else { return Ok(None) };
+    Ok(Some(Orders {
+        is_ours: row.get("is_ours"),
+        status,
+        intent,
+        rate: overrides["rate"].as_u64().and_then(|rate| u32::try_from(rate).ok()),
+        target_ms: overrides["target_ms"].as_u64(),
+    }))
+}

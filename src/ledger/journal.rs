@@ -1,0 +1,70 @@
+//! Append-only: who did what to a run, when and why.
+
+use serde_json::Value;
+
+use crate::pg::{Fault, Guards, Param, Session};
+
+/// Lines kept for each run; older ones go when an owner takes the lease. Bounds the ledger's growth
+/// (R15) while leaving months of a person's actions.
+const KEPT: i64 = 10_000;
+
+/// Who acts, as people will read it: the login of the host, and the database's role is added by SQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor(pub String);
+
+/// A line of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// The run.
+    pub run: i64,
+    /// When, by the server's clock (RFC 3339).
+    pub at: String,
+    /// Who.
+    pub who: String,
+    /// What.
+    pub what: String,
+    /// Why, from what to what.
+    pub detail: Value,
+}
+
+const WRITE: &str = "\
+INSERT INTO piecemeal.journal (run_id, who, what, detail) VALUES ($1, $2 || ' as ' || session_user, $3, $4)";
+
+/// Writes a line.
+pub async fn write(
+    session: &mut Session,
+    run: i64,
+    actor: &Actor,
+    what: &str,
+    detail: &Value,
+) -> Result<(), Fault> {
+    let params = [run.into(), actor.0.as_str().into(), what.into(), detail.into()];
+    session.transact(&Guards::ledger(), WRITE, &params).await.map(drop)
+}
+
+const READ: &str = "\
+SELECT j.run_id, to_char(j.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at, j.who, j.what, j.detail
+FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id
+WHERE r.job = $1 ORDER BY j.id DESC LIMIT $2";
+
+/// Returns the newest `limit` lines of a job's runs, oldest first.
+pub async fn read(session: &mut Session, job: &str, limit: i64) -> Result<Vec<Line>, Fault> {
+    let rows = session.transact(&Guards::reading(), READ, &[job.into(), limit.into()]).await?;
+    let line = |row: &tokio_postgres::Row| Line {
+        run: row.get("run_id"),
+        at: row.get("at"),
+        who: row.get("who"),
+        what: row.get("what"),
+        detail: row.get("detail"),
+    };
+    Ok(rows.iter().rev().map(line).collect())
+}
+
+const PRUNE: &str = "\
+DELETE FROM piecemeal.journal WHERE run_id = $1
+AND id <= (SELECT id FROM piecemeal.journal WHERE run_id = $1 ORDER BY id DESC OFFSET $2 LIMIT 1)";
+
+/// Forgets lines beyond the newest ones that are kept.
+pub async fn prune(session: &mut Session, run: i64) -> Result<(), Fault> {
+    session.transact(&Guards::ledger(), PRUNE, &[run.into(), Param::Int(KEPT)]).await.map(drop)
+}

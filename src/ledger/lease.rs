@@ -1,0 +1,158 @@
+//! Who may work on a run, and for how long.
+//!
+//! The lease is for liveness only; exactly-once comes from the cursor's `rev` (R2). Time is the
+//! server's (R22). An owner that is gone is recognised by its backend, so a worker that was killed
+//! is replaced at once; where the backend cannot be known (a pooler) the lease must run out.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::journal::Actor;
+use crate::pg::{Fault, Guards, Param, Session};
+use crate::run::{Pulse, Transition};
+
+/// How long a lease lasts without being renewed. Longer than any pause of a healthy process, short
+/// enough that a dead host's run goes on before anybody is woken.
+pub const TTL: Duration = Duration::from_secs(15);
+
+/// How often it is renewed.
+pub const RENEWAL: Duration = Duration::from_secs(5);
+
+/// This process, as it signs its lease.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    /// A new random value for every claim.
+    pub token: String,
+    /// The name of the host.
+    pub host: String,
+    /// The process.
+    pub pid: u32,
+    /// Who started it.
+    pub actor: Actor,
+    /// Whether the backend of its connection stands for the process: not behind a pooler.
+    pub is_direct: bool,
+}
+
+impl Holder {
+    fn owner(&self) -> Value {
+        json!({ "host": self.host, "pid": self.pid, "who": self.actor.0 })
+    }
+}
+
+/// What came of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// The lease is ours. The owner before, if there was one whose lease we took over.
+    Ours(Option<String>),
+    /// Somebody else has it: `host pid`, and when it was last renewed, as an opaque value.
+    Held(String, String),
+    /// The run may not be worked on: it was paused, failed or ended meanwhile.
+    Closed,
+}
+
+/// Whether the backend that the owner noted is gone. NULL where it cannot be seen: then not gone.
+const IS_GONE: &str = "\
+coalesce((old.owner ->> 'backend') IS NOT NULL AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = (old.owner ->> 'backend')::int4
+    AND (a.backend_start IS NULL OR a.backend_start::text = old.owner ->> 'backend_start')), false)";
+
+/// Where our backend is noted, if it stands for the process.
+const BACKEND: &str = "\
+coalesce((SELECT jsonb_build_object('backend', a.pid, 'backend_start', a.backend_start::text)
+    FROM pg_catalog.pg_stat_activity a WHERE a.pid = pg_backend_pid() AND $bool), '{}')";
+
+/// Tries to take the lease of a run that is ready, or running without a living owner.
+pub async fn claim(session: &mut Session, run: i64, holder: &Holder) -> Result<Claim, Fault> {
+    let sources: Vec<_> = Transition::Claimed.sources().iter().map(|from| from.word()).collect();
+    let sql = format!(
+        "WITH old AS (
+             SELECT *, lease_token IS NOT NULL AND lease_until > clock_timestamp() AS is_leased
+             FROM piecemeal.run WHERE id = $1 FOR UPDATE
+         ), moved AS (
+             UPDATE piecemeal.run r
+             SET status = 'running', reason = NULL, failure = NULL, lease_token = $2,
+                 lease_until = clock_timestamp() + $3 * interval '1 second',
+                 owner = $4 || {backend}, started_at = coalesce(r.started_at, clock_timestamp()),
+                 changed_at = clock_timestamp(), updated_at = clock_timestamp()
+             FROM old
+             WHERE r.id = old.id AND old.intent = 'run' AND old.status = ANY ('{{{sources}}}')
+               AND (NOT old.is_leased OR old.lease_token = $2 OR {is_gone})
+             RETURNING r.id
+         ), noted AS (
+             INSERT INTO piecemeal.journal (run_id, who, what, detail)
+             SELECT id, $6 || ' as ' || session_user, 'claimed', $4 FROM moved
+         )
+         SELECT EXISTS (SELECT FROM moved) AS is_ours, old.is_leased, old.status = ANY ('{{{sources}}}')
+                AND old.intent = 'run' AS is_open, old.lease_token = $2 AS was_ours,
+                old.status = 'running' AS was_running, old.lease_until::text AS renewed,
+                concat_ws(' ', old.owner ->> 'host', old.owner ->> 'pid') AS owner FROM old",
+        backend = BACKEND.replace("$bool", "$5"),
+        sources = sources.join(","),
+        is_gone = IS_GONE,
+    );
+    let owner = holder.owner();
+    let params = [
+        run.into(),
+        holder.token.as_str().into(),
+        Param::Float(TTL.as_secs_f64()),
+        (&owner).into(),
+        Param::Bool(holder.is_direct),
+        holder.actor.0.as_str().into(),
+    ];
+    let rows = session.transact(&Guards::ledger(), &sql, &params).await?;
+    let Some(row) = rows.first() else { return Ok(Claim::Closed) };
+    let owner: String = row.get("owner");
+    if row.get("is_ours") {
+        let took_over =
+            row.get("was_running") && !row.get::<_, Option<bool>>("was_ours").unwrap_or(false);
+        return Ok(Claim::Ours(took_over.then_some(owner)));
+    }
+    let is_held = row.get("is_open") && row.get("is_leased");
+    Ok(if is_held { Claim::Held(owner, row.get("renewed")) } else { Claim::Closed })
+}
+
+const RENEW: &str = "\
+UPDATE piecemeal.run
+SET lease_until = clock_timestamp() + $3 * interval '1 second', pulse = $4,
+    owner = (owner - 'backend' - 'backend_start') || $backend,
+    updated_at = clock_timestamp()
+WHERE id = $1 AND lease_token = $2";
+
+/// Renews the lease and stores what was measured; returns whether it is still ours.
+pub async fn renew(
+    session: &mut Session,
+    run: i64,
+    holder: &Holder,
+    pulse: &Pulse,
+) -> Result<bool, Fault> {
+    let sql = RENEW.replace("$backend", &BACKEND.replace("$bool", "$5")) + " RETURNING id";
+    let pulse = serde_json::to_value(pulse).unwrap_or_default();
+    let params = [
+        run.into(),
+        holder.token.as_str().into(),
+        Param::Float(TTL.as_secs_f64()),
+        (&pulse).into(),
+        Param::Bool(holder.is_direct),
+    ];
+    Ok(!session.transact(&Guards::ledger(), &sql, &params).await?.is_empty())
+}
+
+const RELEASE: &str = "\
+UPDATE piecemeal.run SET lease_token = NULL, lease_until = NULL WHERE id = $1 AND lease_token = $2";
+
+/// Gives the lease back; the status stays as it is.
+pub async fn release(session: &mut Session, run: i64, token: &str) -> Result<(), Fault> {
+    session.transact(&Guards::ledger(), RELEASE, &[run.into(), token.into()]).await.map(drop)
+}
+
+const BACKEND_SEEN: &str = "\
+SELECT pg_backend_pid()::int8 AS pid, current_setting('port')::int8 AS port";
+
+/// Returns the backend that answers, and the port on which its server listens.
+///
+/// A pooler is recognised by them: it listens on another port, or its backends change.
+pub async fn backend(session: &mut Session) -> Result<(i64, i64), Fault> {
+    let rows = session.transact(&Guards::reading(), BACKEND_SEEN, &[]).await?;
+    Ok(rows.first().map_or((0, 0), |row| (row.get("pid"), row.get("port"))))
+}

@@ -1,0 +1,15 @@
+//! Our schema in the user's database: runs, ranges, journal.
+//!
+//! Every write here is one statement, so it is whole or not at all, and every change of a run writes
+//! its line into the journal in the same statement. Nothing is decided here: what may follow what is
+//! in [`crate::run::Status`], and the SQL is held to it. Only the batch moves a cursor.
+
+pub mod schema;
+pub mod runs;
+pub mod ranges;
+pub mod lease;
+pub mod control;
+pub mod journal;
+pub mod snapshot;
+
+pub use journal::Actor;

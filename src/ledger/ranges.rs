@@ -1,0 +1,121 @@
+//! The ranges of a run: taking them and reading where they are.
+//!
+//! A cursor is never moved here: that is the batch's, in the transaction of its rows.
+
+use serde_json::json;
+use tokio_postgres::Row;
+
+use super::journal::Actor;
+use super::lease::TTL;
+use crate::pg::{Fault, Guards, Param, Session};
+use crate::walk::{Key, Range};
+
+macro_rules! columns {
+    () => {
+        "no::int8 AS no, pass::int8 AS pass, after, upto, cursor, rev, done"
+    };
+}
+
+fn range(row: &Row) -> Range {
+    let key = |name: &str| row.get::<_, Option<Vec<String>>>(name).map(Key::new);
+    Range {
+        no: row.get("no"),
+        pass: row.get("pass"),
+        after: key("after"),
+        upto: key("upto"),
+        cursor: key("cursor"),
+        rev: row.get("rev"),
+        done: row.get("done"),
+    }
+}
+
+// The row lock waits for a batch of the owner before, if one is still in flight; what is returned
+// is what that batch left (R2).
+const TAKE: &str = concat!(
+    "UPDATE piecemeal.range SET lease_token = $2, ",
+    "lease_until = clock_timestamp() + $3 * interval '1 second' ",
+    "WHERE run_id = $1 AND no = (SELECT min(no) FROM piecemeal.range WHERE run_id = $1 AND NOT done) ",
+    "RETURNING ",
+    columns!()
+);
+
+/// Takes the first range that is not at its end, for the owner with `token`.
+pub async fn take(session: &mut Session, run: i64, token: &str) -> Result<Option<Range>, Fault> {
+    let params = [run.into(), token.into(), Param::Float(TTL.as_secs_f64())];
+    let rows = session.transact(&Guards::ledger(), TAKE, &params).await?;
+    Ok(rows.first().map(range))
+}
+
+const REREAD: &str = concat!(
+    "SELECT lease_token IS NOT DISTINCT FROM $3 AS is_ours, ",
+    columns!(),
+    " FROM piecemeal.range WHERE run_id = $1 AND no = $2"
+);
+
+/// Returns where a range is now, and whether it is still ours (R3).
+pub async fn reread(
+    session: &mut Session,
+    run: i64,
+    no: i64,
+    token: &str,
+) -> Result<Option<(Range, bool)>, Fault> {
+    let params = [run.into(), no.into(), token.into()];
+    let rows = session.transact(&Guards::reading(), REREAD, &params).await?;
+    Ok(rows.first().map(|row| (range(row), row.get("is_ours"))))
+}
+
+const ALL: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM piecemeal.range WHERE run_id = $1 AND pass = 0 ORDER BY no"
+);
+
+/// Returns the ranges of the walk itself, in order.
+pub async fn of_walk(session: &mut Session, run: i64) -> Result<Vec<Range>, Fault> {
+    let rows = session.transact(&Guards::reading(), ALL, &[run.into()]).await?;
+    Ok(rows.iter().map(range).collect())
+}
+
+const SWEEP: &str = "\
+WITH moved AS (
+    UPDATE piecemeal.run SET pass = pass + 1, phase = 'backfill', updated_at = clock_timestamp()
+    WHERE id = $1 AND lease_token = $2 AND pass = $7 RETURNING id, pass
+), swept AS (
+    INSERT INTO piecemeal.range (run_id, no, pass, after, upto)
+    SELECT id, (SELECT max(no) + 1 FROM piecemeal.range WHERE run_id = $1), pass, $3, $4 FROM moved
+)
+INSERT INTO piecemeal.journal (run_id, who, what, detail)
+SELECT id, $5 || ' as ' || session_user, 'sweep', $6 FROM moved";
+
+/// A stretch that is to be walked once more.
+#[derive(Debug)]
+pub struct Sweep<'a> {
+    /// The key before it.
+    pub after: Option<&'a Key>,
+    /// Its last key.
+    pub upto: &'a Key,
+    /// Rows that were left to do in it.
+    pub rows: u64,
+    /// Sweeps before this one; asked for twice, it is added once.
+    pub pass: u64,
+}
+
+/// Adds a range that walks a stretch once more, for rows that were left to do.
+pub async fn sweep(
+    session: &mut Session,
+    (run, token): (i64, &str),
+    sweep: &Sweep<'_>,
+    actor: &Actor,
+) -> Result<(), Fault> {
+    let detail = json!({ "rows": sweep.rows });
+    let params = [
+        run.into(),
+        token.into(),
+        Param::Texts(sweep.after.map(Key::values)),
+        Param::Texts(Some(sweep.upto.values())),
+        actor.0.as_str().into(),
+        (&detail).into(),
+        Param::Int(i64::try_from(sweep.pass).unwrap_or(i64::MAX)),
+    ];
+    session.transact(&Guards::ledger(), SWEEP, &params).await.map(drop)
+}

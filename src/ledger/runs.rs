@@ -1,0 +1,254 @@
+//! Runs: creating, finding and ending them.
+
+use serde_json::{Value, json};
+use tokio_postgres::Row;
+
+use super::journal::Actor;
+use crate::job::Identity;
+use crate::pg::{Fault, Guards, Param, Session};
+use crate::run::{Failure, Intent, Phase, Status, Transition};
+use crate::walk::Key;
+
+/// A run as the ledger has it.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its number.
+    pub id: i64,
+    /// The job's name.
+    pub job: String,
+    /// What makes two jobs the same run.
+    pub fingerprint: String,
+    /// That in full; `None` if another release wrote it in a form that we cannot read.
+    pub identity: Option<Identity>,
+    /// The table that it was started on.
+    pub table_oid: u32,
+    /// The cluster that it was started on.
+    pub system_id: String,
+    /// The database that it was started in.
+    pub database: String,
+    /// How far it is.
+    pub phase: Phase,
+    /// What happened.
+    pub status: Status,
+    /// What people want.
+    pub intent: Intent,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who asked for the intent.
+    pub asked_by: Option<String>,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+    /// Sweeps so far.
+    pub pass: i64,
+    /// Whether its lease is alive by the server's clock.
+    pub is_live: bool,
+    /// Who works on it, as `host pid`.
+    pub owner: Option<String>,
+}
+
+/// Why a row of the ledger cannot be used (F95).
+#[derive(Debug, thiserror::Error)]
+#[error("run {0} in the ledger cannot be read: {1}")]
+pub struct Unreadable(i64, String);
+
+const FIND: &str = "\
+SELECT id, job, fingerprint, spec, table_oid, system_id, database, phase, status, intent, reason, asked_by,
+       failure, pass::int8 AS pass, lease_token IS NOT NULL AND lease_until > clock_timestamp() AS is_live,
+       CASE WHEN lease_token IS NOT NULL
+            THEN concat_ws(' ', owner ->> 'host', owner ->> 'pid') END AS owner
+FROM piecemeal.run WHERE job = $1 ORDER BY id DESC LIMIT 1";
+
+/// Returns the newest run of a job.
+pub async fn newest(session: &mut Session, job: &str) -> Result<Option<Run>, Fault> {
+    let rows = session.transact(&Guards::reading(), FIND, &[job.into()]).await?;
+    match rows.first().map(run) {
+        None => Ok(None),
+        Some(Ok(run)) => Ok(Some(run)),
+        Some(Err(error)) => Err(Fault::Fatal(crate::pg::DbMessage::local(error.to_string()))),
+    }
+}
+
+fn run(row: &Row) -> Result<Run, Unreadable> {
+    let id = row.get("id");
+    let word = |name: &str| row.get::<_, String>(name);
+    let unknown = |name: &str| Unreadable(id, format!("{name} is `{}`", word(name)));
+    Ok(Run {
+        id,
+        job: word("job"),
+        fingerprint: word("fingerprint"),
+        identity: serde_json::from_value(row.get("spec")).ok(),
+        table_oid: row.get("table_oid"),
+        system_id: word("system_id"),
+        database: word("database"),
+        phase: Phase::from_word(&word("phase")).ok_or_else(|| unknown("phase"))?,
+        status: Status::from_word(&word("status")).ok_or_else(|| unknown("status"))?,
+        intent: Intent::from_word(&word("intent")).ok_or_else(|| unknown("intent"))?,
+        reason: row.get("reason"),
+        asked_by: row.get("asked_by"),
+        failure: row
+            .get::<_, Option<Value>>("failure")
+            .and_then(|it| serde_json::from_value(it).ok()),
+        pass: row.get("pass"),
+        is_live: row.get("is_live"),
+        owner: row.get("owner"),
+    })
+}
+
+/// What a new run is made of.
+#[derive(Debug)]
+pub struct NewRun<'a> {
+    /// The job's name.
+    pub job: &'a str,
+    /// What makes it the same job later.
+    pub identity: &'a Identity,
+    /// Whether it has a `where`.
+    pub has_where: bool,
+    /// The table.
+    pub table_oid: u32,
+    /// Its highest key: where the walk ends. `None` if the table is empty.
+    pub upto: Option<&'a Key>,
+    /// Rows expected, if that is known.
+    pub estimate: Option<i64>,
+    /// Who starts it.
+    pub actor: &'a Actor,
+}
+
+// A table without rows has one range, already at its end. Two who create at the same time meet the
+// unique index: one run is created, the other statement fails whole.
+const CREATE: &str = "\
+WITH made AS (
+    INSERT INTO piecemeal.run (job, fingerprint, spec, has_where, table_oid, system_id, database,
+                               phase, status, intent, estimate)
+    VALUES ($1, $2, $3, $4, ($5::int8)::oid, (SELECT system_identifier::text FROM pg_control_system()),
+            current_database(), 'backfill', 'ready', 'run', $6)
+    RETURNING id
+), walked AS (
+    INSERT INTO piecemeal.range (run_id, no, upto, done) SELECT id, 0, $7, $7 IS NULL FROM made
+), noted AS (
+    INSERT INTO piecemeal.journal (run_id, who, what, detail)
+    SELECT id, $8 || ' as ' || session_user, 'created', $3 FROM made
+)
+SELECT id FROM made";
+
+/// Creates a run with one range over the whole key space.
+pub async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i64, Fault> {
+    let spec = serde_json::to_value(new.identity).unwrap_or_default();
+    let fingerprint = crate::job::fingerprint(new.identity);
+    let params = [
+        new.job.into(),
+        fingerprint.as_str().into(),
+        (&spec).into(),
+        Param::Bool(new.has_where),
+        i64::from(new.table_oid).into(),
+        Param::MaybeInt(new.estimate),
+        Param::Texts(new.upto.map(Key::values)),
+        new.actor.0.as_str().into(),
+    ];
+    let rows = session.transact(&Guards::ledger(), CREATE, &params).await?;
+    Ok(rows.first().map_or(0, |row| row.get("id")))
+}
+
+const ORIGIN: &str = "\
+SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system_id, current_database()::text AS database";
+
+/// Returns the cluster and the database that we are connected to.
+pub async fn origin(session: &mut Session) -> Result<(String, String), Fault> {
+    let rows = session.transact(&Guards::reading(), ORIGIN, &[]).await?;
+    Ok(rows.first().map(|row| (row.get("system_id"), row.get("database"))).unwrap_or_default())
+}
+
+const ADOPT: &str = "\
+WITH moved AS (
+    UPDATE piecemeal.run SET system_id = (SELECT system_identifier::text FROM pg_control_system()),
+           database = current_database(), lease_token = NULL, lease_until = NULL
+    WHERE id = $1 RETURNING id
+)
+INSERT INTO piecemeal.journal (run_id, who, what) SELECT id, $2 || ' as ' || session_user, 'adopted' FROM moved";
+
+/// Lets a run go on in this cluster: a restored copy, or one after an upgrade (F73).
+pub async fn adopt(session: &mut Session, run: i64, actor: &Actor) -> Result<(), Fault> {
+    session
+        .transact(&Guards::ledger(), ADOPT, &[run.into(), actor.0.as_str().into()])
+        .await
+        .map(drop)
+}
+
+/// What is written with a change of status by the owner.
+#[derive(Debug, Default)]
+pub struct Ending<'a> {
+    /// Why, for those who watch.
+    pub reason: Option<&'a str>,
+    /// Why it failed.
+    pub failure: Option<&'a Failure>,
+    /// How it was verified.
+    pub verified: Option<&'a str>,
+    /// Rows looked at, and the seconds that took.
+    pub looked: Option<(u64, f64)>,
+}
+
+/// Changes the status of a run that we own; returns whether it was still ours to change.
+pub async fn settle(
+    session: &mut Session,
+    (run, token): (i64, &str),
+    transition: Transition,
+    ending: &Ending<'_>,
+    actor: &Actor,
+) -> Result<bool, Fault> {
+    let sources: Vec<_> = transition.sources().iter().map(|from| from.word()).collect();
+    let to = transition.sources().first().and_then(|from| from.after(transition).ok());
+    let Some(to) = to else { return Ok(false) };
+    // A paused process keeps its lease, so that it can go on; in every other case the lease ends.
+    let keeps_lease = to == Status::Paused;
+    let sql = format!(
+        "WITH moved AS (
+             UPDATE piecemeal.run SET status = '{to}', reason = $3, failure = $4, verified = $5,
+                 looked = $6, looked_s = $7, changed_at = clock_timestamp(), updated_at = clock_timestamp(),
+                 finished_at = CASE WHEN {is_final} THEN clock_timestamp() END,
+                 lease_token = CASE WHEN {keeps_lease} THEN lease_token END,
+                 lease_until = CASE WHEN {keeps_lease} THEN lease_until END
+             WHERE id = $1 AND lease_token = $2 AND status = ANY ('{{{sources}}}') RETURNING id
+         ), noted AS (
+             INSERT INTO piecemeal.journal (run_id, who, what, detail)
+             SELECT id, $8 || ' as ' || session_user, '{transition}', $9 FROM moved
+         )
+         SELECT id FROM moved",
+        is_final = to.is_final(),
+        sources = sources.join(","),
+    );
+    let failure = ending.failure.and_then(|failure| serde_json::to_value(failure).ok());
+    let detail = json!({ "reason": ending.reason });
+    let (looked, seconds) = ending.looked.unzip();
+    let params = [
+        run.into(),
+        token.into(),
+        ending.reason.into(),
+        Param::Json(failure.as_ref()),
+        ending.verified.into(),
+        Param::MaybeInt(looked.and_then(|looked| i64::try_from(looked).ok())),
+        Param::MaybeFloat(seconds),
+        actor.0.as_str().into(),
+        (&detail).into(),
+    ];
+    Ok(!session.transact(&Guards::ledger(), &sql, &params).await?.is_empty())
+}
+
+const ENTER: &str = "\
+UPDATE piecemeal.run SET phase = $3, updated_at = clock_timestamp() WHERE id = $1 AND lease_token = $2 RETURNING id";
+
+/// Notes the phase that the owner is in; returns whether the run is still ours.
+pub async fn enter(
+    session: &mut Session,
+    (run, token): (i64, &str),
+    phase: Phase,
+) -> Result<bool, Fault> {
+    let params = [run.into(), token.into(), phase.word().into()];
+    Ok(!session.transact(&Guards::ledger(), ENTER, &params).await?.is_empty())
+}
+
+const FORGET: &str = "DELETE FROM piecemeal.run WHERE job = $1 AND status IN ('succeeded', 'cancelled')
+AND NOT EXISTS (SELECT FROM piecemeal.run WHERE job = $1 AND status NOT IN ('succeeded', 'cancelled')) RETURNING id";
+
+/// Removes all runs of a job, if they have all ended; returns how many there were.
+pub async fn forget(session: &mut Session, job: &str) -> Result<usize, Fault> {
+    Ok(session.transact(&Guards::ledger(), FORGET, &[job.into()]).await?.len())
+}

@@ -1,0 +1,113 @@
+//! The settings under which every transaction of ours runs.
+//!
+//! They are `SET LOCAL`, so nothing outlives the transaction and a transaction pooler cannot mix
+//! them up (R19). They pin what a role, a database or `PGOPTIONS` may have changed: the text form of
+//! key values, name resolution, row security, time limits, isolation. Nothing session-scoped here.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// What is pinned for every transaction: output formats that round-trip, no silent filtering by row
+/// security, and no surprise from the role's defaults (F77, F78, F93).
+const PINNED: &str = "\
+SET LOCAL row_security = off; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, YMD'; \
+SET LOCAL intervalstyle = 'postgres'; SET LOCAL extra_float_digits = 1; \
+SET LOCAL bytea_output = 'hex'; SET LOCAL standard_conforming_strings = on; \
+SET LOCAL transform_null_equals = off; SET LOCAL client_min_messages = warning; \
+SET LOCAL idle_in_transaction_session_timeout = '10s'; ";
+
+/// The walk must follow the key's index whatever the statistics say: a bad estimate would turn a
+/// batch into a scan of the whole table (F23).
+const PLANNER: &str = "\
+SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
+SET LOCAL enable_incremental_sort = off; SET LOCAL max_parallel_workers_per_gather = 0; \
+SET LOCAL jit = off; ";
+
+/// How one kind of transaction begins.
+#[derive(Debug, Clone)]
+pub struct Guards {
+    /// Quoted schema names, in order; `pg_temp` is put last.
+    pub search_path: Vec<String>,
+    /// The server ends a statement after this time.
+    pub statement_timeout: Duration,
+    /// The server ends a wait for a lock after this time.
+    pub lock_timeout: Duration,
+    /// `synchronous_commit` of the transaction; `None` leaves the server's default.
+    pub synchronous_commit: Option<&'static str>,
+    /// Whether the planner is kept on the key's index.
+    pub follow_index: bool,
+    /// Whether the transaction may write.
+    pub read_only: bool,
+}
+
+impl Guards {
+    /// Returns the guards of the ledger's own statements: short, on the server's durable default.
+    pub fn ledger() -> Guards {
+        Guards {
+            search_path: Vec::new(),
+            statement_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(5),
+            synchronous_commit: Some("on"),
+            follow_index: false,
+            read_only: false,
+        }
+    }
+
+    /// Returns the guards of a read that changes nothing.
+    pub fn reading() -> Guards {
+        Guards { read_only: true, synchronous_commit: None, ..Guards::ledger() }
+    }
+
+    /// Returns the statements that begin the transaction, to be sent in one message.
+    pub fn begin(&self) -> String {
+        let mode = if self.read_only { "READ ONLY" } else { "READ WRITE" };
+        let mut sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED {mode}; {PINNED}");
+        let mut path = self.search_path.join(", ");
+        if !path.is_empty() {
+            path.push_str(", ");
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(
+            sql,
+            "SET LOCAL search_path = {path}pg_temp; SET LOCAL statement_timeout = {}; \
+             SET LOCAL lock_timeout = {}; ",
+            millis(self.statement_timeout),
+            millis(self.lock_timeout),
+        );
+        if let Some(mode) = self.synchronous_commit {
+            let _ = write!(sql, "SET LOCAL synchronous_commit = {mode}; ");
+        }
+        if self.follow_index {
+            sql.push_str(PLANNER);
+        }
+        if !self.read_only {
+            // A deferred constraint fails inside the batch, where it can be bisected (F46).
+            sql.push_str("SET CONSTRAINTS ALL IMMEDIATE");
+        }
+        sql
+    }
+}
+
+/// PostgreSQL reads 0 as "no limit", so a limit is never rounded down to it.
+fn millis(limit: Duration) -> u128 {
+    limit.as_millis().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_temporary_schema_is_always_searched_last() {
+        let guards =
+            Guards { search_path: vec!["\"App\"".into(), "ext".into()], ..Guards::ledger() };
+        assert!(guards.begin().contains("SET LOCAL search_path = \"App\", ext, pg_temp;"));
+        assert!(Guards::ledger().begin().contains("SET LOCAL search_path = pg_temp;"));
+    }
+
+    #[test]
+    fn a_limit_below_a_millisecond_does_not_become_no_limit() {
+        let guards = Guards { lock_timeout: Duration::from_micros(300), ..Guards::ledger() };
+        assert!(guards.begin().contains("SET LOCAL lock_timeout = 1;"));
+    }
+}

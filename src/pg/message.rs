@@ -1,0 +1,85 @@
+//! What the server said, whole.
+//!
+//! The driver's own `Display` prints only `db error`; here the message, SQLSTATE, detail, hint and
+//! place are kept as values, so that every error for people shows them all. No row values are added.
+
+use std::error::Error as _;
+use std::fmt;
+
+/// A server's error, or the driver's, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DbMessage {
+    /// The five characters of SQLSTATE; `None` when the error did not come from the server.
+    pub sqlstate: Option<String>,
+    /// The primary message.
+    pub message: String,
+    /// DETAIL, if the server gave one.
+    pub detail: Option<String>,
+    /// HINT, if the server gave one.
+    pub hint: Option<String>,
+    /// Where in server-side code it happened.
+    pub context: Option<String>,
+    /// The position in the statement, in characters from 1.
+    pub position: Option<u32>,
+}
+
+impl DbMessage {
+    /// Returns a message that did not come from the server.
+    pub fn local(message: impl Into<String>) -> DbMessage {
+        DbMessage {
+            sqlstate: None,
+            message: message.into(),
+            detail: None,
+            hint: None,
+            context: None,
+            position: None,
+        }
+    }
+}
+
+impl From<&tokio_postgres::Error> for DbMessage {
+    fn from(error: &tokio_postgres::Error) -> DbMessage {
+        let Some(db) = error.as_db_error() else {
+            return DbMessage::local(with_sources(error));
+        };
+        let position = match db.position() {
+            Some(tokio_postgres::error::ErrorPosition::Original(at)) => Some(*at),
+            _ => None,
+        };
+        DbMessage {
+            sqlstate: Some(db.code().code().to_owned()),
+            message: db.message().to_owned(),
+            detail: db.detail().map(str::to_owned),
+            hint: db.hint().map(str::to_owned),
+            context: db.where_().map(str::to_owned),
+            position,
+        }
+    }
+}
+
+fn with_sources(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl fmt::Display for DbMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(sqlstate) = &self.sqlstate {
+            write!(f, " (SQLSTATE {sqlstate})")?;
+        }
+        if let Some(detail) = &self.detail {
+            write!(f, "; {detail}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! One connection, and the only place where a transaction begins and ends.
+//!
+//! A transaction is one statement between `BEGIN` with its guards and `COMMIT`, sent in one go: one
+//! network round trip, and no moment at which it waits for us. Every write that the rest of the
+//! crate makes is therefore a single statement, whole or not at all. Statements are sent unnamed
+//! with their parameter types, so a transaction pooler needs to remember nothing (R19, R20).
+//! A session is clean only between statements; one that is dropped in the middle is closed (R21).
+
+use deadpool_postgres::Object;
+use serde_json::Value;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{CancelToken, Row};
+
+use super::fault::Fault;
+use super::guards::Guards;
+
+/// A value bound to a statement.
+#[derive(Debug)]
+pub enum Param<'a> {
+    /// An `int8`.
+    Int(i64),
+    /// An `int8` that may be unknown.
+    MaybeInt(Option<i64>),
+    /// A `float8`.
+    Float(f64),
+    /// A `float8` that may be unknown.
+    MaybeFloat(Option<f64>),
+    /// A `text`, or NULL.
+    Text(Option<&'a str>),
+    /// A `text[]`, or NULL: a key, column by column.
+    Texts(Option<&'a [String]>),
+    /// A `jsonb`, or NULL.
+    Json(Option<&'a Value>),
+    /// A `bool`.
+    Bool(bool),
+}
+
+impl Param<'_> {
+    fn typed(&self) -> (&(dyn ToSql + Sync), Type) {
+        match self {
+            Param::Int(value) => (value, Type::INT8),
+            Param::MaybeInt(value) => (value, Type::INT8),
+            Param::Float(value) => (value, Type::FLOAT8),
+            Param::MaybeFloat(value) => (value, Type::FLOAT8),
+            Param::Text(value) => (value, Type::TEXT),
+            Param::Texts(value) => (value, Type::TEXT_ARRAY),
+            Param::Json(value) => (value, Type::JSONB),
+            Param::Bool(value) => (value, Type::BOOL),
+        }
+    }
+}
+
+impl From<i64> for Param<'_> {
+    fn from(value: i64) -> Self {
+        Param::Int(value)
+    }
+}
+
+impl<'a> From<&'a str> for Param<'a> {
+    fn from(value: &'a str) -> Self {
+        Param::Text(Some(value))
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Param<'a> {
+    fn from(value: Option<&'a str>) -> Self {
+        Param::Text(value)
+    }
+}
+
+impl<'a> From<&'a Value> for Param<'a> {
+    fn from(value: &'a Value) -> Self {
+        Param::Json(Some(value))
+    }
+}
+
+/// A connection that is ours until it is dropped; it then goes back to its pool if it is idle.
+pub struct Session {
+    /// `None` only while being dropped.
+    client: Option<Object>,
+    /// Whether the server waits for our next command, outside any transaction.
+    idle: bool,
+}
+
+impl Session {
+    pub(super) fn new(client: Object) -> Session {
+        Session { client: Some(client), idle: true }
+    }
+
+    /// Runs one statement in a transaction of its own under `guards` and commits it.
+    ///
+    /// Nothing is written unless this returns `Ok`, or fails with [`Fault::Unknown`]: then the
+    /// connection broke and only the database knows.
+    pub async fn transact(
+        &mut self,
+        guards: &Guards,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Fault> {
+        self.transact_prepared(&guards.begin(), sql, params).await
+    }
+
+    /// The same with the text of [`Guards::begin`] made beforehand.
+    pub async fn transact_prepared(
+        &mut self,
+        begin: &str,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Fault> {
+        let Some(client) = &self.client else { return Err(closed()) };
+        let typed: Vec<_> = params.iter().map(Param::typed).collect();
+        self.idle = false;
+        // Biased, because the three messages must reach the server in this order. Should BEGIN be
+        // refused, the statement is still whole by itself, and COMMIT finds nothing to do.
+        let (begun, answered, ended) = tokio::join!(
+            biased;
+            client.batch_execute(begin),
+            client.query_typed(sql, &typed),
+            client.batch_execute("COMMIT"),
+        );
+        let fault = |error| Fault::from(&error);
+        let result = match (begun, answered, ended) {
+            (Err(first), _, _) => Err(fault(first)),
+            (Ok(()), Err(second), _) => Err(fault(second)),
+            (Ok(()), Ok(_), Err(last)) => Err(fault(last)),
+            (Ok(()), Ok(rows), Ok(())) => Ok(rows),
+        };
+        self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
+        result
+    }
+
+    /// Runs several statements that take no parameters, in one transaction.
+    pub async fn script(&mut self, guards: &Guards, sql: &str) -> Result<(), Fault> {
+        let Some(client) = &self.client else { return Err(closed()) };
+        self.idle = false;
+        let result = client.batch_execute(&format!("{}; {sql}", guards.begin())).await;
+        let ended = client.batch_execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+        let result = result.and(ended).map_err(Fault::from);
+        self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
+        result
+    }
+
+    /// Returns what ends the statement that is running on this connection, from another one.
+    pub fn cancel_token(&self) -> Option<CancelToken> {
+        self.client.as_ref().map(|client| client.cancel_token())
+    }
+}
+
+fn closed() -> Fault {
+    Fault::Unknown(super::message::DbMessage::local("the connection is closed"))
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.idle {
+            return;
+        }
+        if let Some(client) = self.client.take() {
+            drop(Object::take(client));
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! stub
+use super::catalog::Facts;
+use crate::finding::Finding;
+use crate::job::Job;
+/// stub
+pub fn findings(_: &Facts, _: &Job) -> Vec<Finding> {
+    vec![]
+}

@@ -1,0 +1,123 @@
+//! A plan as text, for people who decide whether to run it.
+
+use std::fmt;
+
+use super::prepare::Plan;
+use super::statements::size_in_words;
+use crate::job::Size;
+use crate::walk::FIRST;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns: Vec<_> = self
+            .target
+            .keyset
+            .columns
+            .iter()
+            .map(|column| format!("{} {}", column.name, column.sql_type))
+            .collect();
+        writeln!(
+            f,
+            "job {}: {}",
+            self.job.name,
+            self.job.description.as_deref().unwrap_or("(no description)")
+        )?;
+        writeln!(f, "table: {}", self.target.keyset.table)?;
+        writeln!(
+            f,
+            "key: ({}), by {}; {}",
+            columns.join(", "),
+            self.target.index,
+            self.why_this_key()
+        )?;
+        writeln!(
+            f,
+            "ends at: {}",
+            self.last_key.as_ref().map_or("(the table is empty)".into(), |key| {
+                format!("{key}, the highest key now; rows above it are not walked")
+            })
+        )?;
+        writeln!(f, "rows: {}", self.rows())?;
+        writeln!(f, "batch: {}, {}", size_in_words(&self.job.batch.size), self.batches())?;
+        writeln!(
+            f,
+            "pace: {}",
+            self.job.pace.rate.map_or("no limit".into(), |rate| rate.to_string())
+        )?;
+        writeln!(
+            f,
+            "gives way: a batch ends after {} ms, and waits {} ms for a lock",
+            self.job.batch.give_way.as_millis(),
+            self.job.batch.give_way.as_millis() / 2
+        )?;
+        writeln!(f, "verified by: {}", self.verified_by())?;
+        section(
+            f,
+            "batch (with the cursor and its fence, in one transaction)",
+            self.statements.update.of_stretch(true).lines(),
+        )?;
+        section(f, "EXPLAIN of the batch", self.explained.batch.iter().map(String::as_str))?;
+        section(f, "end of the next chunk", self.statements.boundary.of_stretch(true).lines())?;
+        section(f, "EXPLAIN of that query", self.explained.boundary.iter().map(String::as_str))
+    }
+}
+
+fn section<'a>(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    lines: impl Iterator<Item = &'a str>,
+) -> fmt::Result {
+    writeln!(f, "\n{title}:")?;
+    let mut is_empty = true;
+    for line in lines {
+        is_empty = false;
+        writeln!(f, "  {line}")?;
+    }
+    if is_empty { writeln!(f, "  (the table is empty)") } else { Ok(()) }
+}
+
+impl Plan {
+    fn why_this_key(&self) -> &'static str {
+        match self.job.table.key {
+            Some(_) => "as the job says: a full, valid, not-null unique index",
+            None => "the primary key",
+        }
+    }
+
+    fn rows(&self) -> String {
+        match self.estimate {
+            Some(rows) => format!("about {rows}"),
+            None => "unknown; the table was never analyzed".into(),
+        }
+    }
+
+    fn batches(&self) -> String {
+        let Some(rows) = self.estimate else { return "number unknown".into() };
+        let of = |size: u32| rows.div_ceil(u64::from(size)).max(1);
+        match self.job.batch.size {
+            Size::Fixed(size) => format!("about {} of them", of(size)),
+            Size::Target { min, max, .. } => format!(
+                "so {} to {} of them; {} at the {} rows it starts with",
+                of(max),
+                of(min),
+                of(FIRST.clamp(min, max)),
+                FIRST.clamp(min, max)
+            ),
+        }
+    }
+
+    fn verified_by(&self) -> &'static str {
+        match (self.job.table.filter.is_some(), self.job.verify.expect.is_some()) {
+            (true, true) => {
+                "`where` true nowhere, if a done row no longer matches it; `expect` true everywhere"
+            }
+            (true, false) => {
+                "`where` true nowhere, if a done row no longer matches it; else the books alone"
+            }
+            (false, true) => "`expect` true everywhere",
+            (false, false) => {
+                "the books alone; an `expect` under [verify] would look at the rows themselves"
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Asks the server whether the job's SQL makes sense, and how it would walk.
+//!
+//! Every expression is compiled by itself first, so that a mistake is shown in the line of the job
+//! file that has it. Then boundary query and batch are explained under the settings that the walk
+//! uses, with keys of the table; a plan that leaves the key's order even so is refused (F23). The
+//! server is the parser: nothing here understands SQL.
+
+use std::ops::Range;
+
+use serde_json::Value;
+
+use super::statements::Statements;
+use super::target::Target;
+use crate::finding::Finding;
+use crate::job::{Fragment, Job, Work};
+use crate::pg::fault::is_denied;
+use crate::pg::{DbMessage, Fault, Guards, Param, Session};
+use crate::walk::Key;
+
+/// The sample that is explained: the first chunk of a walk.
+const SAMPLE: i64 = crate::walk::FIRST as i64;
+
+/// How the server would do it.
+#[derive(Debug, Clone, Default)]
+pub struct Explained {
+    /// The query for the end of a chunk, line by line.
+    pub boundary: Vec<String>,
+    /// The UPDATE of a batch, line by line.
+    pub batch: Vec<String>,
+}
+
+/// Compiles every expression of the job against the table.
+pub async fn compile(
+    session: &mut Session,
+    job: &Job,
+    target: &Target,
+) -> Result<Vec<Finding>, Fault> {
+    let table = &target.keyset.table;
+    let Work::Set(assignments) = &job.work;
+    let mut trials = Vec::new();
+    for (assignment, column) in assignments.iter().zip(&target.set_columns) {
+        let prefix = format!("UPDATE {table} SET {column} = (\n");
+        trials.push((
+            format!("[set] {}", assignment.column),
+            &assignment.expression,
+            prefix,
+            "\n) WHERE false",
+        ));
+    }
+    let conditions = [("where", job.table.filter.as_ref()), ("expect", job.verify.expect.as_ref())];
+    for (name, fragment) in conditions {
+        if let Some(fragment) = fragment {
+            let prefix = format!("SELECT FROM {table} WHERE (\n");
+            trials.push((name.to_owned(), fragment, prefix, "\n) IS TRUE"));
+        }
+    }
+    let guards = Guards { search_path: target.search_path.clone(), ..Guards::reading() };
+    let mut findings = Vec::new();
+    for (name, fragment, prefix, suffix) in trials {
+        let sql = format!("EXPLAIN {prefix}{}{suffix}", fragment.text);
+        match session.transact(&guards, &sql, &[]).await {
+            Ok(_) => {}
+            Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
+            Err(fault) => {
+                let before = "EXPLAIN ".chars().count() + prefix.chars().count();
+                findings.push(refused(job, &name, fragment, before, fault.message()));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+fn refused(
+    job: &Job,
+    name: &str,
+    fragment: &Fragment,
+    before: usize,
+    message: &DbMessage,
+) -> Finding {
+    let span = position(fragment, before, message)
+        .map_or_else(|| fragment.span.clone(), |part| job.source.locate(fragment, part));
+    let finding = if is_denied(message) {
+        Finding::refuse(
+            "privilege-expression",
+            format!("`{name}` reads what this role may not read"),
+        )
+        .recipe(format!("GRANT SELECT ON {} TO <this role>;", job.table.name))
+    } else {
+        Finding::refuse("expression", format!("the server does not accept `{name}`"))
+            .recipe("correct the expression; its names are looked up in the table's schema, then in `search_path`")
+    };
+    let hint =
+        message.hint.iter().map(|hint| format!("; the server's hint: {hint}")).collect::<String>();
+    finding.at(fragment.text.trim()).because(format!("{message}{hint}")).span(Some(span))
+}
+
+/// The place in the fragment's text, in bytes, that the server's position points at.
+fn position(fragment: &Fragment, before: usize, message: &DbMessage) -> Option<Range<usize>> {
+    let at = usize::try_from(message.position?).ok()?.checked_sub(before + 1)?;
+    let (start, first) = fragment.text.char_indices().nth(at)?;
+    Some(start..start + first.len_utf8())
+}
+
+/// Explains boundary query and batch over the table's first chunk; an empty table has no plan to
+/// judge.
+pub async fn judge(
+    session: &mut Session,
+    target: &Target,
+    statements: &Statements,
+    last: Option<&Key>,
+) -> Result<(Explained, Vec<Finding>), Fault> {
+    let Some(last) = last else { return Ok((Explained::default(), Vec::new())) };
+    let first = nth(session, statements, 1, last).await?.unwrap_or_else(|| last.clone());
+    let upto = nth(session, statements, SAMPLE, last).await?.unwrap_or_else(|| last.clone());
+    let (after, end) = (Param::Texts(Some(first.values())), Param::Texts(Some(upto.values())));
+    let boundary = [
+        Param::Int(SAMPLE - 1),
+        Param::Texts(Some(last.values())),
+        Param::Texts(Some(first.values())),
+    ];
+    let mut explained = Explained::default();
+    let mut findings = Vec::new();
+    let update = [end, after];
+    let queries: [(&str, &str, &[Param<'_>]); 2] = [
+        ("boundary query", statements.boundary.of_stretch(true), &boundary),
+        ("batch", statements.update.of_stretch(true), &update),
+    ];
+    for (name, sql, params) in queries {
+        let json = explain(session, statements, "FORMAT JSON", sql, params).await?;
+        let plan: Value = json.first().map_or(Value::Null, |row| row.get(0));
+        if let Some(reason) = strays(&plan[0]["Plan"], &target.keyset.columns[0].name) {
+            findings.push(stray(name, &reason, target));
+        }
+        let text = explain(session, statements, "COSTS OFF", sql, params).await?;
+        let lines = text.iter().map(|row| row.get(0)).collect();
+        if name == "batch" { explained.batch = lines } else { explained.boundary = lines }
+    }
+    Ok((explained, findings))
+}
+
+async fn explain(
+    session: &mut Session,
+    statements: &Statements,
+    options: &str,
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Vec<tokio_postgres::Row>, Fault> {
+    session
+        .transact_prepared(&statements.begin_read, &format!("EXPLAIN ({options}) {sql}"), params)
+        .await
+}
+
+async fn nth(
+    session: &mut Session,
+    statements: &Statements,
+    n: i64,
+    last: &Key,
+) -> Result<Option<Key>, Fault> {
+    let params = [Param::Int(n - 1), Param::Texts(Some(last.values()))];
+    let sql = statements.boundary.of_stretch(false);
+    let rows = session.transact_prepared(&statements.begin_read, sql, &params).await?;
+    Ok(rows.first().map(|row| Key::new(row.get(0))))
+}
+
+fn stray(name: &str, reason: &str, target: &Target) -> Finding {
+    Finding::refuse("plan-strays", format!("the {name} would not follow the key's index: {reason}"))
+        .at(&target.index)
+        .because(
+            "each batch would read far more than its own rows, and slow down as the walk goes on",
+        )
+        .recipe(format!("ANALYZE {};  -- then look at `piecemeal plan` again", target.keyset.table))
+        .recipe("or give another unique key under [table] key")
+}
+
+/// Why a plan leaves the key's order, if it does. Subplans belong to the user's expressions and are
+/// their own affair.
+fn strays(plan: &Value, leading: &str) -> Option<String> {
+    let node = plan["Node Type"].as_str().unwrap_or_default();
+    let text = |name: &str| plan[name].as_str().unwrap_or_default();
+    if matches!(text("Parent Relationship"), "SubPlan" | "InitPlan") {
+        return None;
+    }
+    let is_by_key = text("Index Cond").contains(leading);
+    match node {
+        "Seq Scan" | "Bitmap Heap Scan" | "Tid Scan" | "Sort" | "Incremental Sort" => {
+            Some(node.to_lowercase())
+        }
+        "Index Scan" | "Index Only Scan" if !is_by_key => Some(format!(
+            "{} of {} without a condition on the key",
+            node.to_lowercase(),
+            text("Index Name")
+        )),
+        _ => plan["Plans"].as_array()?.iter().find_map(|child| strays(child, leading)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_scan_of_the_whole_table_strays_and_a_subplan_may() {
+        let index =
+            json!({"Node Type": "Index Scan", "Index Cond": "(id > 1)", "Index Name": "t_pkey"});
+        let seq = json!({"Node Type": "Seq Scan"});
+        let subplan = json!({"Node Type": "Seq Scan", "Parent Relationship": "SubPlan"});
+        assert_eq!(
+            strays(&json!({"Node Type": "ModifyTable", "Plans": [index, subplan]}), "id"),
+            None
+        );
+        assert!(strays(&json!({"Node Type": "ModifyTable", "Plans": [seq]}), "id").is_some());
+        let other = json!({"Node Type": "Index Scan", "Index Cond": "(kind = 'a')", "Index Name": "t_kind"});
+        assert_eq!(
+            strays(&json!({"Node Type": "Limit", "Plans": [other]}), "id").as_deref(),
+            Some("index scan of t_kind without a condition on the key")
+        );
+    }
+}

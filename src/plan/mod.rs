@@ -1,0 +1,16 @@
+//! Job + catalog facts = plan, or every reason why not.
+//!
+//! Reads only (R24): a plan, or its refusal, leaves the database as it was, and comes before the
+//! ledger exists. Nothing here decides while a run goes on.
+
+pub mod catalog;
+mod check;
+mod describe;
+mod explain;
+mod prepare;
+mod statements;
+mod target;
+
+pub use prepare::{Plan, last_key};
+pub use statements::{Forms, Statements};
+pub use target::Target;

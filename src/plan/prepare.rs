@@ -1,0 +1,135 @@
+//! Job + catalog facts, ready to run.
+
+use std::time::Duration;
+
+use super::explain::{self, Explained};
+use super::statements::Statements;
+use super::target::Target;
+use super::{catalog, check};
+use crate::error::Error;
+use crate::finding::{Finding, Severity};
+use crate::job::{Identity, Job, Size};
+use crate::pg::{Database, Fault, Guards, Lane, Session};
+use crate::walk::{Key, Sizer};
+
+/// How long a table that was never analyzed may be counted for; after that its size is unknown.
+const COUNTING: Duration = Duration::from_secs(2);
+
+/// A job that may run, and everything it needs for it.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The job.
+    pub job: Job,
+    /// What makes it the same job later.
+    pub identity: Identity,
+    /// Its table.
+    pub target: Target,
+    /// What will be sent.
+    pub statements: Statements,
+    /// What preflight found, worst first; nothing that refuses.
+    pub findings: Vec<Finding>,
+    /// How the server would do it.
+    pub explained: Explained,
+    /// The highest key there is now.
+    pub last_key: Option<Key>,
+    /// Rows expected; `None` if that is unknown.
+    pub estimate: Option<u64>,
+}
+
+impl Plan {
+    /// Resolves `job` against the database, changing nothing.
+    ///
+    /// # Errors
+    /// Every finding, if one of them refuses; or that the catalog could not be read.
+    pub async fn build(job: &Job, database: &Database) -> Result<Plan, Error> {
+        let broken = |fault: Fault| {
+            Error::of_fault(format!("the plan of `{}` could not be made", job.name), &fault)
+        };
+        let mut session = database.session(Lane::Work).await.map_err(broken)?;
+        let facts = catalog::read(&mut session, job).await.map_err(broken)?;
+        let mut findings = check::findings(&facts, job);
+        let Some(target) = facts.resolve(job) else {
+            return Err(Error::refused(&job.name, findings));
+        };
+        findings.extend(explain::compile(&mut session, job, &target).await.map_err(broken)?);
+        if refuses(&findings) {
+            return Err(Error::refused(&job.name, sorted(findings)));
+        }
+        let statements = Statements::compose(job, &target);
+        let last_key = last_key(&mut session, &statements).await.map_err(broken)?;
+        let (explained, strays) =
+            explain::judge(&mut session, &target, &statements, last_key.as_ref())
+                .await
+                .map_err(broken)?;
+        findings.extend(strays);
+        if refuses(&findings) {
+            return Err(Error::refused(&job.name, sorted(findings)));
+        }
+        let estimate = estimate(&mut session, &target).await.map_err(broken)?;
+        Ok(Plan {
+            identity: Identity::of(job),
+            job: job.clone(),
+            target,
+            statements,
+            findings: sorted(findings),
+            explained,
+            last_key,
+            estimate,
+        })
+    }
+
+    /// Returns the sizer of its batches.
+    pub fn sizer(&self) -> Sizer {
+        match self.job.batch.size {
+            Size::Target { target, min, max } => Sizer::aiming_at(target, min, max),
+            Size::Fixed(rows) => Sizer::fixed(rows),
+        }
+    }
+
+    /// Returns the time that a window of the verification should take.
+    pub fn window_target(&self) -> Duration {
+        match self.job.batch.size {
+            Size::Target { target, .. } => target,
+            Size::Fixed(_) => Duration::from_millis(20),
+        }
+    }
+
+    /// Returns the key's columns, for messages.
+    pub fn key_names(&self) -> String {
+        let names: Vec<_> =
+            self.target.keyset.columns.iter().map(|column| column.name.as_str()).collect();
+        names.join(", ")
+    }
+}
+
+fn refuses(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.severity == Severity::Refuse)
+}
+
+fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+/// The catalog's estimate, or a count of a table that has none, if that is quick.
+async fn estimate(session: &mut Session, target: &Target) -> Result<Option<u64>, Fault> {
+    if target.estimate.is_some() {
+        return Ok(target.estimate);
+    }
+    let guards = Guards { statement_timeout: COUNTING, ..Guards::reading() };
+    let sql = format!("SELECT count(*) FROM {}", target.keyset.table);
+    match session.transact(&guards, &sql, &[]).await {
+        Ok(rows) => Ok(rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok())),
+        Err(Fault::Smaller(_)) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Returns the highest key there is now; `None` if the table is empty.
+pub async fn last_key(
+    session: &mut Session,
+    statements: &Statements,
+) -> Result<Option<Key>, Fault> {
+    let rows = session.transact_prepared(&statements.begin_read, &statements.last_key, &[]).await?;
+    Ok(rows.first().map(|row| Key::new(row.get(0))))
+}

@@ -1,0 +1,249 @@
+//! The statements of a walk, composed once for each plan.
+//!
+//! The batch is one statement: fence, work, count and books, so that nothing of it can happen
+//! without the rest (R1, R2). The work depends on the fence *on the server*: a fence that finds no
+//! row leaves a one-time filter that is false, and neither rows nor cursor move. The stretch of keys
+//! is repeated in the UPDATE itself, never a list of keys read before (F10). The user's expressions
+//! stand in parentheses on lines of their own, so that a comment at their end ends with its line.
+//! `where` is wrapped in `IS TRUE`: its value is the same, and the planner cannot leave the key's
+//! index for an index on the predicate.
+
+use std::time::Duration;
+
+use super::target::Target;
+use crate::job::{Job, Size, Work};
+use crate::pg::Guards;
+use crate::walk::Keyset;
+
+/// How long the query for the end of a chunk may take. It locks nothing, and reads at most as many
+/// index entries as a chunk has keys, so more than this means that something is wrong (F63).
+const BOUNDARY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A statement in two forms: for a stretch that begins with the key space, and for one that begins
+/// after a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forms {
+    first: String,
+    next: String,
+}
+
+impl Forms {
+    fn of(compose: impl Fn(bool) -> String) -> Forms {
+        Forms { first: compose(false), next: compose(true) }
+    }
+
+    /// Returns the form for a stretch that has a lower end, or not.
+    pub fn of_stretch(&self, has_lower: bool) -> &str {
+        if has_lower { &self.next } else { &self.first }
+    }
+}
+
+/// Everything that the walk and the verification send.
+#[derive(Debug, Clone)]
+pub struct Statements {
+    /// The table's highest key.
+    pub last_key: String,
+    /// The n-th key of a stretch: n - 1, upper end, lower end.
+    pub boundary: Forms,
+    /// How many keys a stretch has: upper end, lower end.
+    pub count: Forms,
+    /// The batch: run, range, rev, token, upper end, keys, retries, whether it is the last, lower end.
+    pub batch: Forms,
+    /// The UPDATE of the batch alone, for people and EXPLAIN: upper end, lower end.
+    pub update: Forms,
+    /// What a stretch looks like now: upper end, lower end.
+    pub look: Forms,
+    /// Some keys of a stretch that are not as they should be: limit, upper end, whether `where` is
+    /// checked, lower end.
+    pub sample: Forms,
+    /// Begins a batch.
+    pub begin_batch: String,
+    /// Begins the last batch of a range: it is on disk when it is committed.
+    pub begin_last_batch: String,
+    /// Begins a read along the key.
+    pub begin_read: String,
+}
+
+impl Statements {
+    /// Composes them for a job and the table that it was resolved to.
+    pub fn compose(job: &Job, target: &Target) -> Statements {
+        let keyset = &target.keyset;
+        let text = Text { job, target, keyset };
+        let batch = batch_guards(job, target);
+        let durable = Guards { synchronous_commit: Some(durable_commit(job)), ..batch.clone() };
+        let read = Guards {
+            read_only: true,
+            synchronous_commit: None,
+            statement_timeout: BOUNDARY_TIMEOUT,
+            lock_timeout: BOUNDARY_TIMEOUT,
+            ..batch.clone()
+        };
+        Statements {
+            last_key: keyset.last_key(),
+            boundary: Forms::of(|has_lower| keyset.nth_key(has_lower)),
+            count: Forms::of(|has_lower| text.count(has_lower)),
+            batch: Forms::of(|has_lower| text.batch(has_lower)),
+            update: Forms::of(|has_lower| text.update(1, has_lower.then_some(2), "")),
+            look: Forms::of(|has_lower| text.look(has_lower)),
+            sample: Forms::of(|has_lower| text.sample(has_lower)),
+            begin_batch: batch.begin(),
+            begin_last_batch: durable.begin(),
+            begin_read: read.begin(),
+        }
+    }
+}
+
+/// Returns the guards of a batch: nobody waits longer on it than `give_way`, and it waits for
+/// nobody longer than half of that.
+fn batch_guards(job: &Job, target: &Target) -> Guards {
+    Guards {
+        search_path: target.search_path.clone(),
+        statement_timeout: job.batch.give_way,
+        lock_timeout: job.batch.give_way / 2,
+        synchronous_commit: Some(job.batch.synchronous_commit.as_str()),
+        follow_index: true,
+        read_only: false,
+    }
+}
+
+fn durable_commit(job: &Job) -> &'static str {
+    match job.batch.synchronous_commit {
+        crate::job::SynchronousCommit::Off => "on",
+        other => other.as_str(),
+    }
+}
+
+struct Text<'a> {
+    job: &'a Job,
+    target: &'a Target,
+    keyset: &'a Keyset,
+}
+
+impl Text<'_> {
+    fn stretch(&self, upper: usize, lower: Option<usize>) -> String {
+        let lower = lower.map(|no| self.keyset.above(no) + " AND ").unwrap_or_default();
+        lower + &self.keyset.upto(upper)
+    }
+
+    /// `where` as a condition, or one that is always so.
+    fn matches(&self) -> String {
+        self.job
+            .table
+            .filter
+            .as_ref()
+            .map_or_else(|| "true".into(), |it| wrapped(&it.text) + " IS TRUE")
+    }
+
+    /// `where` as a condition on rows that are done.
+    fn still_matches(&self) -> String {
+        if self.job.table.filter.is_some() { self.matches() } else { "false".into() }
+    }
+
+    /// The opposite of `expect`; NULL is not true.
+    fn breaks(&self) -> String {
+        let expect = self.job.verify.expect.as_ref();
+        expect.map_or_else(|| "false".into(), |it| wrapped(&it.text) + " IS NOT TRUE")
+    }
+
+    fn update(&self, upper: usize, lower: Option<usize>, and: &str) -> String {
+        let Work::Set(assignments) = &self.job.work;
+        let set: Vec<_> = assignments
+            .iter()
+            .zip(&self.target.set_columns)
+            .map(|(assignment, column)| {
+                format!("{column} = {}", wrapped(&assignment.expression.text))
+            })
+            .collect();
+        let filter = self.job.table.filter.as_ref().map(|_| format!("\nAND {}", self.matches()));
+        format!(
+            "UPDATE {table} SET {set}\nWHERE {stretch}{filter}{and}",
+            table = self.keyset.table,
+            set = set.join(", "),
+            stretch = self.stretch(upper, lower),
+            filter = filter.unwrap_or_default(),
+        )
+    }
+
+    /// Rows that a trigger suppresses are not returned by the UPDATE, so they must be counted apart
+    /// (F45). The count is of the same snapshot, and costs only where such a trigger exists.
+    fn matched(&self, has_lower: bool) -> String {
+        if !self.target.has_before_update_trigger {
+            return "(SELECT count(*) FROM piecemeal_work)".into();
+        }
+        format!(
+            "(SELECT count(*) FROM {} WHERE {} AND {} AND EXISTS (SELECT FROM piecemeal_fence))",
+            self.keyset.table,
+            self.stretch(5, has_lower.then_some(9)),
+            self.matches(),
+        )
+    }
+
+    fn batch(&self, has_lower: bool) -> String {
+        format!(
+            "WITH piecemeal_fence AS MATERIALIZED (
+    SELECT 1 FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
+    FOR NO KEY UPDATE
+), piecemeal_work AS (
+{update}
+    RETURNING {still} AS still
+), piecemeal_count AS (
+    SELECT {matched} AS matched, count(*) AS changed, count(*) FILTER (WHERE still) AS still FROM piecemeal_work
+), piecemeal_books AS (
+    UPDATE piecemeal.range r
+    SET cursor = $5, rev = rev + 1, done = $8, lease_until = clock_timestamp() + interval '{ttl} seconds',
+        batches = batches + 1, retries = retries + $7, seen = seen + $6, matched = r.matched + c.matched,
+        changed = r.changed + c.changed, unchanged = unchanged + c.matched - c.changed, still = r.still + c.still
+    FROM piecemeal_count c WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
+    RETURNING c.matched, c.changed, c.still
+)
+SELECT matched, changed, still FROM piecemeal_books",
+            update = self.update(5, has_lower.then_some(9), "\nAND EXISTS (SELECT FROM piecemeal_fence)"),
+            still = self.still_matches(),
+            matched = self.matched(has_lower),
+            ttl = crate::ledger::lease::TTL.as_secs(),
+        )
+    }
+
+    fn count(&self, has_lower: bool) -> String {
+        let stretch = self.stretch(1, has_lower.then_some(2));
+        format!("SELECT count(*) FROM {} WHERE {stretch}", self.keyset.table)
+    }
+
+    fn look(&self, has_lower: bool) -> String {
+        format!(
+            "SELECT count(*) AS looked, count(*) FILTER (WHERE {still}) AS still,\n\
+             count(*) FILTER (WHERE {breaks}) AS broken FROM {table} WHERE {stretch}",
+            still = self.still_matches(),
+            breaks = self.breaks(),
+            table = self.keyset.table,
+            stretch = self.stretch(1, has_lower.then_some(2)),
+        )
+    }
+
+    fn sample(&self, has_lower: bool) -> String {
+        format!(
+            "SELECT {key} FROM {table} WHERE {stretch}\n\
+             AND ({breaks} OR ($3 AND {still})) LIMIT $1",
+            key = self.keyset.key(),
+            still = self.still_matches(),
+            breaks = self.breaks(),
+            table = self.keyset.table,
+            stretch = self.stretch(2, has_lower.then_some(4)),
+        )
+    }
+}
+
+/// The expression on lines of its own: a comment at its end must not swallow what follows (F57).
+fn wrapped(fragment: &str) -> String {
+    format!("(\n{fragment}\n)")
+}
+
+/// Returns the sizer's bounds in words, for people.
+pub fn size_in_words(size: &Size) -> String {
+    match size {
+        Size::Target { target, min, max } => {
+            format!("as many rows as take {} ms, between {min} and {max}", target.as_millis())
+        }
+        Size::Fixed(rows) => format!("{rows} rows"),
+    }
+}

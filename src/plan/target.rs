@@ -1,0 +1,22 @@
+//! The table as the walk needs it: everything resolved, nothing missing.
+
+use crate::walk::Keyset;
+
+/// A table that passed preflight. All names are as the server quoted them (R27).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The table's identity; a table of the same name that was created later is another one.
+    pub oid: u32,
+    /// The table and its key.
+    pub keyset: Keyset,
+    /// The index along which it is walked, schema-qualified.
+    pub index: String,
+    /// Schemas for the names in the job's SQL: the table's own, then the job's.
+    pub search_path: Vec<String>,
+    /// The columns that `[set]` writes, in the job's order.
+    pub set_columns: Vec<String>,
+    /// Whether a trigger could suppress the update of a row.
+    pub has_before_update_trigger: bool,
+    /// Rows, as the catalog estimates; `None` if it was never counted.
+    pub estimate: Option<u64>,
+}

@@ -1,0 +1,118 @@
+//! What programs read: versioned documents, apart from the internal types.
+//!
+//! Field names are a contract. Counts that could exceed 2^53 would be strings; rows of one table do
+//! not. Keys are strings always.
+
+use serde_json::{Value, json};
+
+use crate::error::Error;
+use crate::finding::Finding;
+use crate::ledger::journal::Line;
+use crate::run::{Eta, Event, Shown, Snapshot, Status};
+
+/// The version of every document.
+const VERSION: u32 = 1;
+
+/// Returns a run, as `status -o json` has it.
+pub fn run(snapshot: &Snapshot) -> Value {
+    let (low, high) = match snapshot.eta() {
+        Eta::Between(low, high) => (Some(low.as_secs()), Some(high.as_secs())),
+        Eta::Unknown | Eta::Measuring => (None, None),
+    };
+    let pulse = &snapshot.pulse;
+    let is_exact = snapshot.ranges.0 == snapshot.ranges.1;
+    json!({
+        "job": snapshot.job, "run": snapshot.run, "phase": snapshot.phase.word(),
+        "status": snapshot.status.word(), "intent": snapshot.intent.word(),
+        "shown": snapshot.shown().to_string(), "reason": reason(snapshot), "since": snapshot.since,
+        "rows": {
+            "done": snapshot.rows.seen, "total": snapshot.total(), "total_is_estimate": !is_exact,
+            "changed": snapshot.rows.changed, "unchanged": snapshot.rows.unchanged,
+            "quarantined": snapshot.rows.quarantined,
+        },
+        "fraction": snapshot.fraction(),
+        "rate": { "rows_per_s": pulse.rate, "limit_rows_per_s": pulse.limit },
+        "eta_s": { "low": low, "high": high },
+        "batch": { "rows": pulse.rows, "p50_ms": pulse.p50_ms, "p95_ms": pulse.p95_ms, "count": snapshot.batches },
+        "retries": snapshot.retries,
+        "ranges": { "total": snapshot.ranges.0, "done": snapshot.ranges.1 },
+        "owner": snapshot.owner.as_ref().map(|owner| json!({
+            "host": owner.host, "pid": owner.pid, "live": owner.is_live,
+        })),
+        "verified": snapshot.verified, "started_at": snapshot.started_at, "updated_at": snapshot.updated_at,
+    })
+}
+
+fn reason(snapshot: &Snapshot) -> Option<&str> {
+    match snapshot.shown() {
+        Shown::As(Status::Running) => snapshot.pulse.trouble.as_deref(),
+        _ => snapshot.reason.as_deref(),
+    }
+}
+
+/// Returns the document of `status -o json`.
+pub fn runs(snapshots: &[Snapshot]) -> Value {
+    json!({ "v": VERSION, "runs": snapshots.iter().map(run).collect::<Vec<_>>() })
+}
+
+/// Returns the document of a failure.
+pub fn error(error: &Error) -> Value {
+    let because = (!error.reasons().is_empty()).then(|| error.reasons().join("; "));
+    json!({ "v": VERSION, "error": {
+        "code": error.code(), "message": error.message(), "because": because,
+        "committed": error.committed(), "hint": error.hint(), "sqlstate": error.sqlstate(),
+        "findings": error.findings().iter().map(finding).collect::<Vec<_>>(),
+    }})
+}
+
+/// Returns one finding.
+pub fn finding(finding: &Finding) -> Value {
+    json!({
+        "severity": finding.severity.word(), "code": finding.code, "what": finding.what,
+        "where": finding.place, "why": finding.why, "recipe": finding.recipe,
+    })
+}
+
+/// Returns the document of `history -o json`.
+pub fn history(lines: &[Line]) -> Value {
+    let line = |line: &Line| json!({ "run": line.run, "at": line.at, "who": line.who, "what": line.what, "detail": line.detail });
+    json!({ "v": VERSION, "history": lines.iter().map(line).collect::<Vec<_>>() })
+}
+
+/// Returns a line of `--progress jsonl`, without its time; `None` for what programs are not told.
+pub fn event(job: &str, event: &Event) -> Option<Value> {
+    let line = |name: &str, more: Value| {
+        let mut line = json!({ "v": VERSION, "job": job, "event": name });
+        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
+            line.extend(more);
+        }
+        Some(line)
+    };
+    match event {
+        Event::Started(snapshot) => line("started", json!({ "run": run(snapshot) })),
+        Event::Progress(snapshot) => line("progress", json!({ "run": run(snapshot) })),
+        Event::Takeover { from } => line("takeover", json!({ "from": from })),
+        Event::Waiting { owner } => line("waiting", json!({ "owner": owner })),
+        Event::Retried { why, wait, rows } => {
+            line("retried", json!({ "why": why, "wait_ms": wait.as_millis(), "rows": rows }))
+        }
+        Event::Paused(snapshot) => line("paused", json!({ "run": run(snapshot) })),
+        Event::Resumed => line("resumed", json!({})),
+        Event::Throttled { now } => line("throttled", json!({ "now": now })),
+        Event::Sweeping { pass, rows } => line("sweeping", json!({ "pass": pass, "rows": rows })),
+        Event::Verified(snapshot) => line("verified", json!({ "run": run(snapshot) })),
+        Event::BatchCommitted { .. } | Event::Verifying => None,
+    }
+}
+
+/// Returns the last line of `--progress jsonl`.
+pub fn last(job: &str, name: &str, snapshot: Option<&Snapshot>, failure: Option<&Error>) -> Value {
+    let mut line = json!({ "v": VERSION, "job": job, "event": name });
+    if let Some(snapshot) = snapshot {
+        line["run"] = run(snapshot);
+    }
+    if let Some(failure) = failure {
+        line["error"] = error(failure)["error"].take();
+    }
+    line
+}

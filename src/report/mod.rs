@@ -1,0 +1,4 @@
+//! Views of a run: what people and programs are shown, made of snapshots and events alone.
+
+pub mod json;
+pub mod words;

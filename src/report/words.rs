@@ -1,0 +1,203 @@
+//! Numbers and times in words: one place, so that bar, lines and status say the same thing.
+
+use std::time::Duration;
+
+use crate::run::{Eta, Phase, Shown, Snapshot, Status};
+
+/// Writes a count with separators, as in `48,012,331`.
+pub fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Writes a large count in short, as in `29.3M`.
+pub fn short(n: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits for people")]
+    let n_f = n as f64;
+    match n {
+        0..10_000 => count(n),
+        10_000..1_000_000 => format!("{:.1}k", n_f / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1}M", n_f / 1e6),
+        _ => format!("{:.1}G", n_f / 1e9),
+    }
+}
+
+/// Writes a time with its two largest units, as in `1h 41m`.
+pub fn span(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        0..10 => format!("{:.1}s", time.as_secs_f64()),
+        10..60 => format!("{s}s"),
+        60..3_600 => format!("{}m {}s", s / 60, s % 60),
+        3_600..86_400 => format!("{}h {}m", s / 3_600, s % 3_600 / 60),
+        _ => format!("{}d {}h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+/// Writes when it will be over, as in `ETA 38m–44m`.
+pub fn eta(eta: Eta) -> String {
+    match eta {
+        Eta::Unknown => "ETA unknown".into(),
+        Eta::Measuring => "ETA measuring".into(),
+        Eta::Between(low, high) => {
+            let (low, high) = (span(rounded(low)), span(rounded(high)));
+            if low == high { format!("ETA {low}") } else { format!("ETA {low}–{high}") }
+        }
+    }
+}
+
+/// An estimate of minutes is not told in seconds.
+fn rounded(time: Duration) -> Duration {
+    let step = match time.as_secs() {
+        0..60 => 1,
+        60..600 => 10,
+        600..3_600 => 60,
+        _ => 600,
+    };
+    Duration::from_secs(time.as_secs().div_ceil(step) * step)
+}
+
+/// Writes the fraction done, as in `61%`.
+pub fn percent(fraction: Option<f64>) -> String {
+    fraction.map_or("unknown".into(), |fraction| format!("{}%", (fraction * 100.0).floor()))
+}
+
+/// Writes a rate, as in `8,421 rows/s`.
+pub fn rate(rows_per_second: Option<f64>) -> String {
+    match rows_per_second {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is not negative"
+        )]
+        Some(rate) => format!("{} rows/s", count(rate.round() as u64)),
+        None => "measuring".into(),
+    }
+}
+
+/// Writes rows done of rows expected, as in `29.3M / ~48.0M rows`.
+pub fn rows(snapshot: &Snapshot) -> String {
+    let done = match snapshot.phase {
+        Phase::Backfill => snapshot.rows.seen,
+        Phase::Verify => snapshot.pulse.looked,
+    };
+    match snapshot.total() {
+        Some(total) if snapshot.ranges.0 == snapshot.ranges.1 => {
+            format!("{} / {} rows", short(done), short(total))
+        }
+        Some(total) => format!("{} / ~{} rows", short(done), short(total)),
+        None => format!("{} / unknown rows", short(done)),
+    }
+}
+
+/// Writes the phase, and the sweep if it is one.
+pub fn phase(snapshot: &Snapshot) -> String {
+    match (snapshot.phase, snapshot.pass) {
+        (Phase::Backfill, pass @ 1..) => format!("sweep {pass}"),
+        (phase, _) => phase.to_string(),
+    }
+}
+
+/// Writes what the batches are like.
+pub fn batch(snapshot: &Snapshot) -> String {
+    let pulse = &snapshot.pulse;
+    let mut parts = Vec::new();
+    parts.extend(pulse.rows.map(|rows| format!("batch {} rows", count(rows.into()))));
+    parts.extend(pulse.p95_ms.map(|p95| format!("p95 {p95:.0} ms")));
+    parts.extend(pulse.limit.map(|limit| format!("limit {} rows/s", count(limit.into()))));
+    parts.push(format!("{} retried", snapshot.retries));
+    parts.push(format!("{} quarantined", snapshot.rows.quarantined));
+    parts.join(" · ")
+}
+
+/// Writes why the run is not going, or what it is waiting out; `None` while all is well.
+pub fn hold(snapshot: &Snapshot) -> Option<String> {
+    match snapshot.shown() {
+        Shown::As(Status::Running) => {
+            snapshot.pulse.trouble.as_ref().map(|why| format!("waiting: {why}"))
+        }
+        Shown::As(Status::Ready) => Some("ready: nobody works on it".into()),
+        Shown::Stalled => Some("stalled: its owner has gone away without a word".into()),
+        shown => Some(match &snapshot.reason {
+            Some(reason) => format!("{shown}: {reason}"),
+            None => shown.to_string(),
+        }),
+    }
+}
+
+/// Writes a run as one line.
+pub fn line(snapshot: &Snapshot) -> String {
+    let head = format!("{}  {}  {}", snapshot.job, phase(snapshot), percent(snapshot.fraction()));
+    let state = hold(snapshot)
+        .unwrap_or_else(|| format!("{}  {}", rate(snapshot.pulse.rate), eta(snapshot.eta())));
+    format!("{head}  {}  {state}", rows(snapshot))
+}
+
+/// Writes how a run ended, in the words of the contract.
+pub fn done(snapshot: &Snapshot) -> String {
+    let elapsed = Duration::try_from_secs_f64(snapshot.elapsed).unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let mean = snapshot.rows.changed as f64 / snapshot.elapsed.max(0.001);
+    let mut text = format!(
+        "done: {}, {} rows in {} ({}), {} batches, {} retried, {} quarantined",
+        snapshot.job,
+        count(snapshot.rows.changed),
+        span(elapsed),
+        rate(Some(mean)),
+        count(snapshot.batches),
+        snapshot.retries,
+        snapshot.rows.quarantined,
+    );
+    if let Some((looked, seconds)) = snapshot.looked {
+        let took = span(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        text.push_str(&match snapshot.verified.as_deref() {
+            Some("rows") => format!(
+                "\nverified: no row left for `where`, none against `expect` ({} rows looked at in {took})",
+                count(looked)
+            ),
+            _ => format!(
+                "\nverified: by the books alone; every range is at its end and the counts agree ({} rows seen in {took})",
+                count(looked)
+            ),
+        });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_grouped_by_three() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_000), "1,000");
+        assert_eq!(count(48_012_331), "48,012,331");
+        assert_eq!(short(29_300_112), "29.3M");
+        assert_eq!(short(9_999), "9,999");
+    }
+
+    #[test]
+    fn times_have_two_units() {
+        assert_eq!(span(Duration::from_millis(430)), "0.4s");
+        assert_eq!(span(Duration::from_secs(6_060)), "1h 41m");
+        assert_eq!(span(Duration::from_secs(90_000)), "1d 1h");
+    }
+
+    #[test]
+    fn an_eta_is_a_range_and_may_be_unknown() {
+        let minutes = |m: u64| Duration::from_secs(m * 60);
+        assert_eq!(eta(Eta::Between(minutes(38), minutes(44))), "ETA 38m 0s–44m 0s");
+        assert_eq!(eta(Eta::Measuring), "ETA measuring");
+        assert_eq!(percent(None), "unknown");
+        assert_eq!(percent(Some(0.999)), "99%");
+    }
+}

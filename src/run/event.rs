@@ -1,0 +1,92 @@
+//! What the engine says: its only voice. Every display is a consumer of it.
+
+use std::time::Duration;
+
+use super::outcome::Outcome;
+use super::snapshot::Snapshot;
+use crate::walk::Chunk;
+
+/// Why a run stopped without being done.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub kind: FailureKind,
+    /// What happened, in one line.
+    pub message: String,
+    /// Why, line by line.
+    pub because: Vec<String>,
+    /// What to do.
+    pub hint: Option<String>,
+    /// The server's code, if it was the server.
+    pub sqlstate: Option<String>,
+}
+
+/// The kinds of failure that are stored with a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// A row cannot be done.
+    BadRow,
+    /// Verification found rows that are not as the job promised.
+    Unverified,
+    /// The server refused the statement itself: a column is gone, a privilege is missing.
+    Refused,
+    /// Something that should not happen.
+    Unexpected,
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// Somebody else holds the lease: it is waited for until it is renewed or over.
+    Waiting {
+        /// Who, as `host pid`.
+        owner: String,
+    },
+    /// This process began to work on the run.
+    Started(Box<Snapshot>),
+    /// This process took the run over from an owner that is gone.
+    Takeover {
+        /// The owner before, as `host pid`.
+        from: String,
+    },
+    /// A batch was committed.
+    BatchCommitted {
+        /// What it covered.
+        chunk: Chunk,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// How far it is, about once a second.
+    Progress(Box<Snapshot>),
+    /// A batch failed and is tried again.
+    Retried {
+        /// What the server said.
+        why: String,
+        /// After this time.
+        wait: Duration,
+        /// With so many keys.
+        rows: u32,
+    },
+    /// A pause was asked for and the run stands.
+    Paused(Box<Snapshot>),
+    /// Somebody asked that it goes on.
+    Resumed,
+    /// The pace was changed.
+    Throttled {
+        /// What applies now, in words.
+        now: String,
+    },
+    /// The walk is over and the table is looked at.
+    Verifying,
+    /// Rows were left to do and are swept.
+    Sweeping {
+        /// Which sweep it is, from 1.
+        pass: u64,
+        /// How many rows were found.
+        rows: u64,
+    },
+    /// The verification passed.
+    Verified(Box<Snapshot>),
+}

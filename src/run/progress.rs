@@ -1,0 +1,236 @@
+//! How fast, how far, how long still. Unknown is a value here, never 0.
+//!
+//! Rates come from samples of committed state, each with the server's time, over the last minute;
+//! a run that was resumed starts measuring anew. The ETA is a range between the slowest and the
+//! fastest part of that minute, because one number would claim more than is known.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Samples older than this say nothing about now.
+const WINDOW: f64 = 60.0;
+/// The parts of the window whose rates are compared.
+const PART: f64 = 10.0;
+/// Less than this is not worth a rate.
+const ENOUGH: f64 = 3.0;
+/// Batches of which the times are kept.
+const BATCHES: usize = 256;
+
+/// The fraction done, within [0, 1]; below 1 until the walk is over. `None` if the total is unknown.
+pub fn fraction(seen: u64, total: Option<u64>, is_over: bool) -> Option<f64> {
+    if is_over {
+        return Some(1.0);
+    }
+    // Estimates are exceeded by tables that grow: then the honest answer is "nearly".
+    let total = total.filter(|total| *total > 0)?;
+    #[expect(clippy::cast_precision_loss, reason = "a fraction for people")]
+    let fraction = seen as f64 / total as f64;
+    Some(fraction.clamp(0.0, 0.999))
+}
+
+/// When it will be over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eta {
+    /// The total or the rate cannot be known.
+    Unknown,
+    /// Not enough has been seen yet.
+    Measuring,
+    /// Between these.
+    Between(Duration, Duration),
+}
+
+impl Eta {
+    /// Returns when `left` rows will be done at these rates.
+    pub fn of(left: Option<u64>, pulse: &Pulse) -> Eta {
+        let Some(left) = left else { return Eta::Unknown };
+        let (Some(low), Some(high)) = (pulse.rate_low, pulse.rate_high) else {
+            return Eta::Measuring;
+        };
+        if low <= 0.0 {
+            return Eta::Unknown;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+        let seconds = |rate: f64| Duration::try_from_secs_f64(left as f64 / rate);
+        match (seconds(high), seconds(low)) {
+            (Ok(soonest), Ok(latest)) => Eta::Between(soonest, latest),
+            _ => Eta::Unknown,
+        }
+    }
+}
+
+/// What the owner of a run last measured; it is stored with the lease, for those who watch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Pulse {
+    /// Rows per second over the last minute.
+    pub rate: Option<f64>,
+    /// The slowest part of that minute.
+    pub rate_low: Option<f64>,
+    /// The fastest part of it.
+    pub rate_high: Option<f64>,
+    /// The limit that applies, in rows per second.
+    pub limit: Option<u32>,
+    /// Keys of the next batch.
+    pub rows: Option<u32>,
+    /// Times of the last batches, in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// The 95th percentile of them.
+    pub p95_ms: Option<f64>,
+    /// Rows looked at by the verification that goes on.
+    pub looked: u64,
+    /// Why it is not at full speed now: trouble that is being waited out.
+    pub trouble: Option<String>,
+}
+
+/// Measures the rate from samples of committed state.
+#[derive(Debug, Clone, Default)]
+pub struct Meter {
+    samples: VecDeque<(f64, u64)>,
+}
+
+impl Meter {
+    /// Learns that `rows` had been done at `at`, in seconds of the server's clock.
+    pub fn observe(&mut self, at: f64, rows: u64) {
+        if self.samples.back().is_some_and(|(last, before)| at <= *last || rows < *before) {
+            // The clock or the cursor went back (a failover): what was measured is void.
+            self.samples.clear();
+        }
+        self.samples.push_back((at, rows));
+        while self.samples.front().is_some_and(|(first, _)| at - first > WINDOW) {
+            self.samples.pop_front();
+        }
+    }
+
+    /// Forgets everything, after a pause.
+    pub fn restart(&mut self) {
+        self.samples.clear();
+    }
+
+    /// Writes the rates into `pulse`; `None` while too little has been seen.
+    pub fn rate(&self, pulse: &mut Pulse) {
+        (pulse.rate, pulse.rate_low, pulse.rate_high) = (None, None, None);
+        let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else { return };
+        if last.0 - first.0 < ENOUGH {
+            return;
+        }
+        let mean = speed(*first, *last);
+        let (mut low, mut high) = (mean, mean);
+        let mut start = *first;
+        for sample in &self.samples {
+            if sample.0 - start.0 >= PART {
+                let part = speed(start, *sample);
+                (low, high) = (low.min(part), high.max(part));
+                start = *sample;
+            }
+        }
+        (pulse.rate, pulse.rate_low, pulse.rate_high) = (Some(mean), Some(low), Some(high));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn speed((from, before): (f64, u64), (to, after): (f64, u64)) -> f64 {
+    (after - before) as f64 / (to - from)
+}
+
+/// The times of the last batches.
+#[derive(Debug, Clone, Default)]
+pub struct Timing {
+    took: VecDeque<Duration>,
+}
+
+impl Timing {
+    /// Learns that a batch took `took`.
+    pub fn observe(&mut self, took: Duration) {
+        if self.took.len() == BATCHES {
+            self.took.pop_front();
+        }
+        self.took.push_back(took);
+    }
+
+    /// Returns the time that `percent` of the last batches did not exceed, in milliseconds.
+    pub fn percentile(&self, percent: usize) -> Option<f64> {
+        let mut sorted: Vec<_> = self.took.iter().collect();
+        sorted.sort_unstable();
+        let at = (sorted.len() * percent).div_ceil(100).max(1) - 1;
+        sorted.get(at).map(|took| took.as_secs_f64() * 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn measured(samples: &[(f64, u64)]) -> Pulse {
+        let mut meter = Meter::default();
+        for (at, rows) in samples {
+            meter.observe(*at, *rows);
+        }
+        let mut pulse = Pulse::default();
+        meter.rate(&mut pulse);
+        pulse
+    }
+
+    #[test]
+    fn it_is_measuring_until_three_seconds_have_been_seen() {
+        let pulse = measured(&[(0.0, 1_000_000), (2.0, 1_002_000)]);
+        assert_eq!(Eta::of(Some(5_000), &pulse), Eta::Measuring);
+        let pulse = measured(&[(0.0, 1_000_000), (4.0, 1_004_000)]);
+        assert_eq!(pulse.rate, Some(1_000.0));
+    }
+
+    #[test]
+    fn what_was_done_before_a_resume_is_not_speed() {
+        let pulse = measured(&[(100.0, 900_000), (105.0, 905_000)]);
+        assert_eq!(
+            Eta::of(Some(10_000), &pulse),
+            Eta::Between(Duration::from_secs(10), Duration::from_secs(10))
+        );
+    }
+
+    #[test]
+    fn a_slow_part_widens_the_range() {
+        let samples: Vec<_> = (0..=20)
+            .map(|s| {
+                (f64::from(s), if s <= 10 { 0 } else { 100 * u64::from(s.unsigned_abs() - 10) })
+            })
+            .collect();
+        let pulse = measured(&samples);
+        assert_eq!((pulse.rate_low, pulse.rate_high), (Some(0.0), Some(100.0)));
+        assert_eq!(Eta::of(Some(1), &pulse), Eta::Unknown);
+    }
+
+    #[test]
+    fn a_cursor_that_went_back_starts_the_measurement_anew() {
+        let pulse = measured(&[(0.0, 10_000), (5.0, 20_000), (6.0, 15_000)]);
+        assert_eq!(pulse.rate, None);
+    }
+
+    #[test]
+    fn an_unknown_total_has_no_eta_and_no_fraction() {
+        assert_eq!(Eta::of(None, &Pulse::default()), Eta::Unknown);
+        assert_eq!(fraction(5, None, false), None);
+        assert_eq!(fraction(0, Some(0), false), None);
+    }
+
+    #[test]
+    fn the_95th_percentile_of_a_hundred_is_the_95th() {
+        let mut timing = Timing::default();
+        assert_eq!(timing.percentile(95), None);
+        for ms in 1..=100 {
+            timing.observe(Duration::from_millis(ms));
+        }
+        assert_eq!(timing.percentile(95), Some(95.0));
+        assert_eq!(timing.percentile(50), Some(50.0));
+    }
+
+    proptest! {
+        #[test]
+        fn the_fraction_stays_below_one_until_it_is_over(seen: u64, total: Option<u64>) {
+            let fraction = fraction(seen, total, false);
+            prop_assert!(fraction.is_none_or(|fraction| (0.0..1.0).contains(&fraction)));
+        }
+    }
+}

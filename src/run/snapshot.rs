@@ -1,0 +1,124 @@
+//! Everything that is shown about a run, read from the ledger in one statement.
+//!
+//! Bar, lines, `status`, `watch` and JSON all render this, so they cannot disagree (R26).
+
+use super::pending::Pending;
+use super::progress::{Eta, Pulse, fraction};
+use super::status::{Intent, Phase, Shown, Status, shown};
+
+/// Who works on a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The name of the host.
+    pub host: String,
+    /// The process.
+    pub pid: i64,
+    /// Whether its lease is alive by the server's clock.
+    pub is_live: bool,
+}
+
+/// Counts over all ranges of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rows {
+    /// Keys that the walk has passed.
+    pub seen: u64,
+    /// Rows that were to be done.
+    pub matched: u64,
+    /// Rows rewritten.
+    pub changed: u64,
+    /// Rows left as they are.
+    pub unchanged: u64,
+    /// Rows recorded instead of written.
+    pub quarantined: u64,
+    /// Rows for which `where` was still true after the change.
+    pub still: u64,
+}
+
+/// A run at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// The job's name.
+    pub job: String,
+    /// The run's number.
+    pub run: i64,
+    /// How far it is.
+    pub phase: Phase,
+    /// What happened.
+    pub status: Status,
+    /// What people want.
+    pub intent: Intent,
+    /// Why it is as it is, if there is a reason.
+    pub reason: Option<String>,
+    /// Since when, by the server's clock (RFC 3339).
+    pub since: String,
+    /// Counts of the committed batches.
+    pub rows: Rows,
+    /// The rows that the table had at the start, as far as is known; an estimate.
+    pub total: Option<u64>,
+    /// Committed batches.
+    pub batches: u64,
+    /// Batches that were tried again.
+    pub retries: u64,
+    /// The sweep that goes on; 0 for the walk itself.
+    pub pass: u64,
+    /// Ranges, and how many of them are at their end.
+    pub ranges: (u64, u64),
+    /// What the owner last measured.
+    pub pulse: Pulse,
+    /// Who works on it.
+    pub owner: Option<Owner>,
+    /// How it was verified: `rows` or `books`.
+    pub verified: Option<String>,
+    /// Rows that the verification looked at, and how long it took in seconds.
+    pub looked: Option<(u64, f64)>,
+    /// Seconds from start to end, or to now.
+    pub elapsed: f64,
+    /// When it was started (RFC 3339).
+    pub started_at: Option<String>,
+    /// When it was last written (RFC 3339).
+    pub updated_at: String,
+    /// The server's clock, in seconds since 1970.
+    pub now: f64,
+    /// Whether the job has a `where`.
+    pub has_where: bool,
+}
+
+impl Snapshot {
+    /// Returns what people are shown.
+    pub fn shown(&self) -> Shown {
+        shown(self.status, self.intent, self.owner.as_ref().is_some_and(|owner| owner.is_live))
+    }
+
+    /// Returns the fraction done of the phase that the run is in; `None` if it cannot be known.
+    pub fn fraction(&self) -> Option<f64> {
+        let is_over = self.status == Status::Succeeded;
+        match self.phase {
+            Phase::Backfill => fraction(self.rows.seen, self.total(), is_over),
+            Phase::Verify => fraction(self.pulse.looked, self.total(), is_over),
+        }
+    }
+
+    /// Returns the estimate, corrected by what has been seen since.
+    pub fn total(&self) -> Option<u64> {
+        let is_walked = self.ranges.0 == self.ranges.1;
+        if is_walked {
+            Some(self.rows.seen)
+        } else {
+            self.total.map(|total| total.max(self.rows.seen))
+        }
+    }
+
+    /// Returns when the phase will be over.
+    pub fn eta(&self) -> Eta {
+        let done = match self.phase {
+            Phase::Backfill => self.rows.seen,
+            Phase::Verify => self.pulse.looked,
+        };
+        Eta::of(self.total().map(|total| total.saturating_sub(done)), &self.pulse)
+    }
+
+    /// Returns what `where` has turned out to be.
+    pub fn pending(&self) -> Pending {
+        Pending::of(self.has_where, self.rows.changed, self.rows.still)
+    }
+}

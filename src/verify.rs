@@ -1,0 +1,211 @@
+//! Does the table say what the job promised?
+//!
+//! Looks at every row from the first key to the last one there is now, in windows of its own: not
+//! at the batches' chunks, not at the cursor, and not only up to the walk's upper end. `where` must
+//! be true nowhere, where that says what is left to do; `expect` must be true everywhere, and NULL
+//! is not true. Changes nothing. A verification that looked at no row of a table that has some is
+//! an error (R25).
+
+use crate::pg::{Fault, Param, Session};
+use crate::plan::Statements;
+use crate::run::{Failure, FailureKind, Pending};
+use crate::walk::{Key, Range, tiles};
+
+/// Keys of violations that are shown.
+const SAMPLES: i64 = 5;
+
+/// A stretch that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// The key before it.
+    pub after: Option<Key>,
+    /// Its last key.
+    pub upto: Key,
+    /// Rows in it.
+    pub looked: u64,
+    /// Rows for which `where` is true.
+    pub still: u64,
+    /// Rows for which `expect` is not true.
+    pub broken: u64,
+}
+
+/// What the windows so far add up to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Rows looked at.
+    pub looked: u64,
+    /// Rows for which `where` is true.
+    pub still: u64,
+    /// Rows for which `expect` is not true.
+    pub broken: u64,
+    /// From before the first row that is left to do, to the end of the last window with one.
+    pub stretch: Option<(Option<Key>, Key)>,
+    /// Some keys that are not as they should be.
+    pub samples: Vec<Key>,
+}
+
+impl Tally {
+    /// Adds a window.
+    pub fn add(&mut self, window: &Window) {
+        self.looked += window.looked;
+        self.still += window.still;
+        self.broken += window.broken;
+        if window.still > 0 {
+            let after = match self.stretch.take() {
+                Some((after, _)) => after,
+                None => window.after.clone(),
+            };
+            self.stretch = Some((after, window.upto.clone()));
+        }
+    }
+}
+
+/// Looks at one stretch, `(after, upto]`.
+pub async fn look(
+    session: &mut Session,
+    statements: &Statements,
+    after: Option<&Key>,
+    upto: &Key,
+) -> Result<Window, Fault> {
+    let mut params = vec![Param::Texts(Some(upto.values()))];
+    params.extend(after.map(|after| Param::Texts(Some(after.values()))));
+    let sql = statements.look.of_stretch(after.is_some());
+    let rows = session.transact_prepared(&statements.begin_read, sql, &params).await?;
+    let count = |name: &str| {
+        rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(name)).ok()).unwrap_or(0)
+    };
+    Ok(Window {
+        after: after.cloned(),
+        upto: upto.clone(),
+        looked: count("looked"),
+        still: count("still"),
+        broken: count("broken"),
+    })
+}
+
+/// Returns some keys of a window that are not as they should be.
+pub async fn sample(
+    session: &mut Session,
+    statements: &Statements,
+    window: &Window,
+    is_where_checked: bool,
+) -> Result<Vec<Key>, Fault> {
+    let mut params = vec![
+        Param::Int(SAMPLES),
+        Param::Texts(Some(window.upto.values())),
+        Param::Bool(is_where_checked),
+    ];
+    params.extend(window.after.as_ref().map(|after| Param::Texts(Some(after.values()))));
+    let sql = statements.sample.of_stretch(window.after.is_some());
+    let rows = session.transact_prepared(&statements.begin_read, sql, &params).await?;
+    Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
+}
+
+/// Checks the books of a job that has nothing else to be checked by: the ranges tile, each is at
+/// its end, and no row that was to be done was left as it is.
+///
+/// # Errors
+/// What does not agree, in words.
+pub fn books(ranges: &[Range], matched: u64, changed: u64) -> Result<(), String> {
+    tiles(ranges).map_err(|gap| gap.to_string())?;
+    if matched == changed {
+        return Ok(());
+    }
+    Err(format!("{} of {matched} rows were left as they are by a trigger", matched - changed))
+}
+
+/// Decides whether what was seen proves the job done, and by what.
+pub fn verdict(
+    pending: Pending,
+    has_expect: bool,
+    tally: &Tally,
+    books: Result<(), String>,
+) -> Result<&'static str, Failure> {
+    let keys: Vec<_> = tally.samples.iter().map(Key::to_string).collect();
+    let failure = |message: String, because: &str, hint: &str| Failure {
+        kind: FailureKind::Unverified,
+        message,
+        because: vec![because.to_owned(), format!("for example keys {}", keys.join(", "))],
+        hint: Some(hint.to_owned()),
+        sqlstate: None,
+    };
+    if tally.broken > 0 {
+        return Err(failure(
+            format!("verification failed: `expect` is not true for {} rows", tally.broken),
+            "rows written by the application in the old form after the walk had passed, or `[set]` does not do what `expect` says",
+            "look at one of the keys; rows that `where` selects are done by `piecemeal resume`, others need the application or the job to change",
+        ));
+    }
+    if pending == Pending::Proven && tally.still > 0 {
+        return Err(failure(
+            format!("verification failed: {} rows are still to do after three sweeps", tally.still),
+            "writers still produce rows in the old form, faster than they are done",
+            "let the application write the new form, then `piecemeal resume` sweeps again",
+        ));
+    }
+    if pending == Pending::Unproven && tally.still > 0 {
+        return Err(failure(
+            format!(
+                "verification failed: {} rows match `where`, and the walk had changed none",
+                tally.still
+            ),
+            "they appeared behind the walk; whether `where` says what is left to do cannot be known without a changed row",
+            "start a new run with `piecemeal run --again`",
+        ));
+    }
+    if has_expect || pending.is_checked() {
+        return Ok("rows");
+    }
+    match books {
+        Ok(()) => Ok("books"),
+        Err(why) => Err(Failure {
+            kind: FailureKind::Unverified,
+            message: "verification failed: the books do not agree".into(),
+            because: vec![why],
+            hint: Some("give the job an `expect` under [verify], so that the rows themselves can be looked at".into()),
+            sqlstate: None,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(after: Option<&str>, upto: &str, still: u64) -> Window {
+        let key = |value: &str| Key::new(vec![value.to_owned()]);
+        Window { after: after.map(key), upto: key(upto), looked: 10, still, broken: 0 }
+    }
+
+    #[test]
+    fn the_stretch_to_sweep_spans_all_windows_with_rows_left() {
+        let mut tally = Tally::default();
+        for window in [
+            window(None, "1", 0),
+            window(Some("1"), "2", 3),
+            window(Some("2"), "3", 0),
+            window(Some("3"), "4", 1),
+        ] {
+            tally.add(&window);
+        }
+        let key = |value: &str| Key::new(vec![value.to_owned()]);
+        assert_eq!(tally.stretch, Some((Some(key("1")), key("4"))));
+        assert_eq!((tally.looked, tally.still), (40, 4));
+    }
+
+    #[test]
+    fn a_stretch_from_the_very_first_row_stays_open_below() {
+        let mut tally = Tally::default();
+        tally.add(&window(None, "1", 1));
+        tally.add(&window(Some("1"), "2", 1));
+        assert_eq!(tally.stretch.map(|(after, _)| after), Some(None));
+    }
+
+    #[test]
+    fn a_suppressed_row_unbalances_the_books() {
+        let range =
+            Range { no: 0, pass: 0, after: None, upto: None, cursor: None, rev: 0, done: true };
+        assert_eq!(books(std::slice::from_ref(&range), 7, 7), Ok(()));
+        assert!(books(&[range], 7, 6).is_err());
+    }
+}

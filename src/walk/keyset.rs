@@ -1,0 +1,136 @@
+//! The SQL of a walk in key order.
+//!
+//! A stretch of keys is one row comparison for its lower end and one for its upper end, and for a
+//! composite key redundant bounds on the leading column, from which the planner estimates (it
+//! guesses 25 % of the table for a row comparison). The end of a chunk is found by the index alone:
+//! `ORDER BY key OFFSET n-1 LIMIT 1`. Bounds are bound as `text[]` and cast to the column's exact
+//! type by the server; operators are qualified, so no schema can put another in their place (F93).
+//! Columns are qualified by their table, because `SELECT id::text … ORDER BY id` sorts text.
+
+use super::key::KeyColumn;
+
+/// A table and the unique index along which it is walked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keyset {
+    /// The table, qualified and quoted.
+    pub table: String,
+    /// The columns of the key, in the index's order; never empty.
+    pub columns: Vec<KeyColumn>,
+}
+
+impl Keyset {
+    /// Returns the predicate for keys above the one bound as parameter `no`.
+    pub fn above(&self, no: usize) -> String {
+        self.bound(no, ">", ">=")
+    }
+
+    /// Returns the predicate for keys up to the one bound as parameter `no`, inclusive.
+    pub fn upto(&self, no: usize) -> String {
+        self.bound(no, "<=", "<=")
+    }
+
+    /// Returns the expression for a row's key as `text[]`.
+    pub fn key(&self) -> String {
+        let values: Vec<_> =
+            (0..self.columns.len()).map(|at| format!("{}::text", self.column(at))).collect();
+        format!("ARRAY[{}]", values.join(", "))
+    }
+
+    /// Returns the query for the key of the n-th row of a stretch: parameters are n - 1, the upper
+    /// end, and, unless the stretch begins with the key space, its lower end.
+    pub fn nth_key(&self, has_lower: bool) -> String {
+        format!(
+            "SELECT {key} FROM {table} WHERE {lower}{upper} ORDER BY {order} OFFSET $1 LIMIT 1",
+            key = self.key(),
+            table = self.table,
+            lower = if has_lower { self.above(3) + " AND " } else { String::new() },
+            upper = self.upto(2),
+            order = self.order(""),
+        )
+    }
+
+    /// Returns the query for the highest key.
+    pub fn last_key(&self) -> String {
+        format!(
+            "SELECT {} FROM {} ORDER BY {} LIMIT 1",
+            self.key(),
+            self.table,
+            self.order(" DESC"),
+        )
+    }
+
+    fn order(&self, direction: &str) -> String {
+        let columns: Vec<_> =
+            (0..self.columns.len()).map(|at| self.column(at) + direction).collect();
+        columns.join(", ")
+    }
+
+    fn column(&self, at: usize) -> String {
+        format!("{}.{}", self.table, self.columns[at].name)
+    }
+
+    fn value(&self, no: usize, at: usize) -> String {
+        format!("(${no}::text[])[{}]::{}", at + 1, self.columns[at].sql_type)
+    }
+
+    fn bound(&self, no: usize, operator: &str, leading: &str) -> String {
+        let all = 0..self.columns.len();
+        if self.columns.len() == 1 {
+            return format!(
+                "{} OPERATOR(pg_catalog.{operator}) {}",
+                self.column(0),
+                self.value(no, 0)
+            );
+        }
+        let columns: Vec<_> = all.clone().map(|at| self.column(at)).collect();
+        let values: Vec<_> = all.map(|at| self.value(no, at)).collect();
+        format!(
+            "ROW({}) OPERATOR(pg_catalog.{operator}) ROW({}) AND {} OPERATOR(pg_catalog.{leading}) {}",
+            columns.join(", "),
+            values.join(", "),
+            columns[0],
+            values[0],
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyset(columns: &[(&str, &str)]) -> Keyset {
+        let columns = columns
+            .iter()
+            .map(|(name, sql_type)| KeyColumn {
+                name: (*name).into(),
+                sql_type: (*sql_type).into(),
+            })
+            .collect();
+        Keyset { table: "public.posts".into(), columns }
+    }
+
+    #[test]
+    fn a_single_column_is_compared_by_itself() {
+        let posts = keyset(&[("id", "bigint")]);
+        assert_eq!(
+            posts.above(3),
+            "public.posts.id OPERATOR(pg_catalog.>) ($3::text[])[1]::bigint"
+        );
+        assert_eq!(
+            posts.nth_key(false),
+            "SELECT ARRAY[public.posts.id::text] FROM public.posts WHERE public.posts.id \
+             OPERATOR(pg_catalog.<=) ($2::text[])[1]::bigint ORDER BY public.posts.id OFFSET $1 LIMIT 1"
+        );
+    }
+
+    #[test]
+    fn a_composite_key_is_one_row_comparison_and_a_redundant_leading_bound() {
+        let posts = keyset(&[("tenant", "text"), ("id", "bigint")]);
+        assert_eq!(
+            posts.above(1),
+            "ROW(public.posts.tenant, public.posts.id) OPERATOR(pg_catalog.>) \
+             ROW(($1::text[])[1]::text, ($1::text[])[2]::bigint) \
+             AND public.posts.tenant OPERATOR(pg_catalog.>=) ($1::text[])[1]::text"
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! Nouns of the walk: where it is, what comes next, how much at a time.
+//!
+//! Pure values and the SQL text that asks for them. No I/O, no clock. Key values are the server's
+//! own text; nothing here compares, sorts or counts with them (R9).
+
+mod key;
+mod chunk;
+mod range;
+mod keyset;
+mod sizer;
+
+pub use chunk::Chunk;
+pub use key::{Key, KeyColumn};
+pub use keyset::Keyset;
+pub use range::{Range, tiles};
+pub use sizer::{FIRST, Sizer};

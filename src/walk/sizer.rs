@@ -1,0 +1,183 @@
+//! How many keys the next chunk has.
+//!
+//! A batch aims at a time, because people feel row locks in milliseconds and not in rows. The size
+//! grows at most twofold and shrinks at once, so that a slow stretch is felt by one batch only. Time
+//! limits cut it further, below the minimum and down to one row (R14, R15, F63); it then grows back.
+
+use std::time::Duration;
+
+/// Rows of the first batch, before anything is known of the table. Small enough for wide rows with
+/// many indexes (about 10 ms each 1,000 rows on a small machine), and one doubling away from more.
+pub const FIRST: u32 = 1_000;
+
+/// The size of chunks, following the time that batches take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sizer {
+    rows: u32,
+    min: u32,
+    max: u32,
+    target: Option<Duration>,
+}
+
+impl Sizer {
+    /// Returns a sizer that aims at `target` per batch, within `min` and `max` rows.
+    pub fn aiming_at(target: Duration, min: u32, max: u32) -> Sizer {
+        Sizer { rows: FIRST.clamp(min, max), min, max, target: Some(target) }
+    }
+
+    /// Returns a sizer for batches of `rows`, whatever they take.
+    pub fn fixed(rows: u32) -> Sizer {
+        Sizer { rows, min: rows, max: rows, target: None }
+    }
+
+    /// Returns the keys that the next chunk should have; at least 1.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Aims at another time from now on; a fixed size stays fixed.
+    pub fn aim_at(&mut self, target: Duration) {
+        if self.target.is_some() {
+            self.target = Some(target);
+        }
+    }
+
+    /// Learns that a batch over `rows` keys took `took`.
+    pub fn observe(&mut self, rows: u32, took: Duration) {
+        let doubled = self.rows.saturating_mul(2);
+        let ideal = match self.target {
+            Some(target) => scale(rows, target, took),
+            None => self.max,
+        };
+        // A chunk that was short for another reason (the end of the range, a rate) proves nothing
+        // about bigger ones.
+        let ceiling = if rows < self.rows { self.rows } else { doubled };
+        let floor = self.min.min(doubled);
+        self.rows = ideal.min(ceiling).max(floor).min(self.max);
+    }
+
+    /// Learns that a batch over `rows` keys hit a time limit: half of that comes next, down to one.
+    pub fn shrink(&mut self, rows: u32) {
+        self.rows = (rows.min(self.rows) / 2).max(1);
+    }
+}
+
+fn scale(rows: u32, target: Duration, took: Duration) -> u32 {
+    let took = took.as_nanos().max(1);
+    let ideal = u128::from(rows) * target.as_nanos() / took;
+    u32::try_from(ideal).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TARGET: Duration = Duration::from_millis(20);
+
+    fn millis(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_fast_batch_doubles_the_size_and_no_more() {
+        let mut sizer = Sizer::aiming_at(TARGET, 100, 50_000);
+        sizer.observe(1_000, millis(1));
+        assert_eq!(sizer.rows(), 2_000);
+    }
+
+    #[test]
+    fn a_slow_batch_shrinks_the_size_at_once() {
+        let mut sizer = Sizer::aiming_at(TARGET, 100, 50_000);
+        sizer.observe(1_000, millis(80));
+        assert_eq!(sizer.rows(), 250);
+    }
+
+    #[test]
+    fn timeouts_go_below_the_minimum_and_success_comes_back() {
+        let mut sizer = Sizer::aiming_at(TARGET, 100, 50_000);
+        for _ in 0..20 {
+            sizer.shrink(sizer.rows());
+        }
+        assert_eq!(sizer.rows(), 1);
+        for expected in [2, 4, 8, 16, 32, 64] {
+            sizer.observe(sizer.rows(), millis(50));
+            assert_eq!(sizer.rows(), expected);
+        }
+        sizer.observe(64, millis(50));
+        assert_eq!(sizer.rows(), 100);
+    }
+
+    #[test]
+    fn a_short_chunk_does_not_grow_the_size() {
+        let mut sizer = Sizer::aiming_at(TARGET, 100, 50_000);
+        sizer.observe(10, Duration::from_micros(10));
+        assert_eq!(sizer.rows(), 1_000);
+    }
+
+    #[test]
+    fn a_fixed_size_comes_back_to_itself() {
+        let mut sizer = Sizer::fixed(1_000);
+        sizer.observe(1_000, millis(500));
+        assert_eq!(sizer.rows(), 1_000);
+        sizer.shrink(sizer.rows());
+        sizer.observe(500, millis(500));
+        assert_eq!(sizer.rows(), 1_000);
+    }
+
+    /// A table where a row costs `cost` µs, with a fixed cost per batch and noise.
+    fn settle(cost: u64, noise: &[u64]) -> Vec<u32> {
+        let mut sizer = Sizer::aiming_at(TARGET, 1, 1_000_000);
+        noise
+            .iter()
+            .map(|percent| {
+                let rows = sizer.rows();
+                let exact = 500 + u64::from(rows) * cost;
+                sizer.observe(rows, Duration::from_micros(exact * percent / 100));
+                sizer.rows()
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_leaves_its_bounds(
+            steps in prop::collection::vec((0u64..500_000, any::<bool>()), 1..200),
+            min in 1u32..500, more in 0u32..100_000,
+        ) {
+            let mut sizer = Sizer::aiming_at(TARGET, min, min + more);
+            for (took, timeout) in steps {
+                if timeout { sizer.shrink(sizer.rows()) } else { sizer.observe(sizer.rows(), Duration::from_micros(took)) }
+                prop_assert!((1..=min + more).contains(&sizer.rows()));
+            }
+        }
+
+        #[test]
+        fn it_settles_near_the_target_within_twenty_batches(
+            cost in 1u64..500, noise in prop::collection::vec(80u64..120, 40),
+        ) {
+            let ideal = 20_000.0 / f64::from(u32::try_from(cost).unwrap());
+            for rows in &settle(cost, &noise)[20..] {
+                let ratio = f64::from(*rows) / ideal;
+                prop_assert!((0.5..=1.6).contains(&ratio), "{rows} rows, ideal {ideal}");
+            }
+        }
+
+        #[test]
+        fn it_is_never_three_times_over_the_target_twice_in_a_row(
+            costs in prop::collection::vec(1u64..400, 2..60),
+        ) {
+            let mut sizer = Sizer::aiming_at(TARGET, 1, 1_000_000);
+            let mut last_over = false;
+            let mut last_cost = costs[0];
+            for cost in costs {
+                let took = Duration::from_micros(u64::from(sizer.rows()) * cost);
+                let over = took > TARGET * 3 && cost <= last_cost;
+                prop_assert!(!(over && last_over), "{took:?}");
+                last_over = took > TARGET * 3;
+                last_cost = cost;
+                sizer.observe(sizer.rows(), took);
+            }
+        }
+    }
+}

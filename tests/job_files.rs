@@ -1,0 +1,125 @@
+//! The corpus of job files: wrong ones are refused with a message that says what to do, good ones are read.
+//!
+//! A case is a file. The messages are in `snapshots/`, one for each, to be read as their users will.
+
+#![expect(clippy::unwrap_used, reason = "a case that cannot be read is a broken test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use piecemeal::job::{Job, Size};
+
+fn cases(directory: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(directory);
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(root).unwrap().map(|it| it.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn stem(path: &Path) -> &str {
+    path.file_stem().unwrap().to_str().unwrap()
+}
+
+/// The message, with paths as a person in the directory of the cases sees them.
+fn message(path: &Path) -> Option<String> {
+    let problems = Job::from_file(path).err()?;
+    let directory = format!("{}/", path.parent().unwrap().display());
+    Some(problems.to_string().replace(&directory, ""))
+}
+
+/// A long line is cut by the renderer, but a message is read in a terminal.
+fn fits_a_screen(message: &str) -> bool {
+    message.lines().all(|line| line.chars().count() <= 200)
+}
+
+#[test]
+fn every_wrong_job_file_is_refused_with_its_place_and_what_to_do() {
+    let files = cases("job-files");
+    assert!(files.len() >= 60);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    for path in &files {
+        let name = stem(path);
+        let message = message(path).unwrap_or_else(|| panic!("{name} is accepted"));
+        let has_place = message.lines().any(|line| {
+            let place = line.trim_start().strip_prefix(&format!("--> {name}.toml:"));
+            let numbers = place.and_then(|place| place.split_once(':'));
+            numbers.is_some_and(|(line, column)| {
+                line.parse::<u32>().is_ok() && column.parse::<u32>().is_ok()
+            })
+        });
+        assert!(has_place || name == "_name-of-the-job", "{name} has no place:\n{message}");
+        assert!(fits_a_screen(&message), "{name} is too wide:\n{message}");
+        settings.bind(|| insta::assert_snapshot!(name.trim_start_matches('_'), message));
+    }
+}
+
+#[test]
+fn a_wrong_job_file_has_exactly_one_problem_but_for_the_one_with_many() {
+    for path in cases("job-files") {
+        let n_problems = Job::from_file(&path).unwrap_err().iter().count();
+        match stem(&path) {
+            "everything-at-once" => assert_eq!(n_problems, 8),
+            "syntax-empty" | "syntax-only-a-comment" => assert_eq!(n_problems, 2),
+            "contradiction-two-kinds-of-work" => assert_eq!(n_problems, 2),
+            name => assert_eq!(n_problems, 1, "{name}:\n{}", message(&path).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn every_good_job_file_is_read() {
+    let files = cases("job-files-good");
+    assert!(files.len() >= 10);
+    for path in files {
+        if let Some(message) = message(&path) {
+            panic!("{message}");
+        }
+    }
+}
+
+#[test]
+fn one_written_bound_moves_the_default_of_the_other() {
+    let sizes = ["only-max", "slow-target"].map(|name| {
+        let path = cases("job-files-good").into_iter().find(|path| stem(path) == name).unwrap();
+        match Job::from_file(path).unwrap().batch.size {
+            Size::Target { min, max, .. } => (min, max),
+            Size::Fixed(rows) => (rows, rows),
+        }
+    });
+    assert_eq!(sizes, [(50, 50), (60_000, 60_000)]);
+}
+
+fn many(count: u32, text: impl Fn(u32) -> String) -> String {
+    (0..count).map(text).collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn a_hostile_file_of_full_size_is_refused_within_two_seconds() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("hostile.toml");
+    let nested = format!("a = {}", "[".repeat(100_000));
+    let keys = many(60_000, |n| format!("tabel{n} = 1\n"));
+    let line = many(50_000, |n| format!("a{n} = 1, "));
+    let key = many(100_000, |n| format!("\"c{n}\","));
+    let texts = [
+        nested,
+        keys,
+        format!("batch = {{ {line} }}"),
+        format!("[table]\nname = 't'\nkey = [{key}]\n"),
+        "\"".repeat(1024 * 1024),
+        format!("[set]\na = '''\n{}'''", "(\n".repeat(32_000)),
+    ];
+    for text in texts {
+        let start = Instant::now();
+        fs::write(&path, &text).unwrap();
+        let message = message(&path).unwrap();
+        let took = start.elapsed();
+        let beginning: String = text.chars().take(40).collect();
+        assert!(took.as_secs() < 2, "{took:?} for {beginning}");
+        assert!(message.len() < 100_000, "{} bytes for {beginning}", message.len());
+    }
+}
