@@ -104,15 +104,7 @@ impl Desk {
     /// When this role may not create a schema.
     pub async fn install(&self, operator: Option<&str>) -> Result<(), Error> {
         let mut session = self.session().await?;
-        schema::install(&mut session).await.map_err(|fault| match &fault {
-            Fault::Fatal(message) if is_denied(message) => refused(
-                "ledger-create",
-                "this role may not create the schema `piecemeal` for the ledger".into(),
-                "`piecemeal init --print-sql` prints the DDL for somebody who may, and `--operator ROLE` the grants",
-            )
-            .because_of(message),
-            _ => Error::of_fault("the ledger could not be installed", &fault),
-        })?;
+        schema::install(&mut session).await.map_err(|fault| not_installed(&fault))?;
         if let Some(role) = operator {
             let granted = schema::grant(&mut session, role).await;
             granted.map_err(|fault| {
@@ -325,6 +317,18 @@ impl Desk {
 
 fn refused(code: &str, message: String, hint: &str) -> Error {
     Error::new(ErrorKind::Refused, code, message).with_hint(hint)
+}
+
+fn not_installed(fault: &Fault) -> Error {
+    if !is_denied(fault.message()) {
+        return Error::of_fault("the ledger could not be installed", fault);
+    }
+    refused(
+        "ledger-create",
+        "this role may not create the schema `piecemeal` for the ledger".into(),
+        "`piecemeal init --print-sql` prints the DDL for somebody who may, and `--operator ROLE` the grants",
+    )
+    .because_of(fault.message())
 }
 
 fn ended(run: &Run) -> Error {

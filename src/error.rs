@@ -11,7 +11,6 @@ use crate::run::{Failure, FailureKind};
 
 /// What a caller can do something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ErrorKind {
     /// The settings or the job file are wrong.
     Usage,
@@ -75,12 +74,12 @@ impl Error {
 
     /// Returns the error for a failed statement of ours, which was to do `what`.
     pub fn of_fault(what: impl Into<String>, fault: &Fault) -> Error {
-        let (kind, code) = match fault {
-            Fault::Unknown(_) => (ErrorKind::Unreachable, "unreachable"),
-            Fault::Fatal(message) if crate::pg::fault::is_denied(message) => {
-                (ErrorKind::Refused, "privilege")
-            }
-            _ => (ErrorKind::Unexpected, "database"),
+        let (kind, code) = if matches!(fault, Fault::Unknown(_)) {
+            (ErrorKind::Unreachable, "unreachable")
+        } else if crate::pg::fault::is_denied(fault.message()) {
+            (ErrorKind::Refused, "privilege")
+        } else {
+            (ErrorKind::Unexpected, "database")
         };
         Error::new(kind, code, what).because_of(fault.message())
     }

@@ -16,7 +16,7 @@ const SAMPLES: i64 = 5;
 
 /// A stretch that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window {
+pub(crate) struct Window {
     /// The key before it.
     pub after: Option<Key>,
     /// Its last key.
@@ -31,7 +31,7 @@ pub struct Window {
 
 /// What the windows so far add up to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Rows looked at.
     pub looked: u64,
     /// Rows for which `where` is true.
@@ -46,7 +46,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds a window.
-    pub fn add(&mut self, window: &Window) {
+    pub(crate) fn add(&mut self, window: &Window) {
         self.looked += window.looked;
         self.still += window.still;
         self.broken += window.broken;
@@ -61,7 +61,7 @@ impl Tally {
 }
 
 /// Looks at one stretch, `(after, upto]`.
-pub async fn look(
+pub(crate) async fn look(
     session: &mut Session,
     statements: &Statements,
     after: Option<&Key>,
@@ -84,7 +84,7 @@ pub async fn look(
 }
 
 /// Returns some keys of a window that are not as they should be.
-pub async fn sample(
+pub(crate) async fn sample(
     session: &mut Session,
     statements: &Statements,
     window: &Window,
@@ -106,7 +106,7 @@ pub async fn sample(
 ///
 /// # Errors
 /// What does not agree, in words.
-pub fn books(ranges: &[Range], matched: u64, changed: u64) -> Result<(), String> {
+pub(crate) fn books(ranges: &[Range], matched: u64, changed: u64) -> Result<(), String> {
     tiles(ranges).map_err(|gap| gap.to_string())?;
     if matched == changed {
         return Ok(());
@@ -115,7 +115,7 @@ pub fn books(ranges: &[Range], matched: u64, changed: u64) -> Result<(), String>
 }
 
 /// Decides whether what was seen proves the job done, and by what.
-pub fn verdict(
+pub(crate) fn verdict(
     pending: Pending,
     has_expect: bool,
     tally: &Tally,

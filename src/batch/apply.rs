@@ -16,7 +16,7 @@ use crate::walk::{Chunk, Key, Range};
 
 /// By what the server knows that a range is ours.
 #[derive(Debug, Clone)]
-pub struct Fence {
+pub(crate) struct Fence {
     /// The run.
     pub run: i64,
     /// The token of our lease.
@@ -25,7 +25,7 @@ pub struct Fence {
 
 /// What came of a batch that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
+pub(crate) enum Applied {
     /// Rows, cursor and counts are committed.
     Committed(Outcome),
     /// Nothing was written: the range has moved, or is somebody else's.
@@ -34,7 +34,7 @@ pub enum Applied {
 
 /// Does `chunk`, which was asked for from `range`, in one transaction; `retries` are the attempts
 /// that failed before it.
-pub async fn apply(
+pub(crate) async fn apply(
     session: &mut Session,
     statements: &Statements,
     fence: &Fence,

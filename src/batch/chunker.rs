@@ -9,7 +9,7 @@ use crate::walk::{Chunk, Key, Range};
 /// The end comes from a plain read along the index, never from rows that were locked or changed
 /// (R5). When fewer keys are left than asked for, the chunk ends with the range, whatever lies in
 /// between: a range is over when this finds no key, not when a batch changed no row (R6).
-pub async fn next(
+pub(crate) async fn next(
     session: &mut Session,
     statements: &Statements,
     range: &Range,

@@ -6,5 +6,5 @@
 mod chunker;
 mod apply;
 
-pub use apply::{Applied, Fence, apply};
-pub use chunker::next;
+pub(crate) use apply::{Applied, Fence, apply};
+pub(crate) use chunker::next;

@@ -56,7 +56,7 @@ impl From<ErrorKind> for Exit {
             ErrorKind::Unverified => Exit::Unverified,
             ErrorKind::Owned => Exit::Owned,
             ErrorKind::Unreachable => Exit::Unreachable,
-            _ => Exit::Unexpected,
+            ErrorKind::Unexpected => Exit::Unexpected,
         }
     }
 }

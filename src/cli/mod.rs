@@ -13,6 +13,7 @@ mod reporter;
 mod bar;
 mod lines;
 mod table;
+mod traffic;
 
 mod command;
 

@@ -15,6 +15,7 @@ pub(crate) struct Printer {
 
 impl Printer {
     /// Writes a line of data to stdout.
+    #[expect(clippy::unused_self, reason = "the printer is the capability to write")]
     pub(crate) fn data(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
         match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
@@ -38,6 +39,7 @@ impl Printer {
     }
 
     /// Asks a question on the terminal; no answer is no.
+    #[expect(clippy::unused_self, reason = "the printer is the capability to write")]
     pub(crate) fn ask(self, question: &str) -> bool {
         if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
             return true;

@@ -108,6 +108,10 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Sweeping { pass, rows } => {
             Some(format!("sweep {pass}: {rows} rows were still to do and are walked once more"))
         }
-        _ => None,
+        Event::Started(_)
+        | Event::Progress(_)
+        | Event::Verified(_)
+        | Event::Retried { .. }
+        | Event::BatchCommitted { .. } => None,
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use piecemeal::control::Desk;
 use piecemeal::job::Problems;
-use piecemeal::{Actor, Connect, Database, Environment, Error, Job};
+use piecemeal::{Actor, Connect, ConnectError, Database, Environment, Error, Job};
 
 use super::args::{Args, Color, Output, Progress};
 use super::printer::Printer;
@@ -30,6 +30,12 @@ impl From<Problems> for Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
         Problem::Error(error, None)
+    }
+}
+
+impl From<ConnectError> for Problem {
+    fn from(error: ConnectError) -> Problem {
+        Problem::Error(error.into(), None)
     }
 }
 

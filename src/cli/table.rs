@@ -18,7 +18,7 @@ pub(crate) fn of_runs(snapshots: &[Snapshot]) -> String {
             snapshot.since.clone(),
         ]
     };
-    aligned(std::iter::once(head).chain(snapshots.iter().map(row)).collect())
+    aligned(&std::iter::once(head).chain(snapshots.iter().map(row)).collect::<Vec<_>>())
 }
 
 /// Returns one line for each line of the journal.
@@ -32,10 +32,10 @@ pub(crate) fn of_journal(lines: &[Line]) -> String {
         [line.at.clone(), line.run.to_string(), line.what.clone(), line.who.clone(), detail]
     };
     let head = ["AT", "RUN", "WHAT", "WHO", "DETAIL"].map(str::to_owned);
-    aligned(std::iter::once(head).chain(lines.iter().map(row)).collect())
+    aligned(&std::iter::once(head).chain(lines.iter().map(row)).collect::<Vec<_>>())
 }
 
-fn aligned<const N: usize>(rows: Vec<[String; N]>) -> String {
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..N).map(width).collect();
     let line = |row: &[String; N]| {
@@ -52,6 +52,6 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = vec![["A".to_owned(), "B".to_owned()], ["long".to_owned(), "x".to_owned()]];
-        assert_eq!(aligned(rows), "A     B\nlong  x");
+        assert_eq!(aligned(&rows), "A     B\nlong  x");
     }
 }

@@ -51,13 +51,12 @@ impl Controller {
     }
 
     async fn look(&mut self) -> Result<(), Fault> {
-        let mut session = match self.session.take() {
-            Some(session) => session,
-            None => {
-                // The backend that stands for us is another one from now on.
-                self.renewed = None;
-                self.database.session(Lane::Watch).await?
-            }
+        let mut session = if let Some(session) = self.session.take() {
+            session
+        } else {
+            // The backend that stands for us is another one from now on.
+            self.renewed = None;
+            self.database.session(Lane::Watch).await?
         };
         let orders = control::orders(&mut session, self.run, &self.holder.token).await?;
         let gone = Orders { is_ours: false, ..self.orders.borrow().clone() };

@@ -18,7 +18,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait between attempts to reach the database.
 const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(5);
 /// How long trouble may last without a committed batch before the run is left, resumable.
-pub(super) const MAX_HOLD: Duration = Duration::from_secs(3600);
+pub(super) const MAX_HOLD: Duration = Duration::from_hours(1);
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

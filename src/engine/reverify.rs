@@ -38,7 +38,7 @@ pub async fn verify(
     database: Database,
 ) -> Result<Verified, Error> {
     let job = plan.job.name.clone();
-    if snapshot.ranges.0 != snapshot.ranges.1 {
+    if !snapshot.is_walked() {
         let error = Error::new(
             ErrorKind::Refused,
             "not-walked",

@@ -202,6 +202,9 @@ impl Round<'_> {
                     ..Record::default()
                 };
                 self.write(Transition::Finished, &record).await?;
+                if let Ok(Some(snapshot)) = self.snapshot().await {
+                    self.runner.voice.say(Event::Verified(Box::new(snapshot)));
+                }
                 Ok(Ending::Succeeded)
             }
             Ended::Unverified(failure) => Err(self.fail(failure).await?),
@@ -332,12 +335,10 @@ impl Round<'_> {
 
 fn committed(snapshot: &Snapshot, kind: FailureKind) -> String {
     let done = format!("{} batches, {} rows", snapshot.batches, snapshot.rows.changed);
-    match kind {
-        FailureKind::BadRow => {
-            format!("{done}; nothing of batch {} was written", snapshot.batches + 1)
-        }
-        _ => done,
+    if kind == FailureKind::BadRow {
+        return format!("{done}; nothing of batch {} was written", snapshot.batches + 1);
     }
+    done
 }
 
 fn first_line(text: &str) -> &str {
@@ -345,8 +346,8 @@ fn first_line(text: &str) -> &str {
 }
 
 fn lost(fault: Fault) -> Stop {
-    match fault {
-        Fault::Fatal(message) => Stop::Fatal(message),
-        other => Stop::GaveUp(other.message().clone()),
+    if let Fault::Fatal(message) = fault {
+        return Stop::Fatal(message);
     }
+    Stop::GaveUp(fault.message().clone())
 }

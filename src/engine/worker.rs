@@ -189,21 +189,13 @@ impl Worker {
                 self.sizer.shrink(rows);
             }
             Choice::Bisect => self.suspect.halve(rows),
-            Choice::BadRow => return Some(self.name_row(key, fault)),
+            Choice::BadRow => return Some(name_row(key, fault.message())),
             Choice::GiveUp => return Some(Stop::GaveUp(fault.message().clone())),
             Choice::Stop => return Some(Stop::Fatal(fault.message().clone())),
         }
         self.steering.tell_retry(fault.message().to_string(), pause, self.sizer.rows());
         self.steering.wait(pause).await;
         self.reread().await
-    }
-
-    /// A chunk of one key that fails names its row; without a chunk it was the read that failed.
-    fn name_row(&self, key: Option<Key>, fault: Fault) -> Stop {
-        match key {
-            Some(key) => Stop::BadRow(key, fault.message().clone()),
-            None => Stop::Fatal(fault.message().clone()),
-        }
     }
 
     /// Reads where the range is: whether a batch of unknown outcome was committed, whether it is
@@ -221,5 +213,13 @@ impl Worker {
             Ok(_) => Some(Stop::Asked(Asked::TakenOver)),
             Err(_) => None,
         }
+    }
+}
+
+/// A chunk of one key that fails names its row; without a chunk it was the read that failed.
+fn name_row(key: Option<Key>, message: &DbMessage) -> Stop {
+    match key {
+        Some(key) => Stop::BadRow(key, message.clone()),
+        None => Stop::Fatal(message.clone()),
     }
 }

@@ -8,7 +8,7 @@ use crate::run::{Intent, Owner, Phase, Rows, Snapshot, Status};
 
 const READ: &str = "\
 SELECT r.job, r.id, r.phase, r.status, r.intent, r.reason, r.estimate, r.pass::int8 AS pass, r.pulse, r.owner,
-       r.verified, r.looked, r.looked_s, r.has_where,
+       r.verified, r.looked, r.looked_s, r.has_where, r.spec ->> 'expect' IS NOT NULL AS has_expect,
        r.lease_token IS NOT NULL AND r.lease_until > clock_timestamp() AS is_live,
        r.lease_token IS NOT NULL AS is_owned,
        extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at)::float8 AS elapsed,
@@ -78,6 +78,7 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
         updated_at: row.get("updated_at"),
         now: row.get("now"),
         has_where: row.get("has_where"),
+        has_expect: row.get("has_expect"),
     })
 }
 

@@ -28,7 +28,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The task that moves a connection's messages; it ends with the connection, or with the error that
 /// broke it.
-pub type Driver = JoinHandle<Result<(), tokio_postgres::Error>>;
+pub(crate) type Driver = JoinHandle<Result<(), tokio_postgres::Error>>;
 
 /// Resolved settings, enough to open any number of connections; `Debug` shows no password.
 #[derive(Clone)]

@@ -69,7 +69,7 @@ impl ConnectError {
 
 /// Returns all that a driver error says: the server's message with SQLSTATE, detail and hint, else
 /// the chain of causes.
-pub fn full_text(error: &tokio_postgres::Error) -> String {
+pub(crate) fn full_text(error: &tokio_postgres::Error) -> String {
     if let Some(refusal) = error.as_db_error() {
         let code = refusal.code().code();
         let parts = [("detail", refusal.detail()), ("hint", refusal.hint())];

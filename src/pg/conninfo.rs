@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt};
 
 /// Where a setting came from, for messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// The connection URL or string given on the command line.
     Url,
     /// A section of a `pg_service.conf` file.
@@ -35,7 +35,7 @@ impl fmt::Display for Source {
 
 /// Why a connection string cannot be read; never holds a value out of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConninfoError {
+pub(crate) enum ConninfoError {
     /// The text is neither a `postgres://` URL nor `keyword=value` pairs.
     #[error(
         "is not a connection string because it neither begins with postgres:// or postgresql:// \
@@ -85,7 +85,7 @@ struct Setting {
 
 /// Connection settings by libpq keyword, each with its source; `Debug` hides the secret ones.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Conninfo {
+pub(crate) struct Conninfo {
     settings: BTreeMap<&'static str, Setting>,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Debug for Conninfo {
 impl Conninfo {
     /// Parses a URL (`postgres://`, `postgresql://`) or a `keyword=value` string; surrounding
     /// white space does not count, and the last of two equal keywords wins.
-    pub fn parse(text: &str, source: Source) -> Result<Self, ConninfoError> {
+    pub(crate) fn parse(text: &str, source: Source) -> Result<Self, ConninfoError> {
         let text = text.trim_start();
         let url = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
         let first_word = text.split('=').next().unwrap_or_default();
@@ -116,29 +116,29 @@ impl Conninfo {
     }
 
     /// Returns the value of a keyword; an empty value counts as not set, as in libpq.
-    pub fn get(&self, keyword: &str) -> Option<&str> {
+    pub(crate) fn get(&self, keyword: &str) -> Option<&str> {
         self.settings.get(keyword).map(|s| s.value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// Returns where the value of a keyword came from, `Default` if it is not set.
-    pub fn source(&self, keyword: &str) -> Source {
+    pub(crate) fn source(&self, keyword: &str) -> Source {
         self.settings.get(keyword).map_or(Source::Default, |setting| setting.source)
     }
 
     /// Sets a keyword, over an earlier value.
-    pub fn set(&mut self, keyword: &'static Keyword, value: String, source: Source) {
+    pub(crate) fn set(&mut self, keyword: &'static Keyword, value: String, source: Source) {
         self.settings.insert(keyword.name, Setting { keyword, value, source });
     }
 
     /// Takes over those settings of `weaker` that are not set here.
-    pub fn fill(&mut self, weaker: Self) {
+    pub(crate) fn fill(&mut self, weaker: Self) {
         for (name, setting) in weaker.settings {
             self.settings.entry(name).or_insert(setting);
         }
     }
 
     /// Returns the first keyword whose value asks for something that piecemeal cannot do.
-    pub fn unsupported(&self) -> Option<(&'static Keyword, Source)> {
+    pub(crate) fn unsupported(&self) -> Option<(&'static Keyword, Source)> {
         self.settings
             .values()
             .find(|setting| !setting.keyword.supports(&setting.value))

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 /// One place where the server may be; either a host name or a socket directory, or both a name and
 /// the address that stands for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// Host name or address for the certificate, or a directory that begins with a slash.
     pub host: String,
     /// The address to connect to instead of looking the name up.
@@ -25,13 +25,13 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Tells whether it is a Unix socket.
-    pub fn is_socket(&self) -> bool {
+    pub(crate) fn is_socket(&self) -> bool {
         self.address.is_none() && self.host.starts_with('/')
     }
 }
 
 /// Reads `host`, `hostaddr` and `port` into at least one endpoint.
-pub fn endpoints(
+pub(crate) fn endpoints(
     conninfo: &Conninfo,
     environment: &Environment,
 ) -> Result<Vec<Endpoint>, SettingsError> {

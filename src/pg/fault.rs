@@ -52,7 +52,7 @@ impl From<tokio_postgres::Error> for Fault {
 }
 
 /// Decides what an error means, from its SQLSTATE alone; an error without one is the connection's.
-pub fn classify(message: DbMessage) -> Fault {
+pub(crate) fn classify(message: DbMessage) -> Fault {
     let Some(code) = message.sqlstate.clone() else {
         return Fault::Unknown(message);
     };
@@ -75,23 +75,18 @@ pub fn classify(message: DbMessage) -> Fault {
     }
 }
 
-/// Whether the error says that a relation, a schema or a column is not there.
-pub fn is_undefined(message: &DbMessage) -> bool {
-    matches!(message.sqlstate.as_deref(), Some("42P01" | "3F000" | "42703"))
-}
-
 /// Whether the error says that a privilege is missing.
-pub fn is_denied(message: &DbMessage) -> bool {
+pub(crate) fn is_denied(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("42501")
 }
 
 /// Whether the statement was ended by its time limit rather than by a wait for a lock.
-pub fn is_timeout(message: &DbMessage) -> bool {
+pub(crate) fn is_timeout(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("57014")
 }
 
 /// Whether the insert met a row that is already there.
-pub fn is_duplicate(message: &DbMessage) -> bool {
+pub(crate) fn is_duplicate(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("23505")
 }
 

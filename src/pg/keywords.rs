@@ -7,7 +7,7 @@ use std::fmt;
 
 /// What piecemeal does with the value of a keyword.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Support {
+pub(crate) enum Support {
     /// The value takes effect.
     Honoured,
     /// The value changes nothing that matters here, so any value is fine.
@@ -18,7 +18,7 @@ pub enum Support {
 
 /// One keyword of a libpq connection string.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Keyword {
+pub(crate) struct Keyword {
     /// The name in connection strings and service files, in lower case.
     pub name: &'static str,
     /// The environment variable that sets it, if there is one.
@@ -35,7 +35,7 @@ impl fmt::Debug for Keyword {
 
 impl Keyword {
     /// Tells whether the value must never be shown.
-    pub fn is_secret(&self) -> bool {
+    pub(crate) fn is_secret(&self) -> bool {
         matches!(
             self.name,
             "password"
@@ -48,7 +48,7 @@ impl Keyword {
 
     /// Tells whether piecemeal can keep the promise that `value` makes; the empty value promises
     /// nothing.
-    pub fn supports(&self, value: &str) -> bool {
+    pub(crate) fn supports(&self, value: &str) -> bool {
         match self.support {
             Support::Honoured | Support::Ignored => true,
             Support::Only(values) => {
@@ -79,7 +79,7 @@ const fn only(
 }
 
 /// Every keyword that libpq 18 knows.
-pub const KEYWORDS: &[Keyword] = &[
+pub(crate) const KEYWORDS: &[Keyword] = &[
     honoured("host", "PGHOST"),
     honoured("hostaddr", "PGHOSTADDR"),
     honoured("port", "PGPORT"),
@@ -140,17 +140,20 @@ pub const KEYWORDS: &[Keyword] = &[
 ];
 
 /// Finds a keyword by its exact name.
-pub fn find(name: &str) -> Option<&'static Keyword> {
+pub(crate) fn find(name: &str) -> Option<&'static Keyword> {
     KEYWORDS.iter().find(|keyword| keyword.name == name)
 }
 
 /// Finds the keyword that a misspelt name most likely means, at most two or three edits away.
-pub fn nearest(name: &str) -> Option<&'static str> {
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
     nearest_of(name, KEYWORDS.iter().map(|keyword| keyword.name))
 }
 
 /// Finds the candidate most like `given`, if one is at most a third of its length away.
-pub fn nearest_of<'a>(given: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest_of<'a>(
+    given: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let given = given.to_ascii_lowercase();
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(&given, candidate), candidate))

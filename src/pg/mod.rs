@@ -3,29 +3,31 @@
 //! Knows nothing of jobs, runs or ranges. It promises that a session which goes back to its pool is
 //! idle, that a transaction is begun and ended in one place, and that an error says what it means.
 
-pub mod environment;
-pub mod keywords;
-pub mod conninfo;
-pub mod uri;
-pub mod service;
-pub mod passfile;
-pub mod tls;
-pub mod endpoint;
-pub mod settings;
-pub mod connect_error;
-pub mod connect;
-pub mod message;
-pub mod fault;
-pub mod guards;
-pub mod session;
-pub mod pool;
+pub(crate) mod environment;
+pub(crate) mod keywords;
+pub(crate) mod conninfo;
+pub(crate) mod uri;
+pub(crate) mod service;
+pub(crate) mod passfile;
+pub(crate) mod tls;
+pub(crate) mod endpoint;
+pub(crate) mod settings;
+pub(crate) mod connect_error;
+pub(crate) mod connect;
+pub(crate) mod message;
+pub(crate) mod fault;
+pub(crate) mod guards;
+pub(crate) mod session;
+pub(crate) mod pool;
 
 pub use connect::Connect;
-pub use connect_error::{ConnectError, ConnectErrorKind};
+pub use connect_error::ConnectError;
+pub(crate) use connect_error::ConnectErrorKind;
 pub use environment::Environment;
-pub use fault::Fault;
-pub use guards::Guards;
-pub use message::DbMessage;
-pub use pool::{Database, Lane};
-pub use session::{Param, Session};
-pub use tokio_postgres::CancelToken;
+pub(crate) use fault::Fault;
+pub(crate) use guards::Guards;
+pub(crate) use message::DbMessage;
+pub use pool::Database;
+pub(crate) use pool::Lane;
+pub(crate) use session::{Param, Session};
+pub(crate) use tokio_postgres::CancelToken;

@@ -7,7 +7,7 @@ use std::{fmt, fs, io::ErrorKind, os::unix::fs::PermissionsExt, path::Path};
 
 /// The connection that a password is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Account<'a> {
+pub(crate) struct Account<'a> {
     /// Host name, address, or directory of a Unix socket, which matches `localhost` too.
     pub host: &'a str,
     /// TCP port, also for a Unix socket.
@@ -20,7 +20,7 @@ pub struct Account<'a> {
 
 /// The lines of a password file; `Debug` shows their number only.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Passfile {
+pub(crate) struct Passfile {
     lines: Vec<Line>,
 }
 
@@ -40,14 +40,14 @@ impl fmt::Debug for Passfile {
 impl Passfile {
     /// Parses the text of a password file; comments and lines with fewer than five fields do not
     /// count, as in libpq.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Self { lines: lines.filter_map(parse_line).collect() }
     }
 
     /// Reads a password file; an empty one and a warning if it cannot or must not be used. A file
     /// that does not exist is no warning unless the user named it.
-    pub fn read(path: &Path, named: bool) -> (Self, Option<String>) {
+    pub(crate) fn read(path: &Path, named: bool) -> (Self, Option<String>) {
         match read_private(path) {
             Ok(text) => (Self::parse(&text), None),
             Err(None) if !named => (Self::default(), None),
@@ -61,7 +61,7 @@ impl Passfile {
     }
 
     /// Returns the password of the first line that matches.
-    pub fn password_for(&self, account: Account<'_>) -> Option<&str> {
+    pub(crate) fn password_for(&self, account: Account<'_>) -> Option<&str> {
         let port = account.port.to_string();
         let is_socket = account.host.starts_with('/');
         let found = self.lines.iter().find(|line| {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a service cannot be looked up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ServiceError {
+pub(crate) enum ServiceError {
     /// No file has a section of that name.
     #[error("there is no service {name:?} because no section [{name}] is in {}", list(files))]
     NotFound {
@@ -52,7 +52,7 @@ fn list(files: &[PathBuf]) -> String {
 
 /// Looks a service up; `named` is the file that the user gave with `servicefile` or
 /// `PGSERVICEFILE`, which must then exist.
-pub fn look_up(
+pub(crate) fn look_up(
     name: &str,
     named: Option<&str>,
     environment: &Environment,
@@ -85,7 +85,7 @@ pub fn look_up(
 
 /// Reads one section out of the text of a service file; `None` if the text has none of that name,
 /// an error with the line (from 1) and the problem if a line in it is wrong.
-pub fn section(text: &str, name: &str) -> Result<Option<Conninfo>, (usize, String)> {
+pub(crate) fn section(text: &str, name: &str) -> Result<Option<Conninfo>, (usize, String)> {
     let mut conninfo = None;
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();

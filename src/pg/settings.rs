@@ -22,7 +22,7 @@ use tokio_postgres::config::{
 
 /// Why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
+pub(crate) enum SettingsError {
     /// The connection string cannot be read.
     #[error("{origin} {fault}")]
     Conninfo {
@@ -95,7 +95,10 @@ fn number(conninfo: &Conninfo, keyword: &'static str) -> Result<Option<u32>, Set
 }
 
 /// Reads all that TLS needs to know.
-pub fn tls(conninfo: &Conninfo, environment: &Environment) -> Result<TlsSettings, SettingsError> {
+pub(crate) fn tls(
+    conninfo: &Conninfo,
+    environment: &Environment,
+) -> Result<TlsSettings, SettingsError> {
     let modes = [
         ("disable", SslMode::Disable),
         ("allow", SslMode::Allow),
@@ -133,7 +136,7 @@ fn channel_binding(conninfo: &Conninfo) -> Result<ChannelBinding, SettingsError>
 }
 
 /// Builds the driver's configuration, all but user, database and password.
-pub fn driver_config(
+pub(crate) fn driver_config(
     conninfo: &Conninfo,
     endpoints: &[Endpoint],
     mode: SslMode,

@@ -42,7 +42,7 @@ pub enum SslMode {
 
 /// Why the TLS connector cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     /// No trusted root certificates were found anywhere.
     #[error(
         "the server's certificate cannot be verified because no root certificates were found; \
@@ -74,7 +74,7 @@ pub enum TlsError {
 
 /// What the TLS connector is built from.
 #[derive(Debug, Clone)]
-pub struct TlsSettings {
+pub(crate) struct TlsSettings {
     /// How much is verified.
     pub mode: SslMode,
     /// `sslrootcert`: a file of PEM certificates, or `system`.
@@ -93,7 +93,7 @@ pub struct TlsSettings {
 
 /// Builds the connector; reads the certificate files now, so a later change of them needs a new
 /// connector.
-pub fn connector(settings: &TlsSettings) -> Result<MakeRustlsConnect, TlsError> {
+pub(crate) fn connector(settings: &TlsSettings) -> Result<MakeRustlsConnect, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = verifier(settings, &provider)?;
     let builder = ClientConfig::builder_with_provider(provider)
@@ -269,7 +269,7 @@ impl ServerCertVerifier for PartialVerifier {
 }
 
 /// Tells what to do about a certificate that was refused, if there is something to say.
-pub fn advice(error: &rustls::Error) -> Option<&'static str> {
+pub(crate) fn advice(error: &rustls::Error) -> Option<&'static str> {
     let rustls::Error::InvalidCertificate(refused) = error else { return None };
     let text = refused.to_string();
     // Another CA of the same name shows as a bad signature.

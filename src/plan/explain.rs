@@ -30,7 +30,7 @@ pub struct Explained {
 }
 
 /// Compiles every expression of the job against the table.
-pub async fn compile(
+pub(super) async fn compile(
     session: &mut Session,
     job: &Job,
     target: &Target,
@@ -89,8 +89,11 @@ fn refused(
         Finding::refuse("expression", format!("the server does not accept `{name}`"))
             .recipe("correct the expression; its names are looked up in the table's schema, then in `search_path`")
     };
-    let hint =
-        message.hint.iter().map(|hint| format!("; the server's hint: {hint}")).collect::<String>();
+    let hint = message
+        .hint
+        .as_ref()
+        .map(|hint| format!("; the server's hint: {hint}"))
+        .unwrap_or_default();
     finding.at(fragment.text.trim()).because(format!("{message}{hint}")).span(Some(span))
 }
 
@@ -103,7 +106,7 @@ fn position(fragment: &Fragment, before: usize, message: &DbMessage) -> Option<R
 
 /// Explains boundary query and batch over the table's first chunk; an empty table has no plan to
 /// judge.
-pub async fn judge(
+pub(super) async fn judge(
     session: &mut Session,
     target: &Target,
     statements: &Statements,

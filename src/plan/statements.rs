@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::target::Target;
-use crate::job::{Job, Size, Work};
+use crate::job::{Job, Size, SynchronousCommit, Work};
 use crate::pg::Guards;
 use crate::walk::Keyset;
 
@@ -107,10 +107,8 @@ fn batch_guards(job: &Job, target: &Target) -> Guards {
 }
 
 fn durable_commit(job: &Job) -> &'static str {
-    match job.batch.synchronous_commit {
-        crate::job::SynchronousCommit::Off => "on",
-        other => other.as_str(),
-    }
+    let chosen = job.batch.synchronous_commit;
+    if chosen == SynchronousCommit::Off { SynchronousCommit::On.as_str() } else { chosen.as_str() }
 }
 
 struct Text<'a> {
@@ -239,7 +237,7 @@ fn wrapped(fragment: &str) -> String {
 }
 
 /// Returns the sizer's bounds in words, for people.
-pub fn size_in_words(size: &Size) -> String {
+pub(super) fn size_in_words(size: &Size) -> String {
     match size {
         Size::Target { target, min, max } => {
             format!("as many rows as take {} ms, between {min} and {max}", target.as_millis())

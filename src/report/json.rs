@@ -20,13 +20,12 @@ pub fn run(snapshot: &Snapshot) -> Value {
         Eta::Unknown | Eta::Measuring => (None, None),
     };
     let pulse = &snapshot.pulse;
-    let is_exact = snapshot.ranges.0 == snapshot.ranges.1;
     json!({
         "job": snapshot.job, "run": snapshot.run, "phase": snapshot.phase.word(),
         "status": snapshot.status.word(), "intent": snapshot.intent.word(),
         "shown": snapshot.shown().to_string(), "reason": reason(snapshot), "since": snapshot.since,
         "rows": {
-            "done": snapshot.rows.seen, "total": snapshot.total(), "total_is_estimate": !is_exact,
+            "done": snapshot.rows.seen, "total": snapshot.total(), "total_is_estimate": !snapshot.is_walked(),
             "changed": snapshot.rows.changed, "unchanged": snapshot.rows.unchanged,
             "quarantined": snapshot.rows.quarantined,
         },
@@ -44,10 +43,10 @@ pub fn run(snapshot: &Snapshot) -> Value {
 }
 
 fn reason(snapshot: &Snapshot) -> Option<&str> {
-    match snapshot.shown() {
-        Shown::As(Status::Running) => snapshot.pulse.trouble.as_deref(),
-        _ => snapshot.reason.as_deref(),
+    if snapshot.shown() == Shown::As(Status::Running) {
+        return snapshot.pulse.trouble.as_deref();
     }
+    snapshot.reason.as_deref()
 }
 
 /// Returns the document of `status -o json`.

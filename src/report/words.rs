@@ -9,7 +9,7 @@ pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -84,12 +84,9 @@ pub fn rate(rows_per_second: Option<f64>) -> String {
 
 /// Writes rows done of rows expected, as in `29.3M / ~48.0M rows`.
 pub fn rows(snapshot: &Snapshot) -> String {
-    let done = match snapshot.phase {
-        Phase::Backfill => snapshot.rows.seen,
-        Phase::Verify => snapshot.pulse.looked,
-    };
+    let done = snapshot.done();
     match snapshot.total() {
-        Some(total) if snapshot.ranges.0 == snapshot.ranges.1 => {
+        Some(total) if snapshot.is_walked() => {
             format!("{} / {} rows", short(done), short(total))
         }
         Some(total) => format!("{} / ~{} rows", short(done), short(total)),
@@ -119,17 +116,16 @@ pub fn batch(snapshot: &Snapshot) -> String {
 
 /// Writes why the run is not going, or what it is waiting out; `None` while all is well.
 pub fn hold(snapshot: &Snapshot) -> Option<String> {
-    match snapshot.shown() {
-        Shown::As(Status::Running) => {
-            snapshot.pulse.trouble.as_ref().map(|why| format!("waiting: {why}"))
-        }
-        Shown::As(Status::Ready) => Some("ready: nobody works on it".into()),
-        Shown::Stalled => Some("stalled: its owner has gone away without a word".into()),
-        shown => Some(match &snapshot.reason {
-            Some(reason) => format!("{shown}: {reason}"),
-            None => shown.to_string(),
-        }),
+    let shown = snapshot.shown();
+    if shown == Shown::As(Status::Running) {
+        return snapshot.pulse.trouble.as_ref().map(|why| format!("waiting: {why}"));
     }
+    let why = snapshot.reason.as_deref().or(match shown {
+        Shown::As(Status::Ready) => Some("nobody works on it"),
+        Shown::Stalled => Some("its owner has gone away without a word"),
+        Shown::As(_) | Shown::Pausing | Shown::Cancelling => None,
+    });
+    Some(why.map_or_else(|| shown.to_string(), |why| format!("{shown}: {why}")))
 }
 
 /// Writes a run as one line.
@@ -155,20 +151,24 @@ pub fn done(snapshot: &Snapshot) -> String {
         snapshot.retries,
         snapshot.rows.quarantined,
     );
-    if let Some((looked, seconds)) = snapshot.looked {
-        let took = span(Duration::try_from_secs_f64(seconds).unwrap_or_default());
-        text.push_str(&match snapshot.verified.as_deref() {
-            Some("rows") => format!(
-                "\nverified: no row left for `where`, none against `expect` ({} rows looked at in {took})",
-                count(looked)
-            ),
-            _ => format!(
-                "\nverified: by the books alone; every range is at its end and the counts agree ({} rows seen in {took})",
-                count(looked)
-            ),
-        });
-    }
+    text.extend(verified(snapshot).map(|verified| format!("\nverified: {verified}")));
     text
+}
+
+/// Writes by what a run was verified; nothing is claimed that was not looked at.
+fn verified(snapshot: &Snapshot) -> Option<String> {
+    let (looked, seconds) = snapshot.looked?;
+    let took = span(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    let looked = format!("{} rows looked at in {took}", count(looked));
+    if snapshot.verified.as_deref() != Some("rows") {
+        return Some(format!(
+            "by the books alone: every range is at its end and the counts agree ({looked})"
+        ));
+    }
+    let mut proofs = Vec::new();
+    proofs.extend(snapshot.pending().is_checked().then_some("no row left for `where`"));
+    proofs.extend(snapshot.has_expect.then_some("none against `expect`"));
+    Some(format!("{} ({looked})", proofs.join(", ")))
 }
 
 #[cfg(test)]
@@ -188,8 +188,8 @@ mod tests {
     #[test]
     fn times_have_two_units() {
         assert_eq!(span(Duration::from_millis(430)), "0.4s");
-        assert_eq!(span(Duration::from_secs(6_060)), "1h 41m");
-        assert_eq!(span(Duration::from_secs(90_000)), "1d 1h");
+        assert_eq!(span(Duration::from_mins(101)), "1h 41m");
+        assert_eq!(span(Duration::from_hours(25)), "1d 1h");
     }
 
     #[test]

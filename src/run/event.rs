@@ -37,7 +37,6 @@ pub enum FailureKind {
 
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub enum Event {
     /// Somebody else holds the lease: it is waited for until it is renewed or over.
     Waiting {

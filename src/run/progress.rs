@@ -192,10 +192,8 @@ mod tests {
 
     #[test]
     fn a_slow_part_widens_the_range() {
-        let samples: Vec<_> = (0..=20)
-            .map(|s| {
-                (f64::from(s), if s <= 10 { 0 } else { 100 * u64::from(s.unsigned_abs() - 10) })
-            })
+        let samples: Vec<_> = (0i32..=20)
+            .map(|s| (f64::from(s), if s <= 10 { 0 } else { 100 * u64::try_from(s - 10).unwrap() }))
             .collect();
         let pulse = measured(&samples);
         assert_eq!((pulse.rate_low, pulse.rate_high), (Some(0.0), Some(100.0)));

@@ -81,6 +81,8 @@ pub struct Snapshot {
     pub now: f64,
     /// Whether the job has a `where`.
     pub has_where: bool,
+    /// Whether the job has an `expect`.
+    pub has_expect: bool,
 }
 
 impl Snapshot {
@@ -89,32 +91,34 @@ impl Snapshot {
         shown(self.status, self.intent, self.owner.as_ref().is_some_and(|owner| owner.is_live))
     }
 
+    /// Returns the rows that the phase the run is in has passed.
+    pub fn done(&self) -> u64 {
+        match (self.phase, self.looked) {
+            (Phase::Backfill, _) => self.rows.seen,
+            (Phase::Verify, Some((looked, _))) => looked,
+            (Phase::Verify, None) => self.pulse.looked,
+        }
+    }
+
     /// Returns the fraction done of the phase that the run is in; `None` if it cannot be known.
     pub fn fraction(&self) -> Option<f64> {
-        let is_over = self.status == Status::Succeeded;
-        match self.phase {
-            Phase::Backfill => fraction(self.rows.seen, self.total(), is_over),
-            Phase::Verify => fraction(self.pulse.looked, self.total(), is_over),
-        }
+        fraction(self.done(), self.total(), self.status == Status::Succeeded)
+    }
+
+    /// Whether every range of the walk is at its end.
+    pub fn is_walked(&self) -> bool {
+        self.ranges.0 == self.ranges.1
     }
 
     /// Returns the estimate, corrected by what has been seen since.
     pub fn total(&self) -> Option<u64> {
-        let is_walked = self.ranges.0 == self.ranges.1;
-        if is_walked {
-            Some(self.rows.seen)
-        } else {
-            self.total.map(|total| total.max(self.rows.seen))
-        }
+        let known = if self.is_walked() { Some(self.rows.seen) } else { self.total };
+        known.map(|total| total.max(self.done()))
     }
 
     /// Returns when the phase will be over.
     pub fn eta(&self) -> Eta {
-        let done = match self.phase {
-            Phase::Backfill => self.rows.seen,
-            Phase::Verify => self.pulse.looked,
-        };
-        Eta::of(self.total().map(|total| total.saturating_sub(done)), &self.pulse)
+        Eta::of(self.total().map(|total| total - self.done()), &self.pulse)
     }
 
     /// Returns what `where` has turned out to be.

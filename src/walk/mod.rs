@@ -10,7 +10,8 @@ mod keyset;
 mod sizer;
 
 pub use chunk::Chunk;
-pub use key::{Key, KeyColumn};
-pub use keyset::Keyset;
-pub use range::{Range, tiles};
-pub use sizer::{FIRST, Sizer};
+pub use key::Key;
+pub(crate) use key::KeyColumn;
+pub(crate) use keyset::Keyset;
+pub(crate) use range::{Range, tiles};
+pub(crate) use sizer::{FIRST, Sizer};

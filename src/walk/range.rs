@@ -30,7 +30,7 @@ impl Range {
 
 /// Why ranges do not cover the key space once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Gap {
+pub(crate) enum Gap {
     /// No range at all.
     #[error("the run has no range")]
     Nothing,
@@ -50,7 +50,7 @@ pub enum Gap {
 ///
 /// # Errors
 /// The first range at which that is not so.
-pub fn tiles(ranges: &[Range]) -> Result<(), Gap> {
+pub(crate) fn tiles(ranges: &[Range]) -> Result<(), Gap> {
     let first = ranges.first().ok_or(Gap::Nothing)?;
     if first.after.is_some() {
         return Err(Gap::Start(first.no));
@@ -70,8 +70,8 @@ pub fn tiles(ranges: &[Range]) -> Result<(), Gap> {
 mod tests {
     use super::*;
 
-    fn key(value: &str) -> Option<Key> {
-        Some(Key::new(vec![value.to_owned()]))
+    fn key(value: &str) -> Key {
+        Key::new(vec![value.to_owned()])
     }
 
     fn range(no: i64, after: Option<Key>, upto: Option<Key>) -> Range {
@@ -80,13 +80,13 @@ mod tests {
 
     #[test]
     fn ranges_that_follow_each_other_tile() {
-        let ranges = [range(0, None, key("5")), range(1, key("5"), key("9"))];
+        let ranges = [range(0, None, Some(key("5"))), range(1, Some(key("5")), Some(key("9")))];
         assert_eq!(tiles(&ranges), Ok(()));
     }
 
     #[test]
     fn a_gap_or_an_overlap_of_one_is_seen() {
-        let ranges = [range(0, None, key("5")), range(1, key("6"), key("9"))];
+        let ranges = [range(0, None, Some(key("5"))), range(1, Some(key("6")), Some(key("9")))];
         assert_eq!(tiles(&ranges), Err(Gap::Between(1)));
         assert_eq!(tiles(&ranges[1..]), Err(Gap::Start(1)));
         assert_eq!(tiles(&[]), Err(Gap::Nothing));
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn a_range_whose_cursor_is_not_at_its_end_is_seen() {
-        let mut short = range(0, None, key("5"));
-        short.cursor = key("4");
+        let mut short = range(0, None, Some(key("5")));
+        short.cursor = Some(key("4"));
         assert_eq!(tiles(&[short]), Err(Gap::Unfinished(0)));
     }
 

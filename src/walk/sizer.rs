@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Rows of the first batch, before anything is known of the table. Small enough for wide rows with
 /// many indexes (about 10 ms each 1,000 rows on a small machine), and one doubling away from more.
-pub const FIRST: u32 = 1_000;
+pub(crate) const FIRST: u32 = 1_000;
 
 /// The size of chunks, following the time that batches take.
 #[derive(Debug, Clone, PartialEq, Eq)]

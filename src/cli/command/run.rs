@@ -39,18 +39,15 @@ async fn one(settings: &Settings, job: &str, args: &Run) -> Done {
         _ => {}
     }
     let plan = build(&job, &desk).await?;
-    let run = match found.filter(|run| !run.status.is_final()) {
-        Some(run) => {
-            desk.check_same(&plan, &run).await?;
-            run.id
+    let run = if let Some(run) = found.filter(|run| !run.status.is_final()) {
+        desk.check_same(&plan, &run).await?;
+        run.id
+    } else {
+        show_findings(settings, &plan);
+        if !agreed(settings, &plan) {
+            return Err(not_agreed(&plan).into());
         }
-        None => {
-            show_findings(settings, &plan);
-            if !agreed(settings, &plan) {
-                return Err(not_agreed(&plan).into());
-            }
-            desk.create(&plan).await?
-        }
+        desk.create(&plan).await?
     };
     follow(settings, &desk, plan, run, args.pace_options()).await
 }
@@ -65,9 +62,10 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
     let asked = desk.resume(&name).await?;
     if asked.is_live {
         let owner = before.and_then(|run| run.owner).unwrap_or_default();
-        settings.printer.say(&match asked.was {
-            Status::Paused => format!("resumed: `{name}` goes on in {owner}"),
-            _ => format!("running: `{name}` is being worked on by {owner}"),
+        settings.printer.say(&if asked.was == Status::Paused {
+            format!("resumed: `{name}` goes on in {owner}")
+        } else {
+            format!("running: `{name}` is being worked on by {owner}")
         });
         return Ok(Exit::Done);
     }

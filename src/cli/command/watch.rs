@@ -79,7 +79,9 @@ impl View {
         match settings.progress {
             Progress::Bar => View::Bar(Box::new(Bar::new(settings.printer, settings.is_verbose))),
             Progress::Jsonl => View::Json,
-            _ => View::Lines(Lines::new(settings.printer, settings.is_verbose)),
+            Progress::Auto | Progress::Lines | Progress::None => {
+                View::Lines(Lines::new(settings.printer, settings.is_verbose))
+            }
         }
     }
 
