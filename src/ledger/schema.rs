@@ -27,7 +27,8 @@ const LOOK: &str = "\
 SELECT count(*) FILTER (WHERE c.relname = 'ledger') = 1 AS is_there,
        coalesce(bool_or(c.relpersistence <> 'p'), false) AS is_unlogged,
        coalesce(bool_and(has_schema_privilege(n.oid, 'USAGE')
-                         AND has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE')), false) AS is_usable
+                         AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
+                         AND has_table_privilege(c.oid, 'UPDATE')), false) AS is_usable
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'journal') AND c.relkind = 'r'";
 

@@ -47,7 +47,7 @@ fn nothing_at_all_means_localhost_and_the_users_own_database() {
     let connect = Connect::resolve(None, &environment(&[])).unwrap();
     assert_eq!(connect.describe(), "database \"osuser\" on localhost:5432 as user \"osuser\"");
     assert_eq!(connect.sslmode(), SslMode::Prefer);
-    assert_eq!(connect.config().get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+    assert_eq!(connect.config().get_target_session_attrs(), TargetSessionAttrs::Any);
 }
 
 #[test]

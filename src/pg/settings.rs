@@ -150,7 +150,7 @@ pub(crate) fn driver_config(
     }
     config.ssl_mode(driver_mode(endpoints, mode)?);
     config.channel_binding(channel_binding(conninfo)?);
-    config.target_session_attrs(session_attrs(conninfo)?);
+    config.target_session_attrs(session_attrs(conninfo, endpoints.len())?);
     let balance = [("disable", LoadBalanceHosts::Disable), ("random", LoadBalanceHosts::Random)];
     if let Some(balance) = choose(conninfo, "load_balance_hosts", &balance)? {
         config.load_balance_hosts(balance);
@@ -185,8 +185,10 @@ fn driver_mode(endpoints: &[Endpoint], mode: SslMode) -> Result<DriverMode, Sett
     }
 }
 
-// A primary that is read-only is of no use either, so `primary` is the same as `read-write`.
-fn session_attrs(conninfo: &Conninfo) -> Result<TargetSessionAttrs, SettingsError> {
+// A primary that is read-only is of no use either, so `primary` is the same as `read-write`. Among
+// several servers the one that takes writes is looked for; a single one that does not is connected
+// to all the same, so that preflight can say so at once instead of trying again and again.
+fn session_attrs(conninfo: &Conninfo, servers: usize) -> Result<TargetSessionAttrs, SettingsError> {
     let choices = [
         ("read-write", TargetSessionAttrs::ReadWrite),
         ("primary", TargetSessionAttrs::ReadWrite),
@@ -194,7 +196,9 @@ fn session_attrs(conninfo: &Conninfo) -> Result<TargetSessionAttrs, SettingsErro
         ("any", TargetSessionAttrs::Any),
     ];
     let chosen = choose(conninfo, "target_session_attrs", &choices)?;
-    Ok(chosen.unwrap_or(TargetSessionAttrs::ReadWrite))
+    let searched =
+        if servers > 1 { TargetSessionAttrs::ReadWrite } else { TargetSessionAttrs::Any };
+    Ok(chosen.unwrap_or(searched))
 }
 
 fn set_time_limits(config: &mut Config, conninfo: &Conninfo) -> Result<(), SettingsError> {
@@ -243,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_defaults_guard_against_dead_networks_and_standbys() {
-        let config = config("host=h").unwrap();
+        let config = config("host=h,i").unwrap();
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(10)));
         assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(20)));
         assert_eq!(config.get_keepalives_idle(), Duration::from_secs(30));

@@ -3,13 +3,17 @@
 //! Reads only (R24): a plan, or its refusal, leaves the database as it was, and comes before the
 //! ledger exists. Nothing here decides while a run goes on.
 
-pub mod catalog;
+mod facts;
+mod catalog;
 mod check;
+mod resolve;
 mod describe;
 mod explain;
 mod prepare;
 mod statements;
 mod target;
+#[cfg(test)]
+mod preflight_tests;
 
 pub use prepare::{Plan, last_key};
 pub use statements::{Forms, Statements};

@@ -1,0 +1,38 @@
+//! From facts to a target, when nothing stands against it.
+
+use super::check;
+use super::check::triggers;
+use super::facts::Facts;
+use super::target::Target;
+use crate::finding::Severity;
+use crate::job::{Job, Work};
+use crate::walk::{KeyColumn, Keyset};
+
+impl Facts {
+    /// Returns the table as the walk needs it, or nothing if any finding refuses the job.
+    pub(super) fn resolve(&self, job: &Job) -> Option<Target> {
+        let findings = check::findings(self, job);
+        if findings.iter().any(|finding| finding.severity == Severity::Refuse) {
+            return None;
+        }
+        let (relation, table) = (self.relation()?, self.table.as_ref()?);
+        let index = check::key::walked(table, job)?;
+        let key = index.order().into_iter().map(|number| {
+            let column = table.numbered(number)?;
+            Some(KeyColumn { name: column.quoted.clone(), sql_type: column.sql_type.clone() })
+        });
+        let Work::Set(assignments) = &job.work;
+        let set = assignments.iter().map(|set| Some(table.column(&set.column)?.quoted.clone()));
+        let schemas = self.surroundings.iter().flat_map(|around| &around.search_path);
+        let path = std::iter::once(&relation.schema).chain(schemas.map(|schema| &schema.quoted));
+        Some(Target {
+            oid: relation.oid,
+            keyset: Keyset { table: relation.name.clone(), columns: key.collect::<Option<_>>()? },
+            index: index.name.clone(),
+            search_path: path.cloned().collect(),
+            set_columns: set.collect::<Option<_>>()?,
+            has_before_update_trigger: triggers::can_suppress(table, job),
+            estimate: table.estimate,
+        })
+    }
+}
