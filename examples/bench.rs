@@ -131,5 +131,5 @@ async fn walk(connect: &Connect) -> Result<(f64, f64), Failure> {
     let looking =
         Duration::from_secs_f64(report.snapshot.looked.map_or(0.0, |(_, seconds)| seconds));
     desk.forget("bench").await?;
-    Ok(((whole - looking).as_secs_f64(), whole.as_secs_f64()))
+    Ok((whole.saturating_sub(looking).as_secs_f64(), whole.as_secs_f64()))
 }

@@ -156,10 +156,10 @@ impl Settings {
     }
 }
 
-/// Returns who types, as the journal will have it.
+/// Returns who types, as the journal will have it: the login, whatever the environment says.
 pub(crate) fn actor() -> Actor {
-    let user = std::env::var("USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .unwrap_or_else(|_| "unknown".into());
-    Actor(format!("{user}@{}", gethostname::gethostname().to_string_lossy()))
+    let uid = nix::unistd::Uid::current();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    let name = user.map_or_else(|| uid.to_string(), |user| user.name);
+    Actor(format!("{name}@{}", gethostname::gethostname().to_string_lossy()))
 }

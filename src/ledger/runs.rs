@@ -201,7 +201,7 @@ pub async fn settle(
     let keeps_lease = to == Status::Paused;
     let sql = format!(
         "WITH moved AS (
-             UPDATE piecemeal.run SET status = '{to}', reason = $3, failure = $4, verified = $5,
+             UPDATE piecemeal.run SET status = '{to}', reason = coalesce($3, CASE WHEN {is_asked} THEN reason END), failure = $4, verified = $5,
                  looked = $6, looked_s = $7, changed_at = clock_timestamp(), updated_at = clock_timestamp(),
                  finished_at = CASE WHEN {is_final} THEN clock_timestamp() END,
                  lease_token = CASE WHEN {keeps_lease} THEN lease_token END,
@@ -212,6 +212,8 @@ pub async fn settle(
              SELECT id, $8 || ' as ' || session_user, '{transition}', $9 FROM moved
          )
          SELECT id FROM moved",
+        // Who asked for a pause or a cancel may have said why.
+        is_asked = matches!(transition, Transition::Stopped(_)),
         is_final = to.is_final(),
         sources = sources.join(","),
     );

@@ -138,9 +138,11 @@ pub fn line(snapshot: &Snapshot) -> String {
 
 /// Writes how a run ended, in the words of the contract.
 pub fn done(snapshot: &Snapshot) -> String {
-    let elapsed = Duration::try_from_secs_f64(snapshot.elapsed).unwrap_or_default();
+    // The verification has a line of its own, with its own time.
+    let walked = snapshot.elapsed - snapshot.looked.map_or(0.0, |(_, seconds)| seconds);
+    let elapsed = Duration::try_from_secs_f64(walked).unwrap_or_default();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let mean = snapshot.rows.changed as f64 / snapshot.elapsed.max(0.001);
+    let mean = snapshot.rows.changed as f64 / walked.max(0.001);
     let mut text = format!(
         "done: {}, {} rows in {} ({}), {} batches, {} retried, {} quarantined",
         snapshot.job,

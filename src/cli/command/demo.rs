@@ -16,7 +16,7 @@ use super::plan::{build, show_findings};
 use super::run::follow;
 use crate::cli::args::Demo;
 use crate::cli::exit::Exit;
-use crate::cli::settings::{Settings, actor};
+use crate::cli::settings::{Problem, Settings, actor};
 use crate::cli::traffic::{Account, Felt, Traffic, failed};
 
 /// The job, as the tutorial has it.
@@ -32,6 +32,10 @@ const SERVER: &[(&str, &str)] = &[
     ("shared_buffers", "256MB"),
     ("max_wal_size", "2GB"),
 ];
+
+const ROLE: &str = "\
+CREATE ROLE demo LOGIN; GRANT pg_read_all_stats TO demo;
+GRANT CREATE ON DATABASE postgres TO demo; GRANT CREATE ON SCHEMA public TO demo";
 
 const TABLE: &str = "\
 CREATE TABLE posts (
@@ -61,7 +65,8 @@ pub(crate) async fn run(settings: &Settings, args: &Demo) -> Done {
         programs.bin_dir().display()
     ));
     let sandbox = Sandbox::start(&programs, SERVER).map_err(|error| no_server(&error))?;
-    let url = sandbox.url("postgres");
+    make_role(&sandbox.url("postgres")).await?;
+    let url = sandbox.url("postgres").replacen("postgres@", "demo@", 1);
     let exit = show(&settings.with_database(&url), &url, args).await?;
     if args.keep {
         let kept = sandbox.keep().map_err(|error| no_server(&error))?;
@@ -74,6 +79,14 @@ pub(crate) async fn run(settings: &Settings, args: &Demo) -> Done {
         printer.say("the server is stopped and its files are gone");
     }
     Ok(exit)
+}
+
+/// The application and the backfill are an ordinary role, as they should be in real life.
+async fn make_role(url: &str) -> Result<(), Problem> {
+    let connect = Connect::resolve(Some(url), &Environment::of_process())?;
+    let (client, _) = connect.open().await?;
+    let made = client.batch_execute(ROLE).await;
+    Ok(made.map_err(|error| failed("make its role", &error))?)
 }
 
 async fn show(settings: &Settings, url: &str, args: &Demo) -> Done {
@@ -107,8 +120,7 @@ async fn fill(client: &Client, rows: u32) -> Result<(), tokio_postgres::Error> {
     client.batch_execute(TABLE).await?;
     client.batch_execute(&FILL.replace("$1", &rows.to_string())).await?;
     client.batch_execute("ALTER TABLE posts ADD COLUMN loc point").await?;
-    client.batch_execute("VACUUM ANALYZE posts").await?;
-    client.batch_execute("CHECKPOINT").await
+    client.batch_execute("VACUUM ANALYZE posts").await
 }
 
 async fn backfill(settings: &Settings, rows: u32) -> Done {

@@ -3,8 +3,6 @@
 //!
 //! One server, one database for each case. The snapshot holds every text, for people to review.
 
-#![expect(clippy::unwrap_used, reason = "what supports the tests may panic as they do")]
-
 mod cases;
 
 use std::fmt::Write as _;
