@@ -1,0 +1,6 @@
+//! The promises of the program, held to a real server: one module for each.
+
+mod support;
+
+mod walk;
+mod batch;
