@@ -37,7 +37,10 @@ fn a_bad_row_is_found(bad: &Bad) {
         assert_eq!(db.number("SELECT count(*) FROM t WHERE id < 50 AND n = 1"), (row - 1).min(49));
         assert!(db.number("SELECT batches FROM piecemeal.range") <= 10);
         cli.call(&["run", "bad"]).exits(5).says(&format!("key (id) = ({row})")).says("resume");
-        db.exec(&format!("UPDATE t SET {} WHERE id = {row}", bad.cured.replace("ID", &row.to_string())));
+        db.exec(&format!(
+            "UPDATE t SET {} WHERE id = {row}",
+            bad.cured.replace("ID", &row.to_string())
+        ));
         cli.done(&["resume", "bad"]);
         done_once(&db, "bad");
     }
@@ -55,17 +58,32 @@ fn a_value_that_is_too_long_is_found_and_done_once_it_is_fixed() {
 
 #[test]
 fn a_duplicate_is_found_and_done_once_it_is_fixed() {
-    a_bad_row_is_found(&Bad { set: ("u", "w"), spoiled: "w = 101", cured: "w = ID", sqlstate: "23505" });
+    a_bad_row_is_found(&Bad {
+        set: ("u", "w"),
+        spoiled: "w = 101",
+        cured: "w = ID",
+        sqlstate: "23505",
+    });
 }
 
 #[test]
 fn a_row_that_a_trigger_refuses_is_found_and_done_once_it_is_fixed() {
-    a_bad_row_is_found(&Bad { set: ("d", "2"), spoiled: "w = 0", cured: "w = ID", sqlstate: "P0001" });
+    a_bad_row_is_found(&Bad {
+        set: ("d", "2"),
+        spoiled: "w = 0",
+        cured: "w = ID",
+        sqlstate: "P0001",
+    });
 }
 
 #[test]
 fn a_division_by_zero_is_found_and_done_once_it_is_fixed() {
-    a_bad_row_is_found(&Bad { set: ("d", "1 / d"), spoiled: "d = 0", cured: "d = 1", sqlstate: "22012" });
+    a_bad_row_is_found(&Bad {
+        set: ("d", "1 / d"),
+        spoiled: "d = 0",
+        cured: "d = 1",
+        sqlstate: "22012",
+    });
 }
 
 #[test]
@@ -134,10 +152,13 @@ fn a_deadlock_is_given_up_and_done_again() {
     db.exec(&format!("ALTER DATABASE {} SET deadlock_timeout = '500ms'", db.name));
     let held = Held::row(&db, 30);
     held.session().exec("SET LOCAL deadlock_timeout = '60s'");
-    let cli = Cli::new(&db, "deadlock", &Toml::increment().rows(40).batch("give_way = \"5s\"").text());
+    let cli =
+        Cli::new(&db, "deadlock", &Toml::increment().rows(40).batch("give_way = \"5s\"").text());
     let running = cli.start(&["run", "deadlock", "-y", "-v"]);
-    db.until("SELECT count(*) > 0 FROM pg_stat_activity
-              WHERE datname = current_database() AND wait_event_type = 'Lock'");
+    db.until(
+        "SELECT count(*) > 0 FROM pg_stat_activity
+              WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    );
     held.session().exec("SELECT FROM t WHERE id = 10 FOR UPDATE");
     running.until_it_says("40P01");
     held.release();

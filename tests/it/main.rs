@@ -4,3 +4,5 @@ mod support;
 
 mod walk;
 mod batch;
+mod verify;
+mod steer;

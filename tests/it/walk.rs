@@ -15,10 +15,17 @@ fn is_walked_once(columns: &str, key: &str, rows: &str) {
     let cli = Cli::new(&db, "walk", &Toml::increment().rows(3).text());
     cli.done(&["run", "walk", "-y"]);
     done_once(&db, "walk");
-    let last = format!("(SELECT ARRAY[{}] FROM t ORDER BY {} LIMIT 1)", each(key, "::text"), each(key, " DESC"));
+    let last = format!(
+        "(SELECT ARRAY[{}] FROM t ORDER BY {} LIMIT 1)",
+        each(key, "::text"),
+        each(key, " DESC")
+    );
     let pinned = "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET bytea_output = 'hex'";
     db.exec(pinned);
-    assert!(db.is(&format!("SELECT cursor = {last} FROM piecemeal.range")), "the cursor is the last key");
+    assert!(
+        db.is(&format!("SELECT cursor = {last} FROM piecemeal.range")),
+        "the cursor is the last key"
+    );
 }
 
 fn each(key: &str, suffix: &str) -> String {
@@ -102,7 +109,9 @@ fn a_table_of_any_size_is_walked_with_no_batch_too_many() {
 
 #[test]
 fn the_number_of_batches_follows_the_rows_and_not_the_keys() {
-    let db = Db::with(&format!("{NUMBERS} INSERT INTO t SELECT i * 10^15 FROM generate_series(-50, 49) i"));
+    let db = Db::with(&format!(
+        "{NUMBERS} INSERT INTO t SELECT i * 10^15 FROM generate_series(-50, 49) i"
+    ));
     let cli = Cli::new(&db, "sparse", &Toml::increment().rows(10).text());
     cli.done(&["run", "sparse", "-y"]);
     done_once(&db, "sparse");
@@ -151,10 +160,13 @@ fn hostile_names_of_everything_are_only_names() {
         ));
         let column = format!("n {}", name.chars().take(50).collect::<String>());
         let sql_column = format!("\"{}\"", column.replace('"', "\"\""));
-        let job = Toml::on(&format!("{quoted}.{quoted}")).set(&column, &format!("{sql_column} + 1")).rows(3);
+        let job = Toml::on(&format!("{quoted}.{quoted}"))
+            .set(&column, &format!("{sql_column} + 1"))
+            .rows(3);
         let cli = Cli::new(&db, "names", &job.text());
         cli.done(&["run", "names", "-y"]);
-        let done = db.number(&format!("SELECT count(*) FROM {quoted}.{quoted} WHERE {sql_column} = 1"));
+        let done =
+            db.number(&format!("SELECT count(*) FROM {quoted}.{quoted} WHERE {sql_column} = 1"));
         assert_eq!(done, 20, "{name}");
         ended(&db, "names", "books");
         cli.done(&["run", "names", "--again", "-y"]);
@@ -196,7 +208,11 @@ fn hostile_defaults_of_the_role_change_nothing() {
     assert_ne!(cli.url, db.url);
     cli.done(&["run", "calm", "-y"]);
     done_once(&db, "calm");
-    assert_eq!(db.number("SELECT count(*) FROM evil.calls"), 0, "calls of what shadows PostgreSQL's own");
+    assert_eq!(
+        db.number("SELECT count(*) FROM evil.calls"),
+        0,
+        "calls of what shadows PostgreSQL's own"
+    );
     assert_eq!(db.number("SELECT count(*) FROM evil.t WHERE n <> 0"), 0);
     let since = cli.status("calm")["started_at"].as_str().map(str::to_owned);
     assert!(since.is_some_and(|at| at.ends_with('Z')));

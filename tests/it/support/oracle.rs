@@ -23,7 +23,9 @@ pub(crate) fn ended(db: &Db, job: &str, how: &str) {
         "SELECT status, intent, verified, lease_token IS NULL FROM piecemeal.run WHERE job = '{job}'"
     ));
     assert_eq!(run, [["succeeded", "run", how, "t"]], "the run");
-    let open = db.number("SELECT count(*) FROM piecemeal.range WHERE NOT done OR cursor IS DISTINCT FROM upto");
+    let open = db.number(
+        "SELECT count(*) FROM piecemeal.range WHERE NOT done OR cursor IS DISTINCT FROM upto",
+    );
     assert_eq!(open, 0, "ranges that are not at their ends");
 }
 
