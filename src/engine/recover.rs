@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn a_locked_row_whose_wait_was_cancelled_once_is_waited_for() {
-        let (locked, cancelled) = (Fault::Smaller(message("55P03")), Fault::Smaller(message("57014")));
+        let (locked, cancelled) =
+            (Fault::Smaller(message("55P03")), Fault::Smaller(message("57014")));
         assert_eq!(timeouts(3, &locked), 0);
         let once = Situation { timeouts: timeouts(0, &cancelled), ..at(1, 100) };
         assert_eq!(choose(&cancelled, once), Choice::Again(LONGEST_WAIT));

@@ -183,8 +183,7 @@ impl Worker {
             self.session = None;
         }
         let stuck = self.stuck_since.get_or_insert_with(Instant::now).elapsed();
-        let at =
-            Situation { rows, attempts: self.failures, timeouts: self.timeouts, stuck };
+        let at = Situation { rows, attempts: self.failures, timeouts: self.timeouts, stuck };
         let mut pause = std::time::Duration::ZERO;
         match choose(&fault, at) {
             Choice::Again(wait) => pause = jittered(wait),
