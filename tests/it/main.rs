@@ -6,3 +6,4 @@ mod walk;
 mod batch;
 mod verify;
 mod steer;
+mod output;
