@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::recover::{Choice, Situation, choose, jittered};
+use super::recover::{Choice, Situation, choose, jittered, timeouts};
 use crate::pg::{Database, Fault, Lane, Session};
 
 /// Attempts that are left once this process has been told to leave.
@@ -18,7 +18,7 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
     mut act: impl FnMut(Session) -> F,
 ) -> Result<T, Fault> {
     let started = Instant::now();
-    let mut attempts = 0;
+    let (mut attempts, mut limits) = (0, 0);
     loop {
         let fault = match database.session(Lane::Watch).await {
             Ok(session) => match act(session).await {
@@ -28,7 +28,9 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
             Err(fault) => fault,
         };
         attempts += 1;
-        let wait = match choose(&fault, Situation { rows: 1, attempts, stuck: started.elapsed() }) {
+        limits = timeouts(limits, &fault);
+        let stuck = started.elapsed();
+        let wait = match choose(&fault, Situation { rows: 1, attempts, timeouts: limits, stuck }) {
             Choice::Again(wait) | Choice::Smaller(wait) => wait,
             Choice::Bisect | Choice::BadRow | Choice::GiveUp | Choice::Stop => return Err(fault),
         };

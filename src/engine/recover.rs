@@ -44,6 +44,8 @@ pub(super) struct Situation {
     pub(super) rows: u32,
     /// Failures in a row, with this one.
     pub(super) attempts: u32,
+    /// How many of them, up to this one, hit a time limit rather than wait for a lock.
+    pub(super) timeouts: u32,
     /// How long nothing has been committed.
     pub(super) stuck: Duration,
 }
@@ -61,11 +63,17 @@ pub(super) fn choose(fault: &Fault, at: Situation) -> Choice {
         Fault::BadRow(_) => Choice::BadRow,
         Fault::Smaller(_) if at.rows > 1 => Choice::Smaller(FIRST_WAIT),
         // A row that takes longer than `give_way` all by itself, again and again, cannot be done.
-        // One that somebody else has locked can: its wait ends with a lock timeout instead.
-        Fault::Smaller(message) if is_timeout(message) && at.attempts > ATTEMPTS => Choice::BadRow,
+        // One that somebody else has locked can: its wait ends with a lock timeout instead, and a
+        // statement that a person cancels in between proves nothing about the row.
+        Fault::Smaller(_) if at.timeouts > ATTEMPTS => Choice::BadRow,
         Fault::Again(_) if at.rows > 1 && at.attempts > ATTEMPTS => Choice::Smaller(wait),
         Fault::Smaller(_) | Fault::Again(_) => Choice::Again(wait),
     }
+}
+
+/// Returns how many time limits have been hit in a row, after `before` of them and `fault`.
+pub(super) fn timeouts(before: u32, fault: &Fault) -> u32 {
+    if is_timeout(fault.message()) { before + 1 } else { 0 }
 }
 
 fn backoff(attempts: u32, longest: Duration) -> Duration {
@@ -116,7 +124,7 @@ mod tests {
     }
 
     fn at(rows: u32, attempts: u32) -> Situation {
-        Situation { rows, attempts, stuck: Duration::ZERO }
+        Situation { rows, attempts, timeouts: 0, stuck: Duration::ZERO }
     }
 
     #[test]
@@ -129,8 +137,18 @@ mod tests {
     #[test]
     fn a_single_row_that_always_times_out_is_a_bad_row() {
         let fault = Fault::Smaller(message("57014"));
-        assert!(matches!(choose(&fault, at(1, ATTEMPTS)), Choice::Again(_)));
-        assert_eq!(choose(&fault, at(1, ATTEMPTS + 1)), Choice::BadRow);
+        let after = |timeouts| Situation { timeouts, ..at(1, timeouts) };
+        assert!(matches!(choose(&fault, after(ATTEMPTS)), Choice::Again(_)));
+        assert_eq!(choose(&fault, after(ATTEMPTS + 1)), Choice::BadRow);
+    }
+
+    #[test]
+    fn a_locked_row_whose_wait_was_cancelled_once_is_waited_for() {
+        let (locked, cancelled) =
+            (Fault::Smaller(message("55P03")), Fault::Smaller(message("57014")));
+        assert_eq!(timeouts(3, &locked), 0);
+        let once = Situation { timeouts: timeouts(0, &cancelled), ..at(1, 100) };
+        assert_eq!(choose(&cancelled, once), Choice::Again(LONGEST_WAIT));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::recover::{Choice, Situation, choose, jittered};
+use super::recover::{Choice, Situation, choose, jittered, timeouts};
 use super::steering::Steering;
 use super::worker::Stop;
 use crate::batch;
@@ -158,7 +158,7 @@ impl Verifier {
         if fault.spoils_connection() {
             self.session = None;
         }
-        let wait = match choose(fault, attempts.count(rows)) {
+        let wait = match choose(fault, attempts.count(rows, fault)) {
             Choice::Again(wait) => wait,
             Choice::Smaller(wait) => {
                 self.sizer.shrink(rows);
@@ -184,13 +184,15 @@ impl Verifier {
 #[derive(Default)]
 struct Attempts {
     failures: u32,
+    timeouts: u32,
     since: Option<Instant>,
 }
 
 impl Attempts {
-    fn count(&mut self, rows: u32) -> Situation {
+    fn count(&mut self, rows: u32, fault: &Fault) -> Situation {
         self.failures += 1;
+        self.timeouts = timeouts(self.timeouts, fault);
         let stuck: Duration = self.since.get_or_insert_with(Instant::now).elapsed();
-        Situation { rows, attempts: self.failures, stuck }
+        Situation { rows, attempts: self.failures, timeouts: self.timeouts, stuck }
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::recover::{Choice, Situation, Suspect, choose, jittered};
+use super::recover::{Choice, Situation, Suspect, choose, jittered, timeouts};
 use super::steering::{Asked, Steering};
 use crate::batch::{self, Applied, Fence};
 use crate::ledger::ranges;
@@ -53,6 +53,7 @@ pub(super) struct Worker {
     session: Option<Session>,
     suspect: Suspect,
     failures: u32,
+    timeouts: u32,
     stuck_since: Option<Instant>,
 }
 
@@ -76,6 +77,7 @@ impl Worker {
             session: None,
             suspect: Suspect::default(),
             failures: 0,
+            timeouts: 0,
             stuck_since: None,
         }
     }
@@ -159,7 +161,7 @@ impl Worker {
         self.range.cursor = Some(chunk.upto.clone());
         self.range.rev += 1;
         self.range.done = chunk.last;
-        (self.failures, self.stuck_since) = (0, None);
+        (self.failures, self.timeouts, self.stuck_since) = (0, 0, None);
         self.suspect.clear(chunk.keys);
         self.sizer.observe(chunk.keys, outcome.took);
         self.limit = self.limit.map(|limit| limit.saturating_sub(outcome.changed));
@@ -176,11 +178,12 @@ impl Worker {
     /// Chooses what to do after a fault and does it; returns why to stop, if that is the choice.
     async fn recover(&mut self, rows: u32, key: Option<Key>, fault: Fault) -> Option<Stop> {
         self.failures += 1;
+        self.timeouts = timeouts(self.timeouts, &fault);
         if fault.spoils_connection() {
             self.session = None;
         }
         let stuck = self.stuck_since.get_or_insert_with(Instant::now).elapsed();
-        let at = Situation { rows, attempts: self.failures, stuck };
+        let at = Situation { rows, attempts: self.failures, timeouts: self.timeouts, stuck };
         let mut pause = std::time::Duration::ZERO;
         match choose(&fault, at) {
             Choice::Again(wait) => pause = jittered(wait),

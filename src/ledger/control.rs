@@ -7,6 +7,7 @@
 use serde_json::{Value, json};
 
 use super::journal::Actor;
+use super::lease::IS_LIVE;
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::run::{Intent, Status, Transition};
 
@@ -21,7 +22,8 @@ pub struct Asked {
     pub is_live: bool,
 }
 
-/// Asks for a pause or a cancel, and does it at once if nobody works on the run.
+/// Asks for a pause or a cancel, and does it at once if nobody works on the run. An owner that only
+/// seemed dead loses its lease with it, so that no batch of its is committed afterwards.
 pub async fn stop(
     session: &mut Session,
     run: i64,
@@ -39,13 +41,17 @@ pub async fn stop(
         .collect();
     let sql = format!(
         "WITH old AS (
-             SELECT id, status, lease_token IS NOT NULL AND lease_until > clock_timestamp() AS is_live
-             FROM piecemeal.run WHERE id = $1 FOR UPDATE
+             SELECT id, status, {IS_LIVE} AS is_live FROM piecemeal.run old WHERE id = $1 FOR UPDATE
+         ), fenced AS (
+             UPDATE piecemeal.range SET lease_token = NULL, lease_until = NULL
+             FROM old WHERE run_id = old.id AND lease_token IS NOT NULL AND NOT old.is_live
          ), moved AS (
              UPDATE piecemeal.run r SET intent = $2, reason = $3, asked_by = $4 || ' as ' || session_user,
                  status = CASE WHEN NOT old.is_live AND old.status = ANY ('{{{sources}}}') THEN '{to}'
                                ELSE old.status END,
                  finished_at = CASE WHEN {is_final} AND NOT old.is_live THEN clock_timestamp() END,
+                 lease_token = CASE WHEN old.is_live THEN lease_token END,
+                 lease_until = CASE WHEN old.is_live THEN lease_until END,
                  changed_at = clock_timestamp(), updated_at = clock_timestamp()
              FROM old WHERE r.id = old.id AND old.status = ANY ('{{{open}}}')
              RETURNING r.id, r.status
@@ -59,7 +65,7 @@ pub async fn stop(
         open = open.join(","),
         is_final = to.is_final(),
     );
-    let detail = json!({ "reason": reason });
+    let detail = reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
     let params = [
         run.into(),
         intent.word().into(),
@@ -79,8 +85,7 @@ pub async fn resume(
     let sources: Vec<_> = Transition::Resumed.sources().iter().map(|from| from.word()).collect();
     let sql = format!(
         "WITH old AS (
-             SELECT id, status, lease_token IS NOT NULL AND lease_until > clock_timestamp() AS is_live
-             FROM piecemeal.run WHERE id = $1 FOR UPDATE
+             SELECT id, status, {IS_LIVE} AS is_live FROM piecemeal.run old WHERE id = $1 FOR UPDATE
          ), moved AS (
              UPDATE piecemeal.run r SET intent = 'run', reason = NULL, asked_by = NULL, failure = NULL,
                  pass = CASE WHEN old.status = 'failed' THEN 0 ELSE r.pass END,

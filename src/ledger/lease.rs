@@ -52,10 +52,21 @@ pub enum Claim {
 }
 
 /// Whether the backend that the owner noted is gone. NULL where it cannot be seen: then not gone.
-const IS_GONE: &str = "\
+macro_rules! is_gone {
+    () => {
+        "\
 coalesce((old.owner ->> 'backend') IS NOT NULL AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = (old.owner ->> 'backend')::int4
-    AND (a.backend_start IS NULL OR a.backend_start::text = old.owner ->> 'backend_start')), false)";
+    AND (a.backend_start IS NULL OR a.backend_start::text = old.owner ->> 'backend_start')), false)"
+    };
+}
+
+/// Whether somebody works on the run `old`: its lease is not over, nor its owner known to be gone.
+pub(super) const IS_LIVE: &str = concat!(
+    "(old.lease_token IS NOT NULL AND old.lease_until > clock_timestamp() AND NOT ",
+    is_gone!(),
+    ")"
+);
 
 /// Where our backend is noted, if it stands for the process.
 const BACKEND: &str = "\
@@ -89,7 +100,7 @@ pub async fn claim(session: &mut Session, run: i64, holder: &Holder) -> Result<C
                 concat_ws(' ', old.owner ->> 'host', old.owner ->> 'pid') AS owner FROM old",
         backend = BACKEND.replace("$bool", "$5"),
         sources = sources.join(","),
-        is_gone = IS_GONE,
+        is_gone = is_gone!(),
     );
     let owner = holder.owner();
     let params = [

@@ -199,9 +199,12 @@ pub async fn settle(
     let Some(to) = to else { return Ok(false) };
     // A paused process keeps its lease, so that it can go on; in every other case the lease ends.
     let keeps_lease = to == Status::Paused;
+    // Whoever asked for it has said why.
+    let keeps_reason = matches!(transition, Transition::Stopped(_));
     let sql = format!(
         "WITH moved AS (
-             UPDATE piecemeal.run SET status = '{to}', reason = coalesce($3, CASE WHEN {is_asked} THEN reason END), failure = $4, verified = $5,
+             UPDATE piecemeal.run SET status = '{to}',
+                 reason = CASE WHEN {keeps_reason} THEN coalesce($3, reason) ELSE $3 END, failure = $4, verified = $5,
                  looked = $6, looked_s = $7, changed_at = clock_timestamp(), updated_at = clock_timestamp(),
                  finished_at = CASE WHEN {is_final} THEN clock_timestamp() END,
                  lease_token = CASE WHEN {keeps_lease} THEN lease_token END,
@@ -212,13 +215,11 @@ pub async fn settle(
              SELECT id, $8 || ' as ' || session_user, '{transition}', $9 FROM moved
          )
          SELECT id FROM moved",
-        // Who asked for a pause or a cancel may have said why.
-        is_asked = matches!(transition, Transition::Stopped(_)),
         is_final = to.is_final(),
         sources = sources.join(","),
     );
     let failure = ending.failure.and_then(|failure| serde_json::to_value(failure).ok());
-    let detail = json!({ "reason": ending.reason });
+    let detail = ending.reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
     let (looked, seconds) = ending.looked.unzip();
     let params = [
         run.into(),

@@ -19,6 +19,7 @@ SET LOCAL idle_in_transaction_session_timeout = '10s'; ";
 /// The walk must follow the key's index whatever the statistics say: a bad estimate would turn a
 /// batch into a scan of the whole table (F23).
 const PLANNER: &str = "\
+SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on; \
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
 SET LOCAL enable_incremental_sort = off; SET LOCAL max_parallel_workers_per_gather = 0; \
 SET LOCAL jit = off; ";

@@ -1,0 +1,209 @@
+//! A batch that fails, waits or dies: nobody suffers, nothing is lost, nothing is done twice.
+
+use std::time::{Duration, Instant};
+
+use crate::support::cli::Cli;
+use crate::support::db::{Db, Held, start_server};
+use crate::support::job::{Toml, numbers};
+use crate::support::oracle::{done_once, status};
+use crate::support::until;
+
+/// A way in which a row can be bad. Row 101 is there to collide with.
+struct Bad {
+    set: (&'static str, &'static str),
+    spoiled: &'static str,
+    cured: &'static str,
+    sqlstate: &'static str,
+}
+
+const TABLE: &str = "\
+CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, s varchar(3) DEFAULT 'ab', d int DEFAULT 1,
+                u int UNIQUE, w int);
+INSERT INTO t (id, w) SELECT i, i FROM generate_series(1, 101) i;
+UPDATE t SET u = 101 WHERE id = 101;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN IF NEW.w = 0 THEN RAISE ''no zero here''; END IF; RETURN NEW; END';
+CREATE TRIGGER refuse BEFORE UPDATE OF n ON t FOR EACH ROW EXECUTE FUNCTION refuse();";
+
+fn a_bad_row_is_found(bad: &Bad) {
+    for row in [1, 50, 100] {
+        let db = Db::with(TABLE);
+        db.exec(&format!("UPDATE t SET {} WHERE id = {row}", bad.spoiled));
+        let job = Toml::increment().set(bad.set.0, bad.set.1).rows(32);
+        let cli = Cli::new(&db, "bad", &job.text());
+        let answer = cli.call(&["run", "bad", "-y"]).exits(5);
+        let answer = answer.says(&format!("key (id) = ({row})")).says(bad.sqlstate);
+        assert_eq!(db.number("SELECT count(*) FROM t WHERE n = 1"), row - 1, "{}", answer.stderr);
+        assert_eq!(db.number("SELECT count(*) FROM t WHERE id < 50 AND n = 1"), (row - 1).min(49));
+        assert!(db.number("SELECT batches FROM piecemeal.range") <= 10);
+        cli.call(&["run", "bad"]).exits(5).says(&format!("key (id) = ({row})")).says("resume");
+        db.exec(&format!(
+            "UPDATE t SET {} WHERE id = {row}",
+            bad.cured.replace("ID", &row.to_string())
+        ));
+        cli.done(&["resume", "bad"]);
+        done_once(&db, "bad");
+    }
+}
+
+#[test]
+fn a_value_that_is_too_long_is_found_and_done_once_it_is_fixed() {
+    a_bad_row_is_found(&Bad {
+        set: ("s", "s || 'x'"),
+        spoiled: "s = 'abc'",
+        cured: "s = 'ab'",
+        sqlstate: "22001",
+    });
+}
+
+#[test]
+fn a_duplicate_is_found_and_done_once_it_is_fixed() {
+    a_bad_row_is_found(&Bad {
+        set: ("u", "w"),
+        spoiled: "w = 101",
+        cured: "w = ID",
+        sqlstate: "23505",
+    });
+}
+
+#[test]
+fn a_row_that_a_trigger_refuses_is_found_and_done_once_it_is_fixed() {
+    a_bad_row_is_found(&Bad {
+        set: ("d", "2"),
+        spoiled: "w = 0",
+        cured: "w = ID",
+        sqlstate: "P0001",
+    });
+}
+
+#[test]
+fn a_division_by_zero_is_found_and_done_once_it_is_fixed() {
+    a_bad_row_is_found(&Bad {
+        set: ("d", "1 / d"),
+        spoiled: "d = 0",
+        cured: "d = 1",
+        sqlstate: "22012",
+    });
+}
+
+#[test]
+fn a_deferred_constraint_fails_in_its_batch_and_names_its_row() {
+    let db = Db::with(
+        "CREATE TABLE p (id int8 PRIMARY KEY); INSERT INTO p SELECT generate_series(1, 1000) EXCEPT SELECT 777;
+         CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0,
+                         p int8 REFERENCES p DEFERRABLE INITIALLY DEFERRED);
+         INSERT INTO t SELECT generate_series(1, 1000)",
+    );
+    let cli = Cli::new(&db, "fk", &Toml::increment().set("p", "id").rows(1000).text());
+    cli.call(&["run", "fk", "-y"]).exits(5).says("(id) = (777)").says("23503");
+    assert_eq!(db.number("SELECT count(*) FROM t WHERE n = 1"), 776);
+    db.exec("INSERT INTO p VALUES (777)");
+    cli.done(&["resume", "fk"]);
+    done_once(&db, "fk");
+}
+
+#[test]
+fn a_locked_row_holds_up_nobody_else() {
+    let db = Db::with(&numbers(100));
+    let held = Held::row(&db, 50);
+    let cli = Cli::new(&db, "lock", &Toml::increment().rows(40).text());
+    let running = cli.start(&["run", "lock", "-y"]);
+    // Its first batches take all of 41 to 80, wait for 50, and must let go of the others again.
+    let mut longest = Duration::ZERO;
+    let user = db.session();
+    until("the row before the locked one", || {
+        let started = Instant::now();
+        user.exec("BEGIN; SELECT FROM t WHERE id IN (45, 60) FOR UPDATE; COMMIT");
+        longest = longest.max(started.elapsed());
+        db.is("to_regclass('piecemeal.range') IS NOT NULL").then_some(())?;
+        db.is("SELECT bool_or(cursor = '{49}') FROM piecemeal.range").then_some(())
+    });
+    // `give_way` is 100 ms; the rest is a busy machine.
+    assert!(longest < Duration::from_millis(600), "somebody waited {longest:?}");
+    assert_eq!(status(&db), "running");
+    held.release();
+    running.wait().exits(0);
+    done_once(&db, "lock");
+}
+
+#[test]
+fn a_statement_that_somebody_cancels_while_it_waits_is_not_a_bad_row() {
+    let db = Db::with(&numbers(20));
+    let held = Held::row(&db, 10);
+    let cli = Cli::new(&db, "cancel", &Toml::increment().rows(1).text());
+    let running = cli.start(&["run", "cancel", "-y", "-v"]);
+    held.is_reached(&db);
+    let retries = || running.stderr().matches("retry in").count();
+    until("more retries than a slow row gets", || (retries() > 6).then_some(()));
+    until("a cancelled wait", || {
+        db.is("SELECT bool_or(pg_cancel_backend(pid)) FROM pg_stat_activity
+               WHERE datname = current_database() AND wait_event_type = 'Lock'")
+            .then_some(())
+    });
+    running.until_it_says("57014");
+    held.release();
+    running.wait().exits(0);
+    done_once(&db, "cancel");
+}
+
+#[test]
+fn a_deadlock_is_given_up_and_done_again() {
+    let db = Db::with(&numbers(40));
+    db.exec(&format!("ALTER DATABASE {} SET deadlock_timeout = '500ms'", db.name));
+    let held = Held::row(&db, 30);
+    held.session().exec("SET LOCAL deadlock_timeout = '60s'");
+    let cli =
+        Cli::new(&db, "deadlock", &Toml::increment().rows(40).batch("give_way = \"5s\"").text());
+    let running = cli.start(&["run", "deadlock", "-y", "-v"]);
+    db.until(
+        "SELECT count(*) > 0 FROM pg_stat_activity
+              WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    );
+    held.session().exec("SELECT FROM t WHERE id = 10 FOR UPDATE");
+    running.until_it_says("40P01");
+    held.release();
+    running.wait().exits(0);
+    done_once(&db, "deadlock");
+    assert!(db.number("SELECT retries FROM piecemeal.range") > 0);
+}
+
+#[test]
+fn a_row_that_takes_too_long_by_itself_is_a_bad_row_and_no_hang() {
+    let db = Db::with(&numbers(40));
+    db.exec(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NEW.id = 20 THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END';
+         CREATE TRIGGER slow BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let cli = Cli::new(&db, "slow", &Toml::increment().rows(40).text());
+    cli.call(&["run", "slow", "-y"]).exits(5).says("(id) = (20)").says("statement timeout");
+    assert_eq!(db.number("SELECT sum(n) FROM t"), 19);
+    db.exec("DROP TRIGGER slow ON t");
+    cli.done(&["resume", "slow"]);
+    done_once(&db, "slow");
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_is_not_done_again() {
+    // A commit that waits for a standby that does not exist is on disk already; ending its session
+    // then is the surest way to be committed and told otherwise.
+    let server = start_server(&[]);
+    let db = Db::connect("postgres", &server.url("postgres"));
+    db.exec(&numbers(60));
+    let held = Held::row(&db, 30);
+    let job = Toml::increment().rows(10).batch("synchronous_commit = \"on\"");
+    let cli = Cli::new(&db, "unknown", &job.text());
+    let running = cli.start(&["run", "unknown", "-y", "-v"]);
+    held.is_reached(&db);
+    db.exec("ALTER SYSTEM SET synchronous_standby_names = 'nosuch'");
+    db.exec("SELECT pg_reload_conf()");
+    held.session().exec("SET LOCAL synchronous_commit = off");
+    held.release();
+    let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query = 'COMMIT'";
+    db.until(&format!("SELECT count(*) > 0 {waiting}"));
+    db.exec(&format!("SELECT pg_terminate_backend(pid) {waiting}"));
+    db.exec("ALTER SYSTEM RESET synchronous_standby_names");
+    db.exec("SELECT pg_reload_conf()");
+    running.wait().exits(0).says("connection closed");
+    done_once(&db, "unknown");
+}

@@ -1,0 +1,9 @@
+//! The promises of the program, held to a real server: one module for each.
+
+mod support;
+
+mod walk;
+mod batch;
+mod verify;
+mod steer;
+mod output;

@@ -1,0 +1,179 @@
+//! One throw-away server for all tests, and a database of its own for each.
+//!
+//! The server goes when the process ends: its supervisor sees the pipe close. Tests that change
+//! the server itself start one apart.
+
+use std::fs;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use piecemeal::sandbox::{Programs, Sandbox};
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use super::until;
+
+/// Sockets are open to everybody here; TCP asks for a password, so that one can be wrong.
+const HBA: &str = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
+}
+
+/// Starts a server of the test's own.
+pub(crate) fn start_server(settings: &[(&str, &str)]) -> Sandbox {
+    let programs = Programs::find_or_install(&mut |_| {}).expect("PostgreSQL");
+    Sandbox::start(&programs, settings).expect("a throw-away server")
+}
+
+fn shared() -> &'static Sandbox {
+    static SERVER: OnceLock<Sandbox> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let hba = tempfile::Builder::new().prefix("hba").tempfile().expect("a file");
+        let (_, path) = hba.keep().expect("a file that stays");
+        fs::write(&path, HBA).expect("a file that can be written");
+        open_to_everybody(&path);
+        let server = start_server(&[
+            ("listen_addresses", "127.0.0.1"),
+            ("hba_file", &path.to_string_lossy()),
+            ("max_connections", "300"),
+            ("deadlock_timeout", "20ms"),
+        ]);
+        // The server has read it, and reads it again only when it is told to.
+        fs::remove_file(path).expect("the file is ours");
+        server
+    })
+}
+
+fn open_to_everybody(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("the file is ours");
+}
+
+/// Returns the TCP port of the shared server.
+pub(crate) fn port() -> u16 {
+    shared().port()
+}
+
+/// A connection to a database of the test's own.
+pub(crate) struct Db {
+    pub(crate) name: String,
+    pub(crate) url: String,
+    client: Client,
+}
+
+impl Db {
+    /// Creates an empty database on the shared server.
+    pub(crate) fn new() -> Db {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("t{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let server = shared();
+        Db::connect("postgres", &server.url("postgres")).exec(&format!("CREATE DATABASE {name}"));
+        Db::connect(&name, &server.url(&name))
+    }
+
+    /// Creates one with `sql` in it.
+    pub(crate) fn with(sql: &str) -> Db {
+        let db = Db::new();
+        db.exec(sql);
+        db
+    }
+
+    /// Connects to the database `name` at `url`.
+    pub(crate) fn connect(name: &str, url: &str) -> Db {
+        let client = runtime().block_on(async {
+            let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a server");
+            tokio::spawn(connection);
+            client
+        });
+        Db { name: name.to_owned(), url: url.to_owned(), client }
+    }
+
+    /// Opens another session of the same database, as another user of the table would.
+    pub(crate) fn session(&self) -> Db {
+        Db::connect(&self.name, &self.url)
+    }
+
+    /// Runs statements.
+    pub(crate) fn exec(&self, sql: &str) {
+        self.try_exec(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+    }
+
+    /// Runs statements that may fail.
+    pub(crate) fn try_exec(&self, sql: &str) -> Result<(), String> {
+        let done = runtime().block_on(self.client.batch_execute(sql));
+        done.map_err(|error| error.as_db_error().map_or(error.to_string(), ToString::to_string))
+    }
+
+    /// Returns the rows of a query, as text; NULL is `∅`.
+    pub(crate) fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+        let answered = runtime().block_on(self.client.simple_query(sql));
+        let messages = answered.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
+        let row = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|at| row.get(at).unwrap_or("∅").to_owned()).collect())
+            }
+            _ => None,
+        };
+        messages.iter().filter_map(row).collect()
+    }
+
+    /// Returns the one value of a query.
+    pub(crate) fn text(&self, sql: &str) -> String {
+        let mut rows = self.rows(sql);
+        assert_eq!(rows.len(), 1, "one row: {sql}");
+        rows.swap_remove(0).swap_remove(0)
+    }
+
+    /// Returns the one number of a query.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        let text = self.text(sql);
+        text.parse().unwrap_or_else(|_| panic!("`{text}` is not a number: {sql}"))
+    }
+
+    /// Whether the one value of a query is true.
+    pub(crate) fn is(&self, condition: &str) -> bool {
+        self.text(&format!("SELECT coalesce(({condition}), false)")) == "t"
+    }
+
+    /// Waits until a condition is true.
+    pub(crate) fn until(&self, condition: &str) {
+        until(condition, || self.is(condition).then_some(()));
+    }
+}
+
+/// A row of `t` that another session holds, so that a walk gets this far and no further.
+pub(crate) struct Held {
+    session: Db,
+    id: i64,
+}
+
+impl Held {
+    /// Locks the row with this key.
+    pub(crate) fn row(db: &Db, id: i64) -> Held {
+        let session = db.session();
+        session.exec(&format!("BEGIN; SELECT FROM t WHERE id = {id} FOR UPDATE"));
+        Held { session, id }
+    }
+
+    /// Waits until everything before the row is done.
+    pub(crate) fn is_reached(&self, db: &Db) {
+        // Before the ledger exists, asking for it would be an error.
+        db.until("to_regclass('piecemeal.range') IS NOT NULL");
+        let before = format!("(SELECT id FROM t WHERE id < {} ORDER BY id DESC LIMIT 1)", self.id);
+        db.until(&format!(
+            "SELECT bool_or(cursor[1]::int8 IS NOT DISTINCT FROM {before}) FROM piecemeal.range WHERE NOT done"
+        ));
+    }
+
+    /// Returns the session that holds it.
+    pub(crate) fn session(&self) -> &Db {
+        &self.session
+    }
+
+    /// Lets the walk go on.
+    pub(crate) fn release(self) {
+        self.session.exec("ROLLBACK");
+    }
+}

@@ -1,0 +1,23 @@
+//! What every test stands on: a database of its own, the real program, and jobs in a folder.
+
+pub(crate) mod cli;
+pub(crate) mod db;
+pub(crate) mod job;
+pub(crate) mod oracle;
+
+use std::time::{Duration, Instant};
+
+/// How long anything is waited for; much more than it takes, so that only what hangs fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Looks until `look` finds something; panics, naming `what`, when that takes too long.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < DEADLINE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,170 @@
+//! Done means looked at: what a verified end proves, what is swept, and what is not let through.
+
+use crate::support::cli::Cli;
+use crate::support::db::{Db, Held};
+use crate::support::job::{Toml, numbers};
+use crate::support::oracle::{done_once, ended, status};
+
+const PRICES: &str = "\
+CREATE TABLE t (id int8 PRIMARY KEY, kind text NOT NULL, price numeric NOT NULL DEFAULT 100);
+INSERT INTO t SELECT i, CASE WHEN i % 2 = 0 THEN 'a' ELSE 'b' END FROM generate_series(1, 100) i;";
+
+fn prices() -> Toml {
+    Toml::on("t").set("price", "price * 1.1").filter("kind = 'a'").rows(10)
+}
+
+#[test]
+fn a_where_that_stays_true_is_a_filter_and_is_never_swept() {
+    let db = Db::with(PRICES);
+    let held = Held::row(&db, 50);
+    let cli = Cli::new(&db, "prices", &prices().text());
+    let killed = cli.start(&["run", "prices", "-y"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    // Row 49 is not of kind `a`, so the last one that is done before the lock is 48.
+    db.until("SELECT bool_or(cursor[1]::int8 BETWEEN 48 AND 49) FROM piecemeal.range");
+    killed.signal("KILL");
+    killed.wait();
+    db.exec("INSERT INTO t SELECT -i, 'a' FROM generate_series(1, 20) i");
+    held.release();
+    cli.done(&["run", "prices"]).says("takeover");
+    ended(&db, "prices", "books");
+    let prices = db.rows(
+        "SELECT id > 0, kind, price::text, count(*) FROM t GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+    );
+    assert_eq!(
+        prices,
+        [["f", "a", "100", "20"], ["t", "a", "110.0", "50"], ["t", "b", "100", "50"]]
+    );
+    assert_eq!(db.number("SELECT max(pass) FROM piecemeal.range"), 0);
+}
+
+#[test]
+fn a_filter_with_an_expectation_is_verified_by_rows() {
+    let db = Db::with(PRICES);
+    let job = prices().expect("kind <> 'a' OR price = 110");
+    let cli = Cli::new(&db, "prices", &job.text());
+    cli.done(&["run", "prices", "-y"]).says("100 rows looked at");
+    ended(&db, "prices", "rows");
+    cli.done(&["verify", "prices"]);
+    db.exec("UPDATE t SET price = 111 WHERE id = 42");
+    cli.call(&["verify", "prices"]).exits(6).says("`expect` is not true for 1 row").says("42");
+    assert_eq!(db.text("SELECT price FROM t WHERE id = 42"), "111", "verify changes nothing");
+}
+
+const PLACES: &str = "\
+CREATE TABLE t (id int8 PRIMARY KEY, lat int DEFAULT 1, loc int);
+INSERT INTO t SELECT generate_series(1, 100);";
+
+fn places() -> Toml {
+    Toml::on("t").set("loc", "lat + 1").filter("loc IS NULL").rows(10)
+}
+
+#[test]
+fn rows_that_appear_behind_the_walk_and_above_it_are_swept() {
+    let db = Db::with(PLACES);
+    let held = Held::row(&db, 50);
+    let cli = Cli::new(&db, "places", &places().text());
+    let running = cli.start(&["run", "places", "-y"]);
+    held.is_reached(&db);
+    db.exec("INSERT INTO t SELECT -i FROM generate_series(1, 20) i; INSERT INTO t SELECT generate_series(200, 220)");
+    held.release();
+    running.wait().exits(0).says("sweep 1: 41 rows").says("141 rows looked at");
+    ended(&db, "places", "rows");
+    assert_eq!(db.number("SELECT count(*) FROM t WHERE loc IS DISTINCT FROM 2"), 0);
+    assert_eq!(db.number("SELECT sum(changed) FROM piecemeal.range"), 141);
+}
+
+#[test]
+fn writers_that_outrun_the_sweeps_are_named_and_resumed_when_they_are_gone() {
+    let db = Db::with(PLACES);
+    db.exec(
+        "CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO t SELECT max(id) + 1 FROM t; RETURN NULL; END';
+         CREATE TRIGGER again AFTER UPDATE ON t FOR EACH STATEMENT EXECUTE FUNCTION again()",
+    );
+    let cli = Cli::new(&db, "places", &places().text());
+    let answer = cli.call(&["run", "places", "-y"]).exits(6);
+    let answer = answer.says("sweep 3").says("after three sweeps").says("writers still produce");
+    assert!(!answer.stderr.contains("sweep 4"));
+    let key = db.text("SELECT min(id) FROM t WHERE loc IS NULL");
+    answer.says(&format!("({key})"));
+    assert_eq!(status(&db), "failed");
+    cli.call(&["run", "places"]).exits(6).says("writers still produce");
+    db.exec("DROP TRIGGER again ON t");
+    cli.done(&["resume", "places"]);
+    ended(&db, "places", "rows");
+    assert_eq!(db.number("SELECT count(*) FROM t WHERE loc IS NULL"), 0);
+}
+
+#[test]
+fn a_job_whose_rows_are_all_done_already_is_verified() {
+    let db = Db::with(PLACES);
+    db.exec("UPDATE t SET loc = 2");
+    let cli = Cli::new(&db, "places", &places().text());
+    cli.done(&["run", "places", "-y"]);
+    ended(&db, "places", "rows");
+}
+
+#[test]
+fn an_expectation_that_is_not_met_fails_the_run_with_its_keys() {
+    let db = Db::with(PLACES);
+    db.exec("UPDATE t SET loc = 7 WHERE id IN (30, 31)");
+    let cli = Cli::new(&db, "places", &places().expect("loc = 2").text());
+    cli.call(&["run", "places", "-y"]).exits(6).says("2 rows").says("(30), (31)");
+    assert_eq!(status(&db), "failed");
+    db.exec("UPDATE t SET loc = NULL WHERE id IN (30, 31)");
+    cli.done(&["resume", "places"]);
+    ended(&db, "places", "rows");
+}
+
+#[test]
+fn an_expectation_that_is_null_is_not_met() {
+    let db = Db::with(PLACES);
+    db.exec("UPDATE t SET lat = NULL, loc = 2 WHERE id = 30");
+    let cli = Cli::new(&db, "places", &places().expect("loc = lat + 1").text());
+    cli.call(&["run", "places", "-y"]).exits(6).says("1 row").says("(30)");
+}
+
+const SUPPRESS: &str = "\
+CREATE FUNCTION suppress() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN IF NEW.id = 30 THEN RETURN NULL; END IF; RETURN NEW; END';
+CREATE TRIGGER suppress BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION suppress();";
+
+#[test]
+fn a_row_that_a_trigger_leaves_alone_is_not_silently_done() {
+    let db = Db::with(&numbers(100));
+    db.exec(SUPPRESS);
+    let cli = Cli::new(&db, "books", &Toml::increment().rows(10).text());
+    cli.call(&["run", "books", "-y"]).exits(6).says("1 of 100 rows").says("trigger");
+}
+
+#[test]
+fn a_row_that_a_trigger_leaves_alone_is_still_to_do() {
+    let db = Db::with(PLACES);
+    db.exec(SUPPRESS);
+    let cli = Cli::new(&db, "places", &places().text());
+    cli.call(&["run", "places", "-y"]).exits(6).says("1 row").says("(30)");
+    db.exec("DROP TRIGGER suppress ON t");
+    cli.done(&["resume", "places"]);
+    ended(&db, "places", "rows");
+}
+
+#[test]
+fn an_empty_table_is_done_and_so_are_rows_that_came_meanwhile() {
+    let db = Db::with(PLACES);
+    db.exec("TRUNCATE t");
+    let cli = Cli::new(&db, "places", &places().text());
+    cli.done(&["run", "places", "-y"]);
+    ended(&db, "places", "rows");
+}
+
+#[test]
+fn verify_refuses_a_run_whose_walk_is_not_over() {
+    let db = Db::with(&numbers(20));
+    let cli = Cli::new(&db, "early", &Toml::increment().rows(5).text());
+    cli.call(&["run", "early", "-y", "--limit", "5"]).exits(4);
+    cli.call(&["verify", "early"]).exits(3).says("the walk of run `early` is not over");
+    cli.done(&["run", "early"]);
+    done_once(&db, "early");
+    cli.done(&["verify", "early"]).says("20 rows looked at");
+}
