@@ -15,12 +15,12 @@ use super::settle::Round;
 use super::steering::{Defaults, Gauge, Steering, Voice};
 use crate::batch::Fence;
 use crate::error::{Error, ErrorKind};
-use crate::ledger::control::Orders;
+use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::{Actor, journal, snapshot};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::Plan;
-use crate::run::{Event, Intent, Meter, Snapshot, Status};
+use crate::run::{Event, Meter, Snapshot};
 
 /// Events that may wait for a listener; a second of batches at full speed is far less.
 const EVENTS: usize = 1_024;
@@ -159,23 +159,15 @@ impl Runner {
     async fn bring_to_end(self) -> Result<Report, Error> {
         let mut session = self.session().await?;
         let holder = self.holder(&mut session).await.map_err(|fault| self.broken(&fault))?;
-        if !self.take_lease(&mut session, &holder).await? {
+        drop(session);
+        if !self.take_lease(&holder).await? {
             return self.report(Ending::Left).await;
         }
-        let snapshot =
-            snapshot::of_run(&mut session, self.run).await.map_err(|fault| self.broken(&fault))?;
-        if let Some(snapshot) = snapshot {
-            self.voice.say(Event::Started(Box::new(snapshot)));
-        }
-        let (orders, seen) = watch::channel(Orders {
-            is_ours: true,
-            status: Status::Running,
-            intent: Intent::Run,
-            rate: None,
-            target_ms: None,
-        });
+        self.voice.say(Event::Started(Box::new(self.snapshot().await?)));
+        // A rate from outside must hold from the first batch on, not from the first look.
+        let (orders, seen) = watch::channel(self.orders(&holder).await?);
         let (stop, stopped) = watch::channel(false);
-        let controller = self.controller(holder.clone(), orders, session);
+        let controller = self.controller(holder.clone(), orders);
         let controlling = tokio::spawn(controller.drive(stopped));
         let mut round = Round { runner: &self, holder, orders: seen };
         let ended = round.walk_and_verify().await;
@@ -210,18 +202,21 @@ impl Runner {
 
     /// Takes the lease: at once if nobody alive holds it, else when it is over. Returns false if
     /// this process is to leave first.
-    async fn take_lease(&self, session: &mut Session, holder: &Holder) -> Result<bool, Error> {
+    async fn take_lease(&self, holder: &Holder) -> Result<bool, Error> {
+        let run = self.run;
         let mut first_seen: Option<String> = None;
         loop {
-            let claim = lease::claim(session, self.run, holder)
-                .await
-                .map_err(|fault| self.broken(&fault))?;
-            match claim {
+            let claim = self
+                .insist(|mut session| async move { lease::claim(&mut session, run, holder).await });
+            match claim.await? {
                 Claim::Ours(before) => {
                     if let Some(from) = before {
                         self.voice.say(Event::Takeover { from });
                     }
-                    journal::prune(session, self.run).await.map_err(|fault| self.broken(&fault))?;
+                    self.insist(
+                        |mut session| async move { journal::prune(&mut session, run).await },
+                    )
+                    .await?;
                     return Ok(true);
                 }
                 Claim::Closed => return Err(self.closed()),
@@ -263,12 +258,7 @@ impl Runner {
         .with_hint(format!("`piecemeal status {job}` shows it"))
     }
 
-    fn controller(
-        &self,
-        holder: Holder,
-        orders: watch::Sender<Orders>,
-        session: Session,
-    ) -> Controller {
+    fn controller(&self, holder: Holder, orders: watch::Sender<Orders>) -> Controller {
         Controller {
             database: self.database.clone(),
             run: self.run,
@@ -277,7 +267,7 @@ impl Runner {
             voice: self.voice.clone(),
             defaults: self.defaults(),
             orders,
-            session: Some(session),
+            session: None,
             meter: Meter::default(),
             renewed: None,
             measured: None,
@@ -303,15 +293,36 @@ impl Runner {
         Fence { run: self.run, token: holder.token.clone() }
     }
 
-    async fn report(&self, ending: Ending) -> Result<Report, Error> {
-        let run = self.run;
-        let found = insist(&self.database, &self.leaving, |mut session| async move {
-            snapshot::of_run(&mut session, run).await
-        });
-        let found = found.await.map_err(|fault| self.broken(&fault))?;
-        let gone = || {
-            Error::new(ErrorKind::Unexpected, "run-gone", "the run is not in the ledger any more")
-        };
-        Ok(Report { ending, snapshot: found.ok_or_else(gone)? })
+    /// Does `act` whatever the database goes through: once a lease may be ours, an outage is waited
+    /// out.
+    async fn insist<T, F: Future<Output = Result<T, Fault>>>(
+        &self,
+        act: impl FnMut(Session) -> F,
+    ) -> Result<T, Error> {
+        insist(&self.database, &self.leaving, act).await.map_err(|fault| self.broken(&fault))
     }
+
+    async fn orders(&self, holder: &Holder) -> Result<Orders, Error> {
+        let (run, token) = (self.run, holder.token.as_str());
+        let found = self
+            .insist(|mut session| async move { control::orders(&mut session, run, token).await })
+            .await?;
+        found.ok_or_else(gone)
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let run = self.run;
+        let found = self
+            .insist(|mut session| async move { snapshot::of_run(&mut session, run).await })
+            .await?;
+        found.ok_or_else(gone)
+    }
+
+    async fn report(&self, ending: Ending) -> Result<Report, Error> {
+        Ok(Report { ending, snapshot: self.snapshot().await? })
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Unexpected, "run-gone", "the run is not in the ledger any more")
 }

@@ -1,0 +1,109 @@
+//! The program under test, as people start it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+
+/// The job's name, which is its file's.
+pub(crate) const JOB: &str = "torture";
+/// The program's exit code for a run that another process took over.
+pub(crate) const OWNED: i32 = 7;
+
+/// How the program is called.
+pub(crate) struct Program {
+    pub(crate) url: String,
+    pub(crate) jobs: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+impl Program {
+    /// Calls it and returns at once.
+    pub(crate) fn start(&self, args: &[&str]) -> Outcome<Worker> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let child = Command::new(env!("CARGO_BIN_EXE_piecemeal"))
+            .arg("--jobs-dir")
+            .arg(&self.jobs)
+            .args(["--database-url", &self.url])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Ok(Worker { child })
+    }
+
+    /// Starts a worker on the job.
+    pub(crate) fn work(&self) -> Outcome<Worker> {
+        self.start(&["run", JOB, "--yes", "--progress", "none"])
+    }
+
+    /// Calls it and waits for its end; returns the exit code.
+    pub(crate) async fn call(&self, args: &[&str]) -> Outcome<Option<i32>> {
+        let mut worker = self.start(args)?;
+        let status = worker.end(Duration::from_secs(60)).await?;
+        Ok(status.and_then(|status| status.code()))
+    }
+
+    /// Returns the last lines that it wrote.
+    pub(crate) fn last_words(&self) -> String {
+        last_lines(&self.log)
+    }
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().rev().take(30).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+/// One process of the program; it is killed when it is dropped.
+pub(crate) struct Worker {
+    child: Child,
+}
+
+impl Worker {
+    /// Returns its process id.
+    pub(crate) fn pid(&self) -> i64 {
+        i64::from(self.child.id())
+    }
+
+    /// Returns how it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Outcome<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Waits for its end, not longer than `limit`.
+    pub(crate) async fn end(&mut self, limit: Duration) -> Outcome<Option<ExitStatus>> {
+        let started = Instant::now();
+        loop {
+            let ended = self.ended()?;
+            if ended.is_some() || started.elapsed() > limit {
+                return Ok(ended);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Kills it as nothing can be killed more (SIGKILL).
+    pub(crate) fn kill(&mut self) -> Outcome<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Sends it a signal by name.
+    pub(crate) fn signal(&self, name: &str) -> Outcome<()> {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status()?;
+        if sent.success() { Ok(()) } else { Err(format!("kill -s {name}: {sent}").into()) }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing to do then.
+        let _ = self.kill();
+    }
+}

@@ -1,0 +1,99 @@
+//! The tables: what their keys are like, and how keys are made.
+
+use fastrand::Rng;
+
+/// Words whose order differs between bytes and languages.
+const WORDS: [&str; 16] = [
+    "", "10", "9", "a", "A", "ä", "Äpfel", "apfel", "a-b", "a b", "ab", "ñ", "œuvre", "Z", "ß",
+    "日本",
+];
+
+/// The kind of a table's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Small gaps everywhere, a big one in the middle, and negative numbers.
+    Int8,
+    /// Random, so every insert lands anywhere.
+    Uuid,
+    /// Text in the order of a language, then a number.
+    TextAndInt8,
+    /// Neighbours a few microseconds apart.
+    Timestamptz,
+}
+
+impl Shape {
+    /// Tells the random numbers of one shape from those of another.
+    pub(crate) fn salt(self) -> u64 {
+        match self {
+            Shape::Int8 => 1,
+            Shape::Uuid => 2,
+            Shape::TextAndInt8 => 3,
+            Shape::Timestamptz => 4,
+        }
+    }
+
+    fn columns(self) -> &'static str {
+        match self {
+            Shape::Int8 => "id int8",
+            Shape::Uuid => "id uuid",
+            Shape::TextAndInt8 => "word text COLLATE \"und-x-icu\", id int8",
+            Shape::Timestamptz => "at timestamptz",
+        }
+    }
+
+    /// The key's columns, and their values from the texts `a` and `b`.
+    fn key(self) -> (&'static str, &'static str) {
+        match self {
+            Shape::Int8 => ("id", "a::int8"),
+            Shape::Uuid => ("id", "a::uuid"),
+            Shape::TextAndInt8 => ("word, id", "a, b::int8"),
+            Shape::Timestamptz => {
+                ("at", "timestamptz 'epoch' + a::int8 * interval '1 microsecond'")
+            }
+        }
+    }
+
+    /// Returns the statements that make the empty table, and the one that keeps what was deleted.
+    pub(crate) fn tables(self) -> String {
+        format!(
+            "CREATE TABLE torture (
+                 {columns}, tag int8 NOT NULL UNIQUE, n int NOT NULL DEFAULT 0,
+                 app_ver int NOT NULL DEFAULT 0, born bool NOT NULL, payload text NOT NULL,
+                 PRIMARY KEY ({key})
+             );
+             CREATE TABLE torture_grave (tag int8 PRIMARY KEY, n int, app_ver int, born bool)",
+            columns = self.columns(),
+            key = self.key().0,
+        )
+    }
+
+    /// Returns the insert of rows whose keys are free: key texts `a` and `b`, tags, born.
+    pub(crate) fn insert(self) -> String {
+        let (columns, values) = self.key();
+        format!(
+            "INSERT INTO torture ({columns}, tag, born, payload)
+             SELECT {values}, t, $4, repeat(md5(t::text), 3)
+             FROM unnest($1::text[], $2::text[], $3::int8[]) AS u (a, b, t) ON CONFLICT DO NOTHING"
+        )
+    }
+
+    /// Makes a key at about the place `slot` of `slots`; places beyond that are behind the end.
+    pub(crate) fn make(self, rng: &mut Rng, slot: i64, slots: i64) -> (String, String) {
+        let near = slot * 1_000 + rng.i64(0..1_000);
+        match self {
+            Shape::Int8 => {
+                let gap = if slot > slots / 2 { 1_000_000_000_000 } else { 0 };
+                ((near - slots * 250 + gap).to_string(), String::new())
+            }
+            Shape::Uuid => {
+                let bits = (rng.u128(..) & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+                (format!("{bits:032x}"), String::new())
+            }
+            Shape::TextAndInt8 => (WORDS[rng.usize(..WORDS.len())].to_owned(), near.to_string()),
+            Shape::Timestamptz => {
+                let near = slot * 7 + rng.i64(0..7);
+                ((1_700_000_000_000_000 + near).to_string(), String::new())
+            }
+        }
+    }
+}
