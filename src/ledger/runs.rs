@@ -199,9 +199,11 @@ pub async fn settle(
     let Some(to) = to else { return Ok(false) };
     // A paused process keeps its lease, so that it can go on; in every other case the lease ends.
     let keeps_lease = to == Status::Paused;
+    // Why somebody asked for a pause or a cancel was written when they asked, and still holds.
+    let keeps_reason = to != Status::Succeeded;
     let sql = format!(
         "WITH moved AS (
-             UPDATE piecemeal.run SET status = '{to}', reason = $3, failure = $4, verified = $5,
+             UPDATE piecemeal.run SET status = '{to}', reason = coalesce($3, CASE WHEN {keeps_reason} THEN reason END), failure = $4, verified = $5,
                  looked = $6, looked_s = $7, changed_at = clock_timestamp(), updated_at = clock_timestamp(),
                  finished_at = CASE WHEN {is_final} THEN clock_timestamp() END,
                  lease_token = CASE WHEN {keeps_lease} THEN lease_token END,
