@@ -172,9 +172,13 @@ impl Desk {
     /// What is different, by name.
     pub async fn check_same(&self, plan: &Plan, run: &Run) -> Result<(), Error> {
         let job = &run.job;
-        let start_anew = format!(
-            "`piecemeal cancel {job}` and then `piecemeal run {job}` starts anew with the new one"
-        );
+        let first = if run.status.is_final() {
+            String::new()
+        } else {
+            format!("`piecemeal cancel {job}` and then ")
+        };
+        let start_anew =
+            format!("{first}`piecemeal run {job} --again` starts anew with the new one");
         if run.fingerprint != fingerprint(&plan.identity) {
             let error = refused(
                 "definition-changed",

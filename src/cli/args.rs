@@ -14,11 +14,11 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default())
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// Change a large, live `PostgreSQL` table without stopping anybody
+/// Change a large, live PostgreSQL table without stopping anybody
 #[derive(Debug, Parser)]
 #[command(name = "piecemeal", version, styles = STYLES, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "A JOB is a name, looked up in --jobs-dir, or a path to a job file.\n\
-Once a job has a run in the database, its name is enough.")]
+Commands that only steer or show a run need its name and no file.")]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -135,7 +135,7 @@ pub(crate) enum Command {
     History(History),
     /// Remove a finished or cancelled run from the ledger
     Forget(OneJob),
-    /// Try it on a throw-away `PostgreSQL`
+    /// Try it on a throw-away PostgreSQL
     Demo(Demo),
     /// Install the ledger
     Init(Init),
