@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
-use crate::job::{Job, Rate, fingerprint};
+use crate::job::{Identity, Job, Rate, fingerprint};
 use crate::ledger::control::{self, Asked, Override};
 use crate::ledger::journal::{self, Line};
 use crate::ledger::runs::{self, NewRun, Run};
@@ -123,18 +123,20 @@ impl Desk {
         runs::newest(&mut session, job).await.map_err(|fault| broken(&fault))
     }
 
+    /// Returns the error that a job has no run here.
+    pub fn no_run(&self, job: &str) -> Error {
+        Error::new(
+            ErrorKind::Refused,
+            "no-run",
+            format!("job `{job}` has no run in {}", self.database.connect().describe()),
+        )
+        .with_hint("`piecemeal status` lists the runs there are")
+    }
+
     async fn existing(&self, job: &str) -> Result<(Session, Run), Error> {
-        let missing = || {
-            Error::new(
-                ErrorKind::Refused,
-                "no-run",
-                format!("job `{job}` has no run in this database"),
-            )
-            .with_hint("`piecemeal status` lists the runs there are")
-        };
-        let Some(mut session) = self.ledger().await? else { return Err(missing()) };
+        let Some(mut session) = self.ledger().await? else { return Err(self.no_run(job)) };
         let run = runs::newest(&mut session, job).await.map_err(|fault| broken(&fault))?;
-        Ok((session, run.ok_or_else(missing)?))
+        Ok((session, run.ok_or_else(|| self.no_run(job))?))
     }
 
     /// Creates a run for `plan`, installing the ledger if that is missing.
@@ -172,29 +174,13 @@ impl Desk {
     /// What is different, by name.
     pub async fn check_same(&self, plan: &Plan, run: &Run) -> Result<(), Error> {
         let job = &run.job;
-        let first = if run.status.is_final() {
-            String::new()
-        } else {
-            format!("`piecemeal cancel {job}` and then ")
-        };
-        let start_anew =
-            format!("{first}`piecemeal run {job} --again` starts anew with the new one");
-        if run.fingerprint != fingerprint(&plan.identity) {
-            let error = refused(
-                "definition-changed",
-                format!("the definition of job `{job}` changed since its run began"),
-                &start_anew,
-            );
-            let differences =
-                run.identity.as_ref().map(|before| before.differences(&plan.identity));
-            return Err(differences.unwrap_or_default().into_iter().fold(error, Error::because));
-        }
+        check_definition(&plan.identity, run)?;
         if run.table_oid != plan.target.oid {
             let table = &plan.target.keyset.table;
             return Err(refused(
                 "table-replaced",
                 format!("{table} is not the table that run `{job}` was started on"),
-                &start_anew,
+                &start_anew(run),
             )
             .because("a table of the same name was created since; its rows were never done"));
         }
@@ -317,6 +303,26 @@ impl Desk {
             .await
             .map_err(|fault| broken(&fault))
     }
+}
+
+/// Checks that a job's definition is the one that `run` was started with.
+///
+/// # Errors
+/// What is different, by name.
+pub fn check_definition(now: &Identity, run: &Run) -> Result<(), Error> {
+    if run.fingerprint == fingerprint(now) {
+        return Ok(());
+    }
+    let what = format!("the definition of job `{}` changed since its run began", run.job);
+    let error = refused("definition-changed", what, &start_anew(run));
+    let differences = run.identity.as_ref().map(|before| before.differences(now));
+    Err(differences.unwrap_or_default().into_iter().fold(error, Error::because))
+}
+
+fn start_anew(run: &Run) -> String {
+    let job = &run.job;
+    let anew = format!("`piecemeal run {job} --again` starts a new run with it");
+    if run.status.is_final() { anew } else { format!("`piecemeal cancel {job}`, then {anew}") }
 }
 
 fn refused(code: &str, message: String, hint: &str) -> Error {

@@ -65,7 +65,7 @@ pub(crate) async fn apply(
         took: started.elapsed(),
         matched,
         changed,
-        unchanged: matched - changed,
+        unchanged: matched.saturating_sub(changed),
         quarantined: 0,
         still: count("still"),
     }))

@@ -284,7 +284,7 @@ impl Round<'_> {
         Error::new(
             ErrorKind::Unreachable,
             "max-hold",
-            format!("run `{job}` gave up after an hour of trouble"),
+            format!("run `{job}` was left: the trouble did not end"),
         )
         .because_of(message)
         .with_hint(format!(

@@ -163,7 +163,8 @@ impl Text<'_> {
     }
 
     /// Rows that a trigger suppresses are not returned by the UPDATE, so they must be counted apart
-    /// (F45). The count is of the same snapshot, and costs only where such a trigger exists.
+    /// (F45). The count is of the same snapshot, and costs only where such a trigger exists. A `where`
+    /// that is volatile may count fewer than were changed; those that were changed did match.
     fn matched(&self, has_lower: bool) -> String {
         if !self.target.has_before_update_trigger {
             return "(SELECT count(*) FROM piecemeal_work)".into();
@@ -185,7 +186,7 @@ impl Text<'_> {
 {update}
     RETURNING {still} AS still
 ), piecemeal_count AS (
-    SELECT {matched} AS matched, count(*) AS changed, count(*) FILTER (WHERE still) AS still FROM piecemeal_work
+    SELECT greatest({matched}, count(*)) AS matched, count(*) AS changed, count(*) FILTER (WHERE still) AS still FROM piecemeal_work
 ), piecemeal_books AS (
     UPDATE piecemeal.range r
     SET cursor = $5, rev = rev + 1, done = $8, lease_until = clock_timestamp() + interval '{ttl} seconds',

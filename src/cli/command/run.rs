@@ -1,8 +1,9 @@
 //! `run` and `resume`: starts a job or goes on with it, in the foreground, with progress.
 
-use piecemeal::control::Desk;
+use piecemeal::control::{Desk, check_definition};
 use piecemeal::engine::{self, Ending, Options, Report};
 use piecemeal::ledger::runs;
+use piecemeal::job::Identity;
 use piecemeal::report::{json, words};
 use piecemeal::run::{Intent, Status};
 use piecemeal::{Error, ErrorKind, Job, Plan};
@@ -30,6 +31,7 @@ async fn one(settings: &Settings, job: &str, args: &Run) -> Done {
     let found = desk.find(&job.name).await?;
     match &found {
         Some(run) if run.status == Status::Succeeded && !args.again => {
+            check_definition(&Identity::of(&job), run)?;
             return already_done(settings, &desk, &job).await;
         }
         Some(run) if run.status == Status::Cancelled && !args.again => {
@@ -58,22 +60,29 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
     if args.adopt {
         desk.adopt(&name).await?;
     }
-    let before = desk.find(&name).await?;
-    let asked = desk.resume(&name).await?;
-    if asked.is_live {
-        let owner = before.and_then(|run| run.owner).unwrap_or_default();
-        settings.printer.say(&if asked.was == Status::Paused {
-            format!("resumed: `{name}` goes on in {owner}")
-        } else {
-            format!("running: `{name}` is being worked on by {owner}")
-        });
-        return Ok(Exit::Done);
+    let Some(run) = desk.find(&name).await? else { return Err(desk.no_run(&name).into()) };
+    if run.is_live || run.status.is_final() {
+        return hand_over(settings, &desk, &run).await;
     }
-    let job = settings.job(&args.job)?;
-    let plan = build(&job, &desk).await?;
-    let Some(run) = desk.find(&name).await? else { return Ok(Exit::Unexpected) };
+    // What stands against going on is said before the pause, or the failure, is taken back.
+    let plan = build(&settings.job(&args.job)?, &desk).await?;
     desk.check_same(&plan, &run).await?;
+    if desk.resume(&name).await?.is_live {
+        return hand_over(settings, &desk, &run).await;
+    }
     follow(settings, &desk, plan, run.id, options(&args.pace)).await
+}
+
+/// The owner that stands by goes on with the run.
+async fn hand_over(settings: &Settings, desk: &Desk, run: &runs::Run) -> Done {
+    let asked = desk.resume(&run.job).await?;
+    let (name, owner) = (&run.job, run.owner.as_deref().unwrap_or("its owner"));
+    settings.printer.say(&if asked.was == Status::Paused {
+        format!("resumed: `{name}` goes on in {owner}")
+    } else {
+        format!("running: `{name}` is being worked on by {owner}")
+    });
+    Ok(Exit::Done)
 }
 
 impl Run {

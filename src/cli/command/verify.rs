@@ -2,7 +2,6 @@
 
 use piecemeal::engine;
 use piecemeal::report::words;
-use piecemeal::{Error, ErrorKind};
 use serde_json::json;
 
 use super::Done;
@@ -14,11 +13,11 @@ use crate::cli::settings::Settings;
 pub(crate) async fn run(settings: &Settings, args: &OneJob) -> Done {
     let job = settings.job(&args.job)?;
     let desk = settings.desk(Some(&job.name)).await?;
-    let run = desk.find(&job.name).await?.ok_or_else(|| no_run(&job.name))?;
+    let run = desk.find(&job.name).await?.ok_or_else(|| desk.no_run(&job.name))?;
     let plan = build(&job, &desk).await?;
     desk.check_same(&plan, &run).await?;
     let snapshots = desk.status(Some(&job.name)).await?;
-    let Some(snapshot) = snapshots.first() else { return Err(no_run(&job.name).into()) };
+    let Some(snapshot) = snapshots.first() else { return Err(desk.no_run(&job.name).into()) };
     let verified = engine::verify(plan, snapshot, desk.database().clone()).await;
     let detail = match &verified {
         Ok(verified) => json!({ "passed": true, "looked": verified.looked }),
@@ -39,9 +38,4 @@ pub(crate) async fn run(settings: &Settings, args: &OneJob) -> Done {
         words::span(verified.took)
     ));
     Ok(Exit::Done)
-}
-
-fn no_run(job: &str) -> Error {
-    Error::new(ErrorKind::Refused, "no-run", format!("job `{job}` has no run in this database"))
-        .with_hint(format!("`piecemeal run {job}` starts one, and verifies at its end"))
 }
