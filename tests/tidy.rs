@@ -86,9 +86,10 @@ fn sources() -> Vec<File> {
 /// The modules of `lib.rs`, in its order.
 fn modules(files: &[File]) -> Vec<&str> {
     let lib = files.iter().find(|file| file.path == "lib.rs").expect("lib.rs");
-    let declared = lib.code.lines().filter_map(|line| {
-        line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';')
-    });
+    let declared = lib
+        .code
+        .lines()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'));
     declared.collect()
 }
 
