@@ -14,7 +14,7 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default())
     .placeholder(AnsiColor::Cyan.on_default());
 
-/// Change a large, live `PostgreSQL` table without stopping anybody
+/// Change a large, live PostgreSQL table without stopping anybody
 #[derive(Debug, Parser)]
 #[command(name = "piecemeal", version, styles = STYLES, propagate_version = true, max_term_width = 100)]
 #[command(after_help = "A JOB is a name, looked up in --jobs-dir, or a path to a job file.\n\
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Where the database is: a URL or key=value pairs, as psql takes them; PG* variables,
-    /// ~/.pgpass and `pg_service.conf` fill in what is missing
+    /// ~/.pgpass and pg_service.conf fill in what is missing
     #[arg(
         short = 'd',
         long,
@@ -59,7 +59,7 @@ pub(crate) struct Global {
     /// How progress is shown
     #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "HOW")]
     pub(crate) progress: Progress,
-    /// When to use colour; `NO_COLOR` is respected
+    /// When to use colour; NO_COLOR is respected
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(crate) color: Color,
     /// Say only what is wrong
@@ -135,7 +135,7 @@ pub(crate) enum Command {
     History(History),
     /// Remove a finished or cancelled run from the ledger
     Forget(OneJob),
-    /// Try it on a throw-away `PostgreSQL`
+    /// Try it on a throw-away PostgreSQL
     Demo(Demo),
     /// Install the ledger
     Init(Init),
