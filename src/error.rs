@@ -190,8 +190,21 @@ impl From<ConnectError> for Error {
             }
         };
         let mut made = Error::new(kind, code, message).because(error.to_string());
+        made.0.hint = hint(error.kind()).map(str::to_owned);
         made.0.sqlstate = error.sqlstate().map(str::to_owned);
         made
+    }
+}
+
+fn hint(kind: ConnectErrorKind) -> Option<&'static str> {
+    match kind {
+        ConnectErrorKind::BadSettings => None,
+        ConnectErrorKind::Unreachable => Some(
+            "check that the server runs and that host and port are right; `psql` with the same settings should reach it",
+        ),
+        ConnectErrorKind::Rejected => Some(
+            "check user, password and database: they come from --database-url, the PG* variables, ~/.pgpass and pg_service.conf",
+        ),
     }
 }
 

@@ -3,6 +3,7 @@
 use piecemeal::ledger::journal::Line;
 use piecemeal::report::words;
 use piecemeal::run::Snapshot;
+use serde_json::Value;
 
 /// Returns one line for each run under a heading.
 pub(crate) fn of_runs(snapshots: &[Snapshot]) -> String {
@@ -24,15 +25,31 @@ pub(crate) fn of_runs(snapshots: &[Snapshot]) -> String {
 /// Returns one line for each line of the journal.
 pub(crate) fn of_journal(lines: &[Line]) -> String {
     let row = |line: &Line| {
-        let detail = if line.detail.as_object().is_none_or(serde_json::Map::is_empty) {
-            String::new()
-        } else {
-            line.detail.to_string()
-        };
+        let detail = in_words(&line.detail);
         [line.at.clone(), line.run.to_string(), line.what.clone(), line.who.clone(), detail]
     };
     let head = ["AT", "RUN", "WHAT", "WHO", "DETAIL"].map(str::to_owned);
     aligned(&std::iter::once(head).chain(lines.iter().map(row)).collect::<Vec<_>>())
+}
+
+/// What programs read, without what says nothing to people: what is empty, and what stands in the
+/// columns beside it.
+fn in_words(detail: &Value) -> String {
+    match detail {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Object(map) => {
+            let parts = map.iter().filter(|(key, _)| !["who", "engine"].contains(&key.as_str()));
+            let parts = parts.map(|(key, value)| (key, in_words(value), value.is_object()));
+            let parts = parts.filter(|(_, text, _)| !text.is_empty());
+            let part = |(key, text, is_nested)| {
+                if is_nested { format!("{key}: {{{text}}}") } else { format!("{key}: {text}") }
+            };
+            parts.map(part).collect::<Vec<_>>().join(", ")
+        }
+        Value::Array(list) => list.iter().map(in_words).collect::<Vec<_>>().join(", "),
+        Value::Bool(_) | Value::Number(_) => detail.to_string(),
+    }
 }
 
 fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
@@ -48,6 +65,12 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_detail_is_told_without_what_is_empty() {
+        let detail = serde_json::json!({ "from": {}, "to": { "rate": { "until": null, "value": 500 } }, "who": "me" });
+        assert_eq!(in_words(&detail), "to: {rate: {value: 500}}");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -9,12 +9,14 @@ use crate::support::db::{Db, Held, port};
 use crate::support::job::{Toml, numbers};
 
 /// What differs from one call to the next, and what stands for it.
-const FILTERS: [(&str, &str); 12] = [
+const FILTERS: [(&str, &str); 14] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
-    (r"tester@\S+", "tester@[host]"),
+    (r"tester@\w+", "tester@[host]"),
+    (r"host: \S+, pid: \d+", "host: [host], pid: [pid]"),
     (r"/tmp/\.tmp\w+", "[folder]"),
     (r"/\S+/\.s\.PGSQL\.\d+", "[socket]"),
     (r"\bt\d+\b", "[database]"),
+    (r"batch \d+ rows · p95 \d+ ms · ", ""),
     (r"[\d,]+ rows/s", "[rate] rows/s"),
     (r"\b\d+\.\d s?ms\b|\bp95 \d+ ms", "[ms]"),
     (r"in \d+\.\ds\b", "in [took]"),
@@ -49,9 +51,19 @@ fn all(answer: &Answer) -> String {
 fn calm(mut answer: Answer) -> String {
     let lines: Vec<_> = answer.stderr.lines().collect();
     let is_progress = |line: &str| line.contains(" / ") && line.contains("ETA");
-    let kept = lines.iter().enumerate().filter(|(at, line)| *at == 0 || !is_progress(line));
+    let first = lines.iter().position(|line| is_progress(line));
+    let kept =
+        lines.iter().enumerate().filter(|(at, line)| Some(*at) == first || !is_progress(line));
     answer.stderr = kept.map(|(_, line)| format!("{line}\n")).collect();
     all(&answer)
+}
+
+/// The same with columns as narrow as can be: the name of the host makes them wider.
+fn narrow(text: &str) -> String {
+    let cells = |line: &str| {
+        line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect::<Vec<_>>().join("  ")
+    };
+    text.lines().map(|line| cells(line) + "\n").collect()
 }
 
 const POSTS: &str = "\
@@ -112,7 +124,7 @@ fn a_run_from_its_first_line_to_its_last() {
     shows("run-again", &all(&cli.call(&["run", "posts-loc"])));
     shows("run-quiet", &all(&cli.call(&["run", "posts-loc", "--again", "--yes", "-q"])));
     shows("verify", &all(&cli.call(&["verify", "posts-loc"])));
-    shows("history", &all(&cli.call(&["history", "posts-loc"])));
+    shows("history", &narrow(&all(&cli.call(&["history", "posts-loc"]))));
     shows("watch-done", &all(&cli.call(&["watch", "posts-loc"])));
     shows("status-done", &all(&cli.call(&["status", "posts-loc"])));
     shows("forget", &all(&cli.call(&["forget", "posts-loc"])));

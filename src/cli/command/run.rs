@@ -37,7 +37,11 @@ async fn one(settings: &Settings, job: &str, args: &Run) -> Done {
         Some(run) if run.status == Status::Cancelled && !args.again => {
             return Err(cancelled(run).into());
         }
-        Some(run) if !run.status.is_final() => may_go_on(run)?,
+        Some(run) if !run.status.is_final() => {
+            if let Err(error) = may_go_on(run) {
+                return Err(with_committed(error, &desk, &job.name).await?.into());
+            }
+        }
         _ => {}
     }
     let plan = build(&job, &desk).await?;
@@ -169,6 +173,16 @@ async fn already_done(settings: &Settings, desk: &Desk, job: &Job) -> Done {
     Ok(Exit::Done)
 }
 
+/// Adds how far the run is to the reason for which it does not go on.
+async fn with_committed(error: Error, desk: &Desk, job: &str) -> Result<Error, Error> {
+    let snapshots = desk.status(Some(job)).await?;
+    Ok(snapshots.iter().fold(error, |error, snapshot| {
+        let batches = words::count(snapshot.batches);
+        let changed = words::count(snapshot.rows.changed);
+        error.having_committed(format!("{batches} batches, {changed} rows"))
+    }))
+}
+
 /// A paused run stays paused and a failed one failed, until somebody resumes it.
 fn may_go_on(run: &runs::Run) -> Result<(), Error> {
     let job = &run.job;
@@ -177,7 +191,7 @@ fn may_go_on(run: &runs::Run) -> Result<(), Error> {
             let failure = run.failure.as_ref().map(Error::of_failure);
             let unknown =
                 || Error::new(ErrorKind::Unexpected, "failed", format!("run `{job}` failed"));
-            Err(failure.unwrap_or_else(unknown).having_committed("see `piecemeal status`"))
+            Err(failure.unwrap_or_else(unknown))
         }
         (Status::Paused, _) | (_, Intent::Pause) => {
             let who = run.asked_by.as_deref().unwrap_or("somebody");
