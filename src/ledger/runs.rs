@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Row;
 
 use super::journal::Actor;
+use super::lease::IS_LIVE;
 use crate::job::Identity;
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::run::{Failure, Intent, Phase, Status, Transition};
@@ -53,14 +54,16 @@ pub struct Unreadable(i64, String);
 
 const FIND: &str = "\
 SELECT id, job, fingerprint, spec, table_oid, system_id, database, phase, status, intent, reason, asked_by,
-       failure, pass::int8 AS pass, lease_token IS NOT NULL AND lease_until > clock_timestamp() AS is_live,
+       failure, pass::int8 AS pass, $live AS is_live,
        CASE WHEN lease_token IS NOT NULL
             THEN concat_ws(' ', owner ->> 'host', owner ->> 'pid') END AS owner
-FROM piecemeal.run WHERE job = $1 ORDER BY id DESC LIMIT 1";
+FROM piecemeal.run old WHERE job = $1 ORDER BY id DESC LIMIT 1";
 
 /// Returns the newest run of a job.
 pub async fn newest(session: &mut Session, job: &str) -> Result<Option<Run>, Fault> {
-    let rows = session.transact(&Guards::reading(), FIND, &[job.into()]).await?;
+    let rows = session
+        .transact(&Guards::reading(), &FIND.replace("$live", IS_LIVE), &[job.into()])
+        .await?;
     match rows.first().map(run) {
         None => Ok(None),
         Some(Ok(run)) => Ok(Some(run)),

@@ -3,13 +3,14 @@
 use serde_json::Value;
 use tokio_postgres::Row;
 
+use super::lease::IS_LIVE;
 use crate::pg::{Fault, Guards, Session};
 use crate::run::{Intent, Owner, Phase, Rows, Snapshot, Status};
 
 const READ: &str = "\
 SELECT r.job, r.id, r.phase, r.status, r.intent, r.reason, r.estimate, r.pass::int8 AS pass, r.pulse, r.owner,
        r.verified, r.looked, r.looked_s, r.has_where, r.spec ->> 'expect' IS NOT NULL AS has_expect,
-       r.lease_token IS NOT NULL AND r.lease_until > clock_timestamp() AS is_live,
+       $live AS is_live,
        r.lease_token IS NOT NULL AS is_owned,
        extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at)::float8 AS elapsed,
        extract(epoch FROM clock_timestamp())::float8 AS now,
@@ -26,9 +27,14 @@ FROM piecemeal.run r, LATERAL (
     FROM piecemeal.range WHERE run_id = r.id
 ) g";
 
+/// The lease's own words know the run as `old`.
+fn read() -> String {
+    READ.replace("$live", &IS_LIVE.replace("old.", "r."))
+}
+
 /// Returns the run with this number.
 pub async fn of_run(session: &mut Session, run: i64) -> Result<Option<Snapshot>, Fault> {
-    let sql = format!("{READ} WHERE r.id = $1");
+    let sql = format!("{} WHERE r.id = $1", read());
     let rows = session.transact(&Guards::reading(), &sql, &[run.into()]).await?;
     Ok(rows.first().and_then(snapshot))
 }
@@ -36,8 +42,9 @@ pub async fn of_run(session: &mut Session, run: i64) -> Result<Option<Snapshot>,
 /// Returns the newest run of each job, or of the one named, newest first; at most 1,000.
 pub async fn newest(session: &mut Session, job: Option<&str>) -> Result<Vec<Snapshot>, Fault> {
     let sql = format!(
-        "{READ} WHERE r.id IN (SELECT max(id) FROM piecemeal.run WHERE $1 IS NULL OR job = $1 GROUP BY job)
-         ORDER BY r.id DESC LIMIT 1000"
+        "{} WHERE r.id IN (SELECT max(id) FROM piecemeal.run WHERE $1 IS NULL OR job = $1 GROUP BY job)
+         ORDER BY r.id DESC LIMIT 1000",
+        read()
     );
     let rows = session.transact(&Guards::reading(), &sql, &[job.into()]).await?;
     Ok(rows.iter().filter_map(snapshot).collect())

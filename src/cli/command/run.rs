@@ -2,8 +2,8 @@
 
 use piecemeal::control::{Desk, check_definition};
 use piecemeal::engine::{self, Ending, Options, Report};
-use piecemeal::ledger::runs;
 use piecemeal::job::Identity;
+use piecemeal::ledger::runs;
 use piecemeal::report::{json, words};
 use piecemeal::run::{Intent, Status};
 use piecemeal::{Error, ErrorKind, Job, Plan};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use piecemeal::control::Desk;
 use piecemeal::report::{json, words};
 use piecemeal::run::Snapshot;
 use piecemeal::{Error, ErrorKind};
@@ -16,24 +17,21 @@ use crate::cli::settings::Settings;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often in a row the database may be away.
+const PATIENCE: u32 = 60;
 
 pub(crate) async fn run(settings: &Settings, args: &Watch) -> Done {
     let names: Vec<_> = args.jobs.iter().map(|job| settings.job_name(job)).collect();
     let desk = settings.desk(None).await?;
     let mut views: BTreeMap<String, View> = BTreeMap::new();
     loop {
-        let mut snapshots = desk.status(None).await?;
+        let mut snapshots = look(settings, &desk).await?;
         snapshots.retain(|it| {
             views.contains_key(&it.job)
                 || if names.is_empty() { !it.status.is_final() } else { names.contains(&it.job) }
         });
         if let Some(name) = names.iter().find(|name| snapshots.iter().all(|it| it.job != **name)) {
-            let error = Error::new(
-                ErrorKind::Refused,
-                "no-run",
-                format!("job `{name}` has no run in this database"),
-            );
-            return Err(error.with_hint("`piecemeal status` lists the runs there are").into());
+            return Err(desk.no_run(name).into());
         }
         if snapshots.is_empty() {
             settings.printer.say("nothing to watch: no run is open");
@@ -49,6 +47,25 @@ pub(crate) async fn run(settings: &Settings, args: &Watch) -> Done {
             return Ok(end(settings, &views, &snapshots));
         }
         tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Reads the runs; a database that is away for a moment is waited for.
+async fn look(settings: &Settings, desk: &Desk) -> Result<Vec<Snapshot>, Error> {
+    let mut tries = 0;
+    loop {
+        match desk.status(None).await {
+            Err(error) if error.kind() == ErrorKind::Unreachable && tries < PATIENCE => {
+                if tries == 0 {
+                    settings
+                        .printer
+                        .say(&format!("waiting for the database: {}", error.reasons().join("; ")));
+                }
+                tries += 1;
+                tokio::time::sleep(EVERY).await;
+            }
+            looked => return looked,
+        }
     }
 }
 
