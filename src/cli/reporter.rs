@@ -102,6 +102,7 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
             snapshot.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default(),
             snapshot.job
         )),
+        Event::Leaving => Some("leaving: finishing the batch; once more to leave at once".into()),
         Event::Resumed => Some("resumed".into()),
         Event::Throttled { now } => Some(format!("pace: {now}")),
         Event::Verifying => Some("verifying: looking at every row".into()),

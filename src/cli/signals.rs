@@ -52,7 +52,6 @@ async fn obey(
     let first = next(&mut signals).await;
     seen.0.store(first, Ordering::Relaxed);
     leaver.leave();
-    printer.talk("\nfinishing the batch; once more to leave at once");
     next(&mut signals).await;
     leaver.leave_at_once().await;
     tokio::time::sleep(PATIENCE).await;

@@ -80,6 +80,8 @@ pub struct Handle {
 #[derive(Clone)]
 pub struct Leaver {
     leave: watch::Sender<bool>,
+    /// Weak, so that the events end with the run, and not with whoever could end it.
+    voice: mpsc::WeakSender<Event>,
     gauge: Arc<Mutex<Gauge>>,
     database: Database,
 }
@@ -112,7 +114,11 @@ impl Handle {
 impl Leaver {
     /// Lets the current batch end, saves, and leaves; the run can be continued.
     pub fn leave(&self) {
-        self.leave.send_replace(true);
+        if !self.leave.send_replace(true)
+            && let Some(sender) = self.voice.upgrade()
+        {
+            Voice(sender).say(Event::Leaving);
+        }
     }
 
     /// Ends the statement that is running now, too.
@@ -131,7 +137,8 @@ pub fn start(plan: Plan, run: i64, database: Database, options: Options) -> Hand
     let (sender, events) = mpsc::channel(EVENTS);
     let (leave, leaving) = watch::channel(false);
     let gauge = Arc::new(Mutex::new(Gauge::default()));
-    let leaver = Leaver { leave, gauge: Arc::clone(&gauge), database: database.clone() };
+    let voice = sender.downgrade();
+    let leaver = Leaver { leave, voice, gauge: Arc::clone(&gauge), database: database.clone() };
     let runner = Runner {
         plan: Arc::new(plan),
         run,

@@ -96,6 +96,7 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
             line("retried", json!({ "why": why, "wait_ms": wait.as_millis(), "rows": rows }))
         }
         Event::Paused(snapshot) => line("paused", json!({ "run": run(snapshot) })),
+        Event::Leaving => line("leaving", json!({})),
         Event::Resumed => line("resumed", json!({})),
         Event::Throttled { now } => line("throttled", json!({ "now": now })),
         Event::Sweeping { pass, rows } => line("sweeping", json!({ "pass": pass, "rows": rows })),

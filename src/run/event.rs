@@ -68,6 +68,8 @@ pub enum Event {
         /// With so many keys.
         rows: u32,
     },
+    /// This process was told to leave, and does when its batch has ended.
+    Leaving,
     /// A pause was asked for and the run stands.
     Paused(Box<Snapshot>),
     /// Somebody asked that it goes on.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use piecemeal::engine::Options;
+use piecemeal::engine::{Options, Report};
 use piecemeal::job::{Rate, Source};
 use piecemeal::report::words;
 use piecemeal::sandbox::{Programs, Sandbox, SandboxError};
@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 
 use super::Done;
 use super::plan::{build, show_findings};
-use super::run::follow;
+use super::run::work;
 use crate::cli::args::Demo;
 use crate::cli::exit::Exit;
 use crate::cli::settings::{Problem, Settings, actor};
@@ -103,12 +103,15 @@ async fn show(settings: &Settings, url: &str, args: &Demo) -> Done {
     tokio::time::sleep(BEFORE).await;
     let before = traffic.felt();
     printer.say(&steering(url));
-    let exit = backfill(settings, args.rows).await?;
+    let (exit, report) = backfill(settings, args.rows).await?;
     let during = traffic.felt();
     let account = traffic.stop().await;
     if exit != Exit::Done {
+        let done = words::count(report.snapshot.rows.changed);
+        printer.say(&format!("left: {done} rows were done"));
         return Ok(exit);
     }
+    printer.say(&words::done(&report.snapshot));
     printer.say(&feelings(before, during));
     let checked = check(&client, args.rows, &account).await?;
     printer.say(&checked);
@@ -123,7 +126,7 @@ async fn fill(client: &Client, rows: u32) -> Result<(), tokio_postgres::Error> {
     client.batch_execute("VACUUM ANALYZE posts").await
 }
 
-async fn backfill(settings: &Settings, rows: u32) -> Done {
+async fn backfill(settings: &Settings, rows: u32) -> Result<(Exit, Report), Problem> {
     let source = Source { path: Some(PathBuf::from("jobs/posts-loc.toml")), text: JOB.to_owned() };
     let job = Job::parse("posts-loc", source)?;
     let desk = settings.desk(Some(&job.name)).await?;
@@ -131,7 +134,7 @@ async fn backfill(settings: &Settings, rows: u32) -> Done {
     show_findings(settings, &plan);
     let run = desk.create(&plan).await?;
     let rate = Rate::new(rows / WALK).map(Rate::rows_per_second);
-    follow(settings, &desk, plan, run, Options { rate, ..Options::new(actor()) }).await
+    work(settings, &desk, plan, run, Options { rate, ..Options::new(actor()) }).await
 }
 
 fn steering(url: &str) -> String {

@@ -12,7 +12,7 @@ use super::Done;
 use super::plan::{build, show_findings};
 use crate::cli::args::{Resume, Run, RunPace};
 use crate::cli::exit::Exit;
-use crate::cli::settings::{Settings, actor};
+use crate::cli::settings::{Problem, Settings, actor};
 use crate::cli::{reporter, signals};
 
 pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
@@ -105,13 +105,21 @@ fn options(pace: &RunPace) -> Options {
 }
 
 /// Works on a run until it ends, showing what happens.
-pub(crate) async fn follow(
+async fn follow(settings: &Settings, desk: &Desk, plan: Plan, run: i64, options: Options) -> Done {
+    let job = plan.job.name.clone();
+    let (exit, report) = work(settings, desk, plan, run, options).await?;
+    settings.printer.say(&in_words(&job, &report));
+    Ok(exit)
+}
+
+/// Works on a run until it ends, showing what happens, and returns how it ended.
+pub(crate) async fn work(
     settings: &Settings,
     desk: &Desk,
     plan: Plan,
     run: i64,
     options: Options,
-) -> Done {
+) -> Result<(Exit, Report), Problem> {
     let job = plan.job.name.clone();
     let mut reporter = reporter::of(settings, &job);
     let mut handle = engine::start(plan, run, desk.database().clone(), options);
@@ -125,29 +133,21 @@ pub(crate) async fn follow(
     if settings.output == crate::cli::args::Output::Json {
         settings.printer.data(&json::runs(std::slice::from_ref(&report.snapshot)).to_string())?;
     }
-    Ok(match seen.exit() {
-        Some(exit) if report.ending == Ending::Left => {
-            settings.printer.say(&left(&job, &report));
-            exit
-        }
-        _ => say_end(settings, &job, &report),
-    })
+    let exit = match (report.ending, seen.exit()) {
+        (Ending::Succeeded, _) => Exit::Done,
+        (Ending::Left, Some(exit)) => exit,
+        (Ending::Left | Ending::Limit | Ending::Cancelled, _) => Exit::Stopped,
+    };
+    Ok((exit, report))
 }
 
-fn say_end(settings: &Settings, job: &str, report: &Report) -> Exit {
+fn in_words(job: &str, report: &Report) -> String {
     match report.ending {
-        Ending::Succeeded => {
-            settings.printer.say(&words::done(&report.snapshot));
-            Exit::Done
-        }
-        Ending::Limit | Ending::Left => {
-            settings.printer.say(&left(job, report));
-            Exit::Stopped
-        }
+        Ending::Succeeded => words::done(&report.snapshot),
+        Ending::Limit | Ending::Left => left(job, report),
         Ending::Cancelled => {
             let changed = words::count(report.snapshot.rows.changed);
-            settings.printer.say(&format!("cancelled: {job}; {changed} rows stay changed"));
-            Exit::Stopped
+            format!("cancelled: {job}; {changed} rows stay changed")
         }
     }
 }
