@@ -233,7 +233,7 @@ pub(crate) struct Throttle {
     /// How long the change lasts, as in 2h; for ever if it is not given
     #[arg(long = "for", value_parser = duration, value_name = "TIME", conflicts_with = "clear")]
     pub(crate) lasting: Option<Duration>,
-    /// Go back to what the job says
+    /// Go back to what the job, or `run`, says
     #[arg(long, conflicts_with_all = ["rate", "target"])]
     pub(crate) clear: bool,
 }

@@ -120,5 +120,5 @@ fn in_words(orders: &Orders) -> String {
     let mut words = Vec::new();
     words.extend(orders.rate.map(|rate| format!("rate {rate} rows/s")));
     words.extend(orders.target_ms.map(|target| format!("target {target} ms")));
-    if words.is_empty() { "as the job says".into() } else { words.join(", ") }
+    if words.is_empty() { "as it was started".into() } else { words.join(", ") }
 }

@@ -20,7 +20,7 @@ use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::{Actor, journal, snapshot};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::Plan;
-use crate::run::{Event, Meter, Snapshot};
+use crate::run::{Event, Meter, Snapshot, Status};
 
 /// Events that may wait for a listener; a second of batches at full speed is far less.
 const EVENTS: usize = 1_024;
@@ -167,8 +167,8 @@ impl Runner {
         let mut session = self.session().await?;
         let holder = self.holder(&mut session).await.map_err(|fault| self.broken(&fault))?;
         drop(session);
-        if !self.take_lease(&holder).await? {
-            return self.report(Ending::Left).await;
+        if let Some(ending) = self.take_lease(&holder).await? {
+            return self.report(ending).await;
         }
         self.voice.say(Event::Started(Box::new(self.snapshot().await?)));
         // A rate from outside must hold from the first batch on, not from the first look.
@@ -207,9 +207,9 @@ impl Runner {
         })
     }
 
-    /// Takes the lease: at once if nobody alive holds it, else when it is over. Returns false if
-    /// this process is to leave first.
-    async fn take_lease(&self, holder: &Holder) -> Result<bool, Error> {
+    /// Takes the lease: at once if nobody alive holds it, else when it is over. Returns how it ended
+    /// if there is nothing left to do: this process is to leave, or the other one was done first.
+    async fn take_lease(&self, holder: &Holder) -> Result<Option<Ending>, Error> {
         let run = self.run;
         let mut first_seen: Option<String> = None;
         loop {
@@ -224,9 +224,9 @@ impl Runner {
                         |mut session| async move { journal::prune(&mut session, run).await },
                     )
                     .await?;
-                    return Ok(true);
+                    return Ok(None);
                 }
-                Claim::Closed => return Err(self.closed()),
+                Claim::Closed => return self.closed().await.map(Some),
                 Claim::Held(owner, renewed) => {
                     if first_seen.as_ref().is_some_and(|first| *first != renewed) {
                         return Err(self.owned(&owner));
@@ -238,7 +238,7 @@ impl Runner {
                 }
             }
             if *self.leaving.borrow() {
-                return Ok(false);
+                return Ok(Some(Ending::Left));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -255,14 +255,18 @@ impl Runner {
         .with_hint(format!("`piecemeal watch {job}` follows it; `piecemeal pause {job}` stops it"))
     }
 
-    fn closed(&self) -> Error {
+    /// The run may not be worked on any more; who waited for it to be done is told that it is.
+    async fn closed(&self) -> Result<Ending, Error> {
+        if self.snapshot().await?.status == Status::Succeeded {
+            return Ok(Ending::Succeeded);
+        }
         let job = &self.plan.job.name;
-        Error::new(
+        let error = Error::new(
             ErrorKind::Stopped,
             "closed",
             format!("run `{job}` was paused or ended meanwhile"),
-        )
-        .with_hint(format!("`piecemeal status {job}` shows it"))
+        );
+        Err(error.with_hint(format!("`piecemeal status {job}` shows it")))
     }
 
     fn controller(&self, holder: Holder, orders: watch::Sender<Orders>) -> Controller {

@@ -236,8 +236,9 @@ impl Round<'_> {
 
     /// Leaves the run for whoever continues it; a paused one stays paused.
     async fn leave(&self) -> Result<(), Error> {
-        let is_paused = self.orders.borrow().status == Status::Paused;
-        if !is_paused {
+        // The orders may be a second old, and a pause that was just written is not in them.
+        let found = self.snapshot().await.map_err(|fault| self.runner.broken(&fault))?;
+        if found.is_none_or(|snapshot| snapshot.status != Status::Paused) {
             return self.write(Transition::Yielded, &Record::default()).await;
         }
         let (run, token) = self.lease();

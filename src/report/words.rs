@@ -120,7 +120,9 @@ pub fn hold(snapshot: &Snapshot) -> Option<String> {
     if shown == Shown::As(Status::Running) {
         return snapshot.pulse.trouble.as_ref().map(|why| format!("waiting: {why}"));
     }
+    let is_owned = snapshot.owner.as_ref().is_some_and(|owner| owner.is_live);
     let why = snapshot.reason.as_deref().or(match shown {
+        Shown::As(Status::Ready) if is_owned => Some("its owner goes on within a second"),
         Shown::As(Status::Ready) => Some("nobody works on it"),
         Shown::Stalled => Some("its owner has gone away without a word"),
         Shown::As(_) | Shown::Pausing | Shown::Cancelling => None,

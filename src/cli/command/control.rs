@@ -55,7 +55,7 @@ pub(crate) async fn throttle(settings: &Settings, args: &Throttle) -> Done {
     let pace = Pace { rate: args.rate, target: args.target, lasting: args.lasting };
     desk.throttle(&name, (!args.clear).then_some(pace)).await?;
     settings.printer.say(&if args.clear {
-        format!("pace: `{name}` goes on as its job says")
+        format!("pace: `{name}` goes on as it was started")
     } else {
         format!("pace: `{name}` takes it up within a second; `piecemeal throttle {name} --clear` takes it back")
     });
