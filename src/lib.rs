@@ -60,6 +60,6 @@ pub use engine::Options;
 pub use error::{Error, ErrorKind};
 pub use job::Job;
 pub use ledger::Actor;
-pub use pg::{Connect, ConnectError, Database, Environment};
+pub use pg::{Connect, ConnectError, ConnectErrorKind, Database, Environment};
 pub use plan::Plan;
 pub use walk::{Chunk, Key};

@@ -21,8 +21,7 @@ pub(crate) mod session;
 pub(crate) mod pool;
 
 pub use connect::Connect;
-pub use connect_error::ConnectError;
-pub(crate) use connect_error::ConnectErrorKind;
+pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use environment::Environment;
 pub(crate) use fault::Fault;
 pub(crate) use guards::Guards;
