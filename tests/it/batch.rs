@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::support::cli::Cli;
-use crate::support::db::{Db, Held, start_server};
+use crate::support::db::{Db, Held, port, start_server};
 use crate::support::job::{Toml, numbers};
 use crate::support::oracle::{done_once, status};
+use crate::support::proxy::Proxy;
 use crate::support::until;
 
 /// A way in which a row can be bad. Row 101 is there to collide with.
@@ -206,4 +207,30 @@ fn a_commit_whose_answer_was_lost_is_not_done_again() {
     db.exec("SELECT pg_reload_conf()");
     running.wait().exits(0).says("connection closed");
     done_once(&db, "unknown");
+}
+
+#[test]
+fn a_batch_that_goes_on_without_us_is_not_done_again() {
+    // The connection is cut while the server works on a batch whose COMMIT it has already got. The
+    // range still stands where it was when it is read again, so only the fence knows.
+    let db = Db::with(&numbers(60));
+    db.exec(
+        "CREATE ROLE wired SUPERUSER LOGIN PASSWORD 'wired';
+         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NEW.id = 30 THEN PERFORM pg_sleep(2); END IF; RETURN NEW; END';
+         CREATE TRIGGER slow BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let proxy = Proxy::to(port());
+    let job = Toml::increment().rows(10).batch("give_way = \"10s\"");
+    let mut cli = Cli::new(&db, "cut", &job.text());
+    cli.url =
+        format!("postgres://wired:wired@127.0.0.1:{}/{}?sslmode=disable", proxy.port, db.name);
+    let running = cli.start(&["run", "cut", "-y", "-v"]);
+    db.until(
+        "SELECT count(*) > 0 FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event = 'PgSleep'",
+    );
+    proxy.cut();
+    running.wait().exits(0).says("retry in");
+    done_once(&db, "cut");
 }
