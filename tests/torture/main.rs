@@ -52,7 +52,7 @@ fn every_row_of_a_timestamptz_key_with_microseconds_is_changed_exactly_once() {
 fn torture(shape: Shape) {
     let menu = Menu::of_environment(fastrand::u64(..));
     let seed = menu.seed;
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match runtime.block_on(one_run(shape, menu)) {
         Ok(report) => println!("{report}"),
         Err(error) => panic!("{shape:?}, PIECEMEAL_TORTURE_SEED={seed}: {error}"),

@@ -43,7 +43,7 @@ impl Program {
     /// Calls it and waits for its end; returns the exit code.
     pub(crate) async fn call(&self, args: &[&str]) -> Outcome<Option<i32>> {
         let mut worker = self.start(args)?;
-        let status = worker.end(Duration::from_secs(60)).await?;
+        let status = worker.end(Duration::from_mins(1)).await?;
         Ok(status.and_then(|status| status.code()))
     }
 

@@ -14,8 +14,9 @@ use tokio::sync::watch;
 
 use crate::Outcome;
 
-/// Only a batch has this in its text.
-const BATCH: &[u8] = b"UPDATE public.torture";
+/// A batch has the one in its text and not the other, which is a plan being made.
+const UPDATE: &[u8] = b"UPDATE public.torture";
+const EXPLAIN: &[u8] = b"EXPLAIN";
 /// The last message of a transaction, and how the server says that it ended.
 const COMMIT: &[u8] = b"COMMIT\0";
 const ROLLBACK: &[u8] = b"ROLLBACK\0";
@@ -150,7 +151,7 @@ impl State {
                 got = client.read(&mut up) => {
                     let Ok(1..) = got else { return };
                     let said = &up[..got.unwrap_or(0)];
-                    if has(said, BATCH) {
+                    if is_batch(said) {
                         let trick = self.trick().take();
                         if let Some(trick) = trick {
                             return self.trick_with(trick, client, server, said.to_vec()).await;
@@ -230,6 +231,10 @@ impl State {
 
 fn has(said: &[u8], wanted: &[u8]) -> bool {
     said.windows(wanted.len()).any(|part| part == wanted)
+}
+
+fn is_batch(said: &[u8]) -> bool {
+    has(said, UPDATE) && !has(said, EXPLAIN)
 }
 
 fn is_end(said: &[u8]) -> bool {
