@@ -5,6 +5,8 @@
 
 mod chunker;
 mod apply;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use apply::{Applied, Fence, apply};
 pub(crate) use chunker::next;

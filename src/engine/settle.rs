@@ -21,7 +21,7 @@ use super::worker::{Stop, Worker};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::control::Orders;
 use crate::ledger::lease::{self, Claim, Holder};
-use crate::ledger::ranges::{self, Sweep};
+use crate::ledger::ranges::{self, Sweep, Taken};
 use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::snapshot;
 use crate::pg::{DbMessage, Fault, Session};
@@ -79,7 +79,11 @@ impl Round<'_> {
         let (run, token) = self.lease();
         let taken =
             self.insist(|mut session| async move { ranges::take(&mut session, run, token).await });
-        let Some(range) = taken.await.map_err(lost)? else { return self.verify().await };
+        let range = match taken.await.map_err(lost)? {
+            Taken::Range(range) => range,
+            Taken::NothingLeft => return self.verify().await,
+            Taken::NotOurs => return Err(Stop::Asked(Asked::TakenOver)),
+        };
         let runner = self.runner;
         let mut worker = Worker::new(
             runner.database.clone(),

@@ -29,21 +29,40 @@ fn range(row: &Row) -> Range {
     }
 }
 
-// The row lock waits for a batch of the owner before, if one is still in flight; what is returned
-// is what that batch left (R2).
+/// What taking a range came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// It is ours.
+    Range(Range),
+    /// All of them are at their ends.
+    NothingLeft,
+    /// The run is somebody else's by now.
+    NotOurs,
+}
+
+// The lock on the run keeps it ours until the range is, too: an owner that was frozen right after
+// its claim must not take the range from its successor (F16). The lock on the range waits for a
+// batch of the owner before, if one is still in flight; what is returned is what that batch left.
 const TAKE: &str = concat!(
-    "UPDATE piecemeal.range SET lease_token = $2, ",
+    "WITH held AS (SELECT id FROM piecemeal.run WHERE id = $1 AND lease_token = $2 FOR SHARE), ",
+    "taken AS (UPDATE piecemeal.range SET lease_token = $2, ",
     "lease_until = clock_timestamp() + $3 * interval '1 second' ",
-    "WHERE run_id = $1 AND no = (SELECT min(no) FROM piecemeal.range WHERE run_id = $1 AND NOT done) ",
-    "RETURNING ",
-    columns!()
+    "WHERE run_id = (SELECT id FROM held) ",
+    "AND no = (SELECT min(no) FROM piecemeal.range WHERE run_id = $1 AND NOT done) RETURNING ",
+    columns!(),
+    ") SELECT EXISTS (SELECT FROM held) AS is_ours, taken.no IS NOT NULL AS is_taken, taken.* ",
+    "FROM (SELECT) AS one LEFT JOIN taken ON true"
 );
 
-/// Takes the first range that is not at its end, for the owner with `token`.
-pub async fn take(session: &mut Session, run: i64, token: &str) -> Result<Option<Range>, Fault> {
+/// Takes the first range that is not at its end, for the owner of the run with `token`.
+pub async fn take(session: &mut Session, run: i64, token: &str) -> Result<Taken, Fault> {
     let params = [run.into(), token.into(), Param::Float(TTL.as_secs_f64())];
     let rows = session.transact(&Guards::ledger(), TAKE, &params).await?;
-    Ok(rows.first().map(range))
+    Ok(match rows.first() {
+        Some(row) if row.get("is_taken") => Taken::Range(range(row)),
+        Some(row) if row.get("is_ours") => Taken::NothingLeft,
+        _ => Taken::NotOurs,
+    })
 }
 
 const REREAD: &str = concat!(

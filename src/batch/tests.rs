@@ -1,0 +1,120 @@
+//! The fence against a real server: what a superseded owner, or one whose memory is old, can do.
+
+use super::{Applied, Fence, apply, next};
+use crate::control::Desk;
+use crate::job::Job;
+use crate::ledger::Actor;
+use crate::ledger::lease::{self, Claim, Holder};
+use crate::ledger::ranges::{self, Taken};
+use crate::pg::{Connect, Database, Environment, Lane, Session};
+use crate::plan::Plan;
+use crate::sandbox::{Programs, Sandbox};
+use crate::walk::Range;
+
+struct Scene {
+    _sandbox: Sandbox,
+    database: Database,
+    plan: Plan,
+    run: i64,
+}
+
+impl Scene {
+    async fn set() -> Scene {
+        let programs = Programs::find_or_install(&mut |_| ()).unwrap();
+        let sandbox = Sandbox::start(&programs, &[]).unwrap();
+        let connect =
+            Connect::resolve(Some(&sandbox.url("postgres")), &Environment::default()).unwrap();
+        let (client, _) = connect.open().await.unwrap();
+        let table = "CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
+            INSERT INTO t SELECT generate_series(1, 100)";
+        client.batch_execute(table).await.unwrap();
+        let database = Database::new(connect).unwrap();
+        let job = Job::builder("inc", "public.t").set("n", "n + 1").build().unwrap();
+        let plan = Plan::build(&job, &database).await.unwrap();
+        let desk = Desk::new(database.clone(), Actor("test".into()));
+        let run = desk.create(&plan).await.unwrap();
+        Scene { _sandbox: sandbox, database, plan, run }
+    }
+
+    async fn session(&self) -> Session {
+        self.database.session(Lane::Work).await.unwrap()
+    }
+
+    /// Claims the run. An owner that is not direct has no backend by which it could be seen to live.
+    async fn claim(&self, token: &str) -> Claim {
+        let holder = Holder {
+            token: token.into(),
+            host: "here".into(),
+            pid: 1,
+            actor: Actor("test".into()),
+            is_direct: false,
+        };
+        lease::claim(&mut self.session().await, self.run, &holder).await.unwrap()
+    }
+
+    async fn take(&self, token: &str) -> Taken {
+        ranges::take(&mut self.session().await, self.run, token).await.unwrap()
+    }
+
+    async fn expire_lease(&self) {
+        let sql = "UPDATE piecemeal.run SET lease_until = clock_timestamp() - interval '1 second'";
+        self.database.connect().open().await.unwrap().0.batch_execute(sql).await.unwrap();
+    }
+
+    /// Does ten rows from where `range` says that it is.
+    async fn batch(&self, token: &str, range: &Range) -> Applied {
+        let mut session = self.session().await;
+        let statements = &self.plan.statements;
+        let chunk = next(&mut session, statements, range, 10).await.unwrap().unwrap();
+        let fence = Fence { run: self.run, token: token.into() };
+        apply(&mut session, statements, &fence, (range, &chunk), 0).await.unwrap()
+    }
+
+    async fn rows_with(&self, n: i32) -> i64 {
+        let (client, _) = self.database.connect().open().await.unwrap();
+        let sql = "SELECT count(*) FROM t WHERE n = $1";
+        client.query_one(sql, &[&n]).await.unwrap().get(0)
+    }
+}
+
+fn taken(taken: Taken) -> Range {
+    match taken {
+        Taken::Range(range) => range,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_batch_from_an_old_memory_of_the_cursor_writes_nothing() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    let range = taken(scene.take("a").await);
+    assert!(matches!(scene.batch("a", &range).await, Applied::Committed(_)));
+    // The token is right, and only `rev` tells that these rows are done.
+    assert_eq!(scene.batch("a", &range).await, Applied::Fenced);
+    assert_eq!((scene.rows_with(1).await, scene.rows_with(2).await), (10, 0));
+}
+
+#[tokio::test]
+async fn an_owner_that_was_superseded_writes_nothing_and_takes_nothing_back() {
+    let scene = Scene::set().await;
+    scene.claim("zombie").await;
+    let range = taken(scene.take("zombie").await);
+    scene.expire_lease().await;
+    assert!(matches!(scene.claim("successor").await, Claim::Ours(Some(_))));
+    let successors = taken(scene.take("successor").await);
+    // The cursor has not moved, and only the token tells that the range is somebody else's.
+    assert_eq!(scene.batch("zombie", &range).await, Applied::Fenced);
+    assert_eq!(scene.rows_with(1).await, 0);
+    assert_eq!(scene.take("zombie").await, Taken::NotOurs);
+    assert!(matches!(scene.batch("successor", &successors).await, Applied::Committed(_)));
+    assert_eq!(scene.rows_with(1).await, 10);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_alive_is_not_taken() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    assert!(matches!(scene.claim("b").await, Claim::Held(..)));
+    assert_eq!(scene.claim("a").await, Claim::Ours(None));
+}
