@@ -11,8 +11,8 @@ use crate::support::job::{Toml, numbers};
 /// What differs from one call to the next, and what stands for it.
 const FILTERS: [(&str, &str); 14] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
-    (r"tester@\w+", "tester@[host]"),
-    (r"host: \S+, pid: \d+", "host: [host], pid: [pid]"),
+    (r"[\w-]+@\S+ as ", "[who]@[host] as "),
+    (r"pid: \d+, host: \S+", "pid: [pid], host: [host]"),
     (r"/tmp/\.tmp\w+", "[folder]"),
     (r"/\S+/\.s\.PGSQL\.\d+", "[socket]"),
     (r"\bt\d+\b", "[database]"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::cli::{Cli, Running};
+use crate::support::cli::{Cli, Running, me};
 use crate::support::db::{Db, Held};
 use crate::support::job::{Toml, numbers};
 use crate::support::oracle::{done_once, status};
@@ -33,11 +33,7 @@ fn a_paused_run_stands_still_and_goes_on_in_its_process() {
     assert_eq!(status(&db), "paused");
     held.release();
     running.until_it_says("paused: job (peak hours)");
-    cli.call(&["run", "job"])
-        .exits(4)
-        .says("tester")
-        .says("peak hours")
-        .says("piecemeal resume job");
+    cli.call(&["run", "job"]).exits(4).says(&me()).says("peak hours").says("piecemeal resume job");
     assert_eq!(cli.status("job")["shown"], "paused");
     assert!(running.is_alive());
     assert_eq!(db.number("SELECT sum(n) FROM t"), 49, "a paused run does nothing");
@@ -301,9 +297,7 @@ fn history_tells_who_did_what_and_why() {
         what,
         ["created", "claimed", "throttle", "pause", "paused", "resume", "claimed", "finished"]
     );
-    assert!(
-        lines.iter().all(|line| line["who"].as_str().is_some_and(|who| who.contains("tester@")))
-    );
+    assert!(lines.iter().all(|line| line["who"].as_str().is_some_and(|who| who.contains(&me()))));
     assert_eq!(lines[3]["detail"]["reason"], "peak hours");
     assert_eq!(lines[2]["detail"]["to"]["rate"]["value"], 5000);
 }

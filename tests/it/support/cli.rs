@@ -18,6 +18,12 @@ pub(crate) struct Cli {
     pub(crate) url: String,
 }
 
+/// Returns who runs the tests, as the journal has it.
+pub(crate) fn me() -> String {
+    let user = Command::new("id").arg("-un").output().expect("id");
+    String::from_utf8(user.stdout).expect("a name").trim().to_owned() + "@"
+}
+
 /// What a call came to.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -68,7 +74,7 @@ impl Cli {
     /// Returns the command, with nothing from the environment of whoever runs the tests.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_piecemeal"));
-        command.env_clear().env("HOME", self.folder.path()).env("USER", "tester");
+        command.env_clear().env("HOME", self.folder.path());
         command.env("DATABASE_URL", &self.url).env("PIECEMEAL_JOBS_DIR", self.folder.path());
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
