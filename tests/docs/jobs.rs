@@ -47,9 +47,10 @@ fn table(job: &str) -> String {
 fn fields(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
     for (name, value) in value.as_object().into_iter().flatten() {
         let path = format!("{prefix}{name}");
-        match value {
-            Value::Object(_) => fields(value, &format!("{path}."), found),
-            _ => drop(found.insert(path)),
+        if value.is_object() {
+            fields(value, &format!("{path}."), found);
+        } else {
+            found.insert(path);
         }
     }
 }

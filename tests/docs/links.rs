@@ -15,9 +15,10 @@ fn resolve(page: &Page, target: &str) -> PathBuf {
     let folder = page.path.parent().unwrap_or(Path::new(""));
     let mut path = PathBuf::new();
     for part in folder.join(target).components() {
-        match part {
-            Component::ParentDir => drop(path.pop()),
-            part => path.push(part),
+        if part == Component::ParentDir {
+            path.pop();
+        } else {
+            path.push(part);
         }
     }
     path

@@ -60,7 +60,7 @@ fn findings(folder: &Path, codes: &mut BTreeSet<String>) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             findings(&path, codes);
-        } else if name.ends_with(".rs") && !name.contains("tests") {
+        } else if path.extension().is_some_and(|it| it == "rs") && !name.contains("tests") {
             let text = fs::read_to_string(path).expect("a source");
             let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
             for quoted in text.split('"').skip(1).step_by(2) {
