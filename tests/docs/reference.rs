@@ -1,0 +1,117 @@
+//! The pages of reference list what there is: keys of a job file, findings, the ledger's columns.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use piecemeal::job::{Job, Source};
+use piecemeal::ledger::schema;
+
+use super::page::{self, Page};
+
+fn parse(text: &str) -> Result<Job, String> {
+    let source = Source { path: None, text: text.to_owned() };
+    Job::parse("example", source).map_err(|problems| problems.to_string())
+}
+
+#[test]
+fn every_job_of_the_pages_is_read() {
+    let mut n_jobs = 0;
+    for page in page::all() {
+        for block in page.blocks().iter().filter(|block| block.language == "toml") {
+            if block.text.contains("[table]") && block.text.contains("[set]") {
+                n_jobs += 1;
+                if let Err(problems) = parse(&block.text) {
+                    panic!("{}: {problems}", page.path.display());
+                }
+            }
+        }
+    }
+    assert!(n_jobs >= 3, "the pages have jobs");
+}
+
+/// Returns the keys of a table of the job file, as the message about an unknown one lists them.
+fn keys_of(table: &str) -> BTreeSet<String> {
+    let sections = ["table", "batch", "pace", "bad_rows", "verify"];
+    let other = sections.into_iter().find(|other| *other != table && *other != "table");
+    let text =
+        format!("[{table}]\nnosuchthing = 1\n[set]\na = '1'\n[{}]\n", other.unwrap_or("pace"));
+    let said = parse(&text).expect_err("the key is unknown");
+    let start = format!("the keys under [{table}] are ");
+    let (_, list) = said.split_once(&start).unwrap_or_else(|| panic!("{said}"));
+    let list = list.lines().next().unwrap_or_default();
+    list.split(", ").map(|key| format!("{table}.{key}")).collect()
+}
+
+#[test]
+fn the_page_of_the_job_file_has_every_key_and_no_other() {
+    let page = Page::read("docs/reference/job-file.md");
+    let rows = page.text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let shown: BTreeSet<_> = rows.filter(|key| key.contains('.')).map(str::to_owned).collect();
+    let tables = ["table", "batch", "pace", "bad_rows", "verify"];
+    let known: BTreeSet<_> = tables.into_iter().flat_map(keys_of).collect();
+    assert_eq!(shown, known);
+}
+
+/// Returns the codes of all findings that the sources can make.
+fn findings(folder: &Path, codes: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            findings(&path, codes);
+        } else if path.extension().is_some_and(|it| it == "rs") && !name.contains("tests") {
+            let text = fs::read_to_string(path).expect("a source");
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+            for quoted in text.split('"').skip(1).step_by(2) {
+                let is_word = |c: char| c.is_ascii_lowercase() || c == '-';
+                let begins = ["key-", "column-", "table-", "server-", "role-", "old-", "replica-"];
+                let is_code = quoted.chars().all(is_word)
+                    && begins.iter().any(|begin| quoted.starts_with(begin) && quoted != *begin);
+                codes.extend(is_code.then(|| quoted.to_owned()));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_page_of_findings_has_every_code() {
+    let mut codes = BTreeSet::new();
+    findings(&page::root("src/plan"), &mut codes);
+    assert!(codes.len() > 40, "{codes:?}");
+    let page = Page::read("docs/reference/findings.md");
+    let missing: Vec<_> =
+        codes.iter().filter(|it| !page.text.contains(&format!("`{it}`"))).collect();
+    assert!(missing.is_empty(), "not on the page: {missing:?}");
+}
+
+#[test]
+fn the_page_of_the_ledger_has_every_table_and_column() {
+    let page = Page::read("docs/reference/ledger.md");
+    let mut n_columns = 0;
+    for line in schema::SQL.lines() {
+        let name = match (line.strip_prefix("CREATE TABLE "), line.strip_prefix("    ")) {
+            (Some(table), _) => table.trim_end_matches(" ("),
+            (_, Some(column)) if column.starts_with(|c: char| c.is_ascii_lowercase()) => {
+                n_columns += 1;
+                column.split_whitespace().next().unwrap_or_default()
+            }
+            _ => continue,
+        };
+        assert!(page.text.contains(&format!("`{name}`")), "`{name}` is not on the page");
+    }
+    assert!(n_columns > 50, "{n_columns} columns were found");
+}
+
+#[test]
+fn the_page_of_output_has_every_event_and_ending() {
+    let page = Page::read("docs/reference/output.md");
+    let sources = ["src/report/json.rs", "src/cli/reporter.rs"];
+    let text: String = sources.map(|path| Page::read(path).text).concat();
+    let events = text.split("line(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let events: BTreeSet<_> = events.collect();
+    assert!(events.len() >= 10, "{events:?}");
+    for event in events.into_iter().chain(["finished", "left", "cancelled", "failed"]) {
+        assert!(page.text.contains(&format!("| `{event}` |")), "`{event}` is not on the page");
+    }
+}
