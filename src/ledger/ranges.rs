@@ -30,16 +30,20 @@ fn range(row: &Row) -> Range {
 }
 
 // The row lock waits for a batch of the owner before, if one is still in flight; what is returned
-// is what that batch left (R2).
+// is what that batch left (R2). A process that was frozen and has lost the run meanwhile must not
+// take the range from its successor: both would leave, and nobody would go on.
 const TAKE: &str = concat!(
+    "WITH ours AS MATERIALIZED (",
+    "SELECT id FROM piecemeal.run WHERE id = $1 AND lease_token = $2 FOR SHARE) ",
     "UPDATE piecemeal.range SET lease_token = $2, ",
     "lease_until = clock_timestamp() + $3 * interval '1 second' ",
-    "WHERE run_id = $1 AND no = (SELECT min(no) FROM piecemeal.range WHERE run_id = $1 AND NOT done) ",
-    "RETURNING ",
+    "FROM ours WHERE run_id = ours.id ",
+    "AND no = (SELECT min(no) FROM piecemeal.range WHERE run_id = $1 AND NOT done) RETURNING ",
     columns!()
 );
 
-/// Takes the first range that is not at its end, for the owner with `token`.
+/// Takes the first range that is not at its end, for the owner with `token`; `None` if there is none,
+/// or if the run is not that owner's any more.
 pub async fn take(session: &mut Session, run: i64, token: &str) -> Result<Option<Range>, Fault> {
     let params = [run.into(), token.into(), Param::Float(TTL.as_secs_f64())];
     let rows = session.transact(&Guards::ledger(), TAKE, &params).await?;
