@@ -117,6 +117,8 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
         let state = Arc::clone(&state);
         tokio::spawn(async move {
             state.count(|counts| counts.open += 1);
+            // Else the answers of a batch, which are several, would wait for each other.
+            let _ = client.set_nodelay(true);
             if let Ok(server) = UnixStream::connect(&state.upstream).await {
                 state.relay(client, server).await;
             }
