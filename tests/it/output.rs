@@ -54,7 +54,7 @@ fn calm(mut answer: Answer) -> String {
     let first = lines.iter().position(|line| is_progress(line));
     let kept =
         lines.iter().enumerate().filter(|(at, line)| Some(*at) == first || !is_progress(line));
-    answer.stderr = kept.map(|(_, line)| format!("{line}\n")).collect();
+    answer.stderr = kept.flat_map(|(_, line)| [*line, "\n"]).collect();
     all(&answer)
 }
 
@@ -153,9 +153,13 @@ fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
             }
         }
         Value::Array(list) => {
-            list.iter().for_each(|value| keys(value, &format!("{path}[]"), found))
+            for value in list {
+                keys(value, &format!("{path}[]"), found);
+            }
         }
-        _ => _ = found.insert(path.to_owned()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            found.insert(path.to_owned());
+        }
     }
 }
 

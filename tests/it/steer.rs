@@ -103,7 +103,7 @@ fn an_owner_that_only_seemed_dead_does_nothing_after_a_cancel() {
 fn progress(running: &Running) -> Option<Value> {
     let lines = running.stdout();
     let events = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    events.filter(|event| event["event"] == "progress").last()
+    events.rev().find(|event| event["event"] == "progress")
 }
 
 fn until_its_limit_is(running: &Running, limit: &Value) {

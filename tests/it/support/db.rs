@@ -110,11 +110,9 @@ impl Db {
     pub(crate) fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         let answered = runtime().block_on(self.client.simple_query(sql));
         let messages = answered.unwrap_or_else(|error| panic!("{error:?}: {sql}"));
-        let row = |message: &SimpleQueryMessage| match message {
-            SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|at| row.get(at).unwrap_or("∅").to_owned()).collect())
-            }
-            _ => None,
+        let row = |message: &SimpleQueryMessage| {
+            let SimpleQueryMessage::Row(row) = message else { return None };
+            Some((0..row.len()).map(|at| row.get(at).unwrap_or("∅").to_owned()).collect())
         };
         messages.iter().filter_map(row).collect()
     }
