@@ -59,7 +59,7 @@ pub(crate) struct Global {
     /// How progress is shown
     #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "HOW")]
     pub(crate) progress: Progress,
-    /// When to use colour; the variable NO_COLOR is respected
+    /// When to use colour; NO_COLOR is respected
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(crate) color: Color,
     /// Say only what is wrong
