@@ -8,7 +8,7 @@
 
 use crate::pg::{Fault, Param, Session};
 use crate::plan::Statements;
-use crate::run::{Failure, FailureKind, Pending};
+use crate::run::{Failure, FailureKind, Pending, count, counted};
 use crate::walk::{Key, Range, tiles};
 
 /// Keys of violations that are shown.
@@ -111,7 +111,11 @@ pub(crate) fn books(ranges: &[Range], matched: u64, changed: u64) -> Result<(), 
     if matched == changed {
         return Ok(());
     }
-    Err(format!("{} of {matched} rows were left as they are by a trigger", matched - changed))
+    Err(format!(
+        "{} of {} were left as they are by a trigger",
+        count(matched - changed),
+        counted(matched, "rows")
+    ))
 }
 
 /// Decides whether what was seen proves the job done, and by what.
@@ -131,14 +135,20 @@ pub(crate) fn verdict(
     };
     if tally.broken > 0 {
         return Err(failure(
-            format!("verification failed: `expect` is not true for {} rows", tally.broken),
+            format!(
+                "verification failed: `expect` is not true for {}",
+                counted(tally.broken, "rows")
+            ),
             "rows written by the application in the old form after the walk had passed, or `[set]` does not do what `expect` says",
             "look at one of the keys; rows that `where` selects are done by `piecemeal resume`, others need the application or the job to change",
         ));
     }
     if pending == Pending::Proven && tally.still > 0 {
         return Err(failure(
-            format!("verification failed: {} rows are still to do after three sweeps", tally.still),
+            format!(
+                "verification failed: {} still to do after three sweeps",
+                counted(tally.still, "rows")
+            ),
             "writers still produce rows in the old form, faster than they are done",
             "let the application write the new form, then `piecemeal resume` sweeps again",
         ));
@@ -146,8 +156,8 @@ pub(crate) fn verdict(
     if pending == Pending::Unproven && tally.still > 0 {
         return Err(failure(
             format!(
-                "verification failed: {} rows match `where`, and the walk had changed none",
-                tally.still
+                "verification failed: {} match `where`, and the walk had changed none",
+                counted(tally.still, "rows")
             ),
             "they appeared behind the walk; whether `where` says what is left to do cannot be known without a changed row",
             "start a new run with `piecemeal run --again`",

@@ -52,7 +52,7 @@ impl File {
         let path = path.strip_prefix(root).expect("a path under src");
         let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
         let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let code = code.map(|line| format!("{line}\n")).collect();
+        let code = code.fold(String::new(), |code, line| code + line + "\n");
         File { path: path.to_string_lossy().into_owned(), text, code }
     }
 

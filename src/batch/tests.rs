@@ -78,10 +78,8 @@ impl Scene {
 }
 
 fn taken(taken: Taken) -> Range {
-    match taken {
-        Taken::Range(range) => range,
-        other => panic!("{other:?}"),
-    }
+    let Taken::Range(range) = taken else { panic!("{taken:?}") };
+    range
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use piecemeal::Error;
 use piecemeal::engine::Report;
 use piecemeal::report::json;
-use piecemeal::run::{Event, Snapshot};
+use piecemeal::run::{Event, Snapshot, counted};
 use serde_json::Value;
 
 use super::args::Progress;
@@ -106,9 +106,10 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Resumed => Some("resumed".into()),
         Event::Throttled { now } => Some(format!("pace: {now}")),
         Event::Verifying => Some("verifying: looking at every row".into()),
-        Event::Sweeping { pass, rows } => {
-            Some(format!("sweep {pass}: {rows} rows were still to do and are walked once more"))
-        }
+        Event::Sweeping { pass, rows } => Some(format!(
+            "sweep {pass}: still to do and walked once more: {}",
+            counted(*rows, "rows")
+        )),
         Event::Started(_)
         | Event::Progress(_)
         | Event::Verified(_)

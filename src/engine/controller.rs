@@ -13,7 +13,7 @@ use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Holder, RENEWAL};
 use crate::ledger::snapshot;
 use crate::pg::{Database, Fault, Lane, Session};
-use crate::run::{Event, Meter, Phase, Pulse, Snapshot, Status};
+use crate::run::{Event, Meter, Phase, Pulse, Snapshot, Status, count};
 
 /// How often it looks: what people ask for takes effect within this.
 const EVERY: Duration = Duration::from_secs(1);
@@ -63,6 +63,10 @@ impl Controller {
         let orders = orders.unwrap_or(gone);
         if let Some(mut snapshot) = snapshot::of_run(&mut session, self.run).await? {
             snapshot.pulse = self.measure(&snapshot, &orders);
+            if *self.orders.borrow() != orders {
+                // Whoever gave an order sees with the next look that it has arrived.
+                self.renewed = None;
+            }
             self.renew(&mut session, &snapshot.pulse).await?;
             self.tell(orders, snapshot);
         } else {
@@ -118,7 +122,7 @@ impl Controller {
 
 fn in_words(orders: &Orders) -> String {
     let mut words = Vec::new();
-    words.extend(orders.rate.map(|rate| format!("rate {rate} rows/s")));
+    words.extend(orders.rate.map(|rate| format!("rate {} rows/s", count(rate.into()))));
     words.extend(orders.target_ms.map(|target| format!("target {target} ms")));
     if words.is_empty() { "as it was started".into() } else { words.join(", ") }
 }

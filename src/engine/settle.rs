@@ -26,7 +26,8 @@ use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::snapshot;
 use crate::pg::{DbMessage, Fault, Session};
 use crate::run::{
-    Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition,
+    Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition, count,
+    counted,
 };
 use crate::verify::{self, Tally};
 use crate::walk::Key;
@@ -339,9 +340,13 @@ impl Round<'_> {
 }
 
 fn committed(snapshot: &Snapshot, kind: FailureKind) -> String {
-    let done = format!("{} batches, {} rows", snapshot.batches, snapshot.rows.changed);
+    let done = format!(
+        "{}, {}",
+        counted(snapshot.batches, "batches"),
+        counted(snapshot.rows.changed, "rows")
+    );
     if kind == FailureKind::BadRow {
-        return format!("{done}; nothing of batch {} was written", snapshot.batches + 1);
+        return format!("{done}; nothing of batch {} was written", count(snapshot.batches + 1));
     }
     done
 }

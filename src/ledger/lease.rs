@@ -82,7 +82,7 @@ pub async fn claim(session: &mut Session, run: i64, holder: &Holder) -> Result<C
              FROM piecemeal.run WHERE id = $1 FOR UPDATE
          ), moved AS (
              UPDATE piecemeal.run r
-             SET status = 'running', reason = NULL, failure = NULL, lease_token = $2,
+             SET status = 'running', reason = NULL, failure = NULL, pulse = '{{}}', lease_token = $2,
                  lease_until = clock_timestamp() + $3 * interval '1 second',
                  owner = $4 || {backend}, started_at = coalesce(r.started_at, clock_timestamp()),
                  changed_at = clock_timestamp(), updated_at = clock_timestamp()

@@ -85,7 +85,7 @@ pub(crate) fn full_text(error: &tokio_postgres::Error) -> String {
 fn kind_of(error: &tokio_postgres::Error) -> ConnectErrorKind {
     if let Some(code) = error.code() {
         let passes = ["08", "53", "57P"].iter().any(|class| code.code().starts_with(class))
-            && *code != SqlState::DATABASE_DROPPED;
+            && ![SqlState::DATABASE_DROPPED, SqlState::PROTOCOL_VIOLATION].contains(code);
         return if passes { ConnectErrorKind::Unreachable } else { ConnectErrorKind::Rejected };
     }
     // A refused certificate, a failed SCRAM exchange and a broken network all come as I/O errors.

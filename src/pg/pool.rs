@@ -77,7 +77,7 @@ impl Database {
     ) -> Result<(), ConnectError> {
         let waits = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(5))
+            .with_max_delay(Duration::from_secs(2))
             .with_jitter()
             .without_max_times()
             .with_total_delay(Some(FIRST_CONNECTION))

@@ -2,6 +2,7 @@
 //!
 //! Pure values and decisions. No I/O, no clock of its own: instants are the server's.
 
+mod figures;
 mod status;
 mod outcome;
 mod pending;
@@ -10,6 +11,7 @@ mod snapshot;
 mod event;
 
 pub use event::{Event, Failure, FailureKind};
+pub use figures::{count, counted};
 pub use outcome::Outcome;
 pub use pending::Pending;
 pub use progress::{Eta, Meter, Pulse, Timing, fraction};

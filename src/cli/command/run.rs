@@ -146,17 +146,17 @@ fn in_words(job: &str, report: &Report) -> String {
         Ending::Succeeded => words::done(&report.snapshot),
         Ending::Limit | Ending::Left => left(job, report),
         Ending::Cancelled => {
-            let changed = words::count(report.snapshot.rows.changed);
-            format!("cancelled: {job}; {changed} rows stay changed")
+            let changed = words::counted(report.snapshot.rows.changed, "rows");
+            format!("cancelled: {job}; what is done stays done: {changed}")
         }
     }
 }
 
 fn left(job: &str, report: &Report) -> String {
     format!(
-        "left: {job}, {} batches and {} rows are committed; `piecemeal {} {job}` continues",
-        words::count(report.snapshot.batches),
-        words::count(report.snapshot.rows.changed),
+        "left: {job}; committed: {}, {}; `piecemeal {} {job}` continues",
+        words::counted(report.snapshot.batches, "batches"),
+        words::counted(report.snapshot.rows.changed, "rows"),
         if report.snapshot.status == Status::Paused { "resume" } else { "run" },
     )
 }
@@ -177,9 +177,9 @@ async fn already_done(settings: &Settings, desk: &Desk, job: &Job) -> Done {
 async fn with_committed(error: Error, desk: &Desk, job: &str) -> Result<Error, Error> {
     let snapshots = desk.status(Some(job)).await?;
     Ok(snapshots.iter().fold(error, |error, snapshot| {
-        let batches = words::count(snapshot.batches);
-        let changed = words::count(snapshot.rows.changed);
-        error.having_committed(format!("{batches} batches, {changed} rows"))
+        let batches = words::counted(snapshot.batches, "batches");
+        let changed = words::counted(snapshot.rows.changed, "rows");
+        error.having_committed(format!("{batches}, {changed}"))
     }))
 }
 
