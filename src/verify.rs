@@ -6,6 +6,9 @@
 //! is not true. Changes nothing. A verification that looked at no row of a table that has some is
 //! an error (R25).
 
+use std::time::Duration;
+
+use crate::batch::took;
 use crate::pg::{Fault, Param, Session};
 use crate::plan::Statements;
 use crate::run::{Failure, FailureKind, Pending, count, counted};
@@ -27,6 +30,8 @@ pub(crate) struct Window {
     pub still: u64,
     /// Rows for which `expect` is not true.
     pub broken: u64,
+    /// How long that took, by the server's clock.
+    pub took: Duration,
 }
 
 /// What the windows so far add up to.
@@ -80,6 +85,7 @@ pub(crate) async fn look(
         looked: count("looked"),
         still: count("still"),
         broken: count("broken"),
+        took: rows.first().map(took).unwrap_or_default(),
     })
 }
 
@@ -184,7 +190,14 @@ mod tests {
 
     fn window(after: Option<&str>, upto: &str, still: u64) -> Window {
         let key = |value: &str| Key::new(vec![value.to_owned()]);
-        Window { after: after.map(key), upto: key(upto), looked: 10, still, broken: 0 }
+        Window {
+            after: after.map(key),
+            upto: key(upto),
+            looked: 10,
+            still,
+            broken: 0,
+            took: Duration::ZERO,
+        }
     }
 
     #[test]

@@ -106,10 +106,9 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Resumed => Some("resumed".into()),
         Event::Throttled { now } => Some(format!("pace: {now}")),
         Event::Verifying => Some("verifying: looking at every row".into()),
-        Event::Sweeping { pass, rows } => Some(format!(
-            "sweep {pass}: still to do and walked once more: {}",
-            counted(*rows, "rows")
-        )),
+        Event::Sweeping { pass, rows } => {
+            Some(format!("sweep {pass}: {} still to do, walked once more", counted(*rows, "rows")))
+        }
         Event::Started(_)
         | Event::Progress(_)
         | Event::Verified(_)

@@ -19,6 +19,11 @@ use crate::walk::Keyset;
 /// index entries as a chunk has keys, so more than this means that something is wrong (F63).
 const BOUNDARY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The seconds that the statement has taken so far, by the server's clock. Sizes follow this and not
+/// the time that the answer took to arrive: a slow network would make every batch as small as can
+/// be, and none of them faster.
+const TOOK: &str = "extract(epoch FROM clock_timestamp() - statement_timestamp())::float8";
+
 /// A statement in two forms: for a stretch that begins with the key space, and for one that begins
 /// after a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,11 +200,12 @@ impl Text<'_> {
     FROM piecemeal_count c WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
     RETURNING c.matched, c.changed, c.still
 )
-SELECT matched, changed, still FROM piecemeal_books",
+SELECT matched, changed, still, {took} AS took FROM piecemeal_books",
             update = self.update(5, has_lower.then_some(9), "\nAND EXISTS (SELECT FROM piecemeal_fence)"),
             still = self.still_matches(),
             matched = self.matched(has_lower),
             ttl = crate::ledger::lease::TTL.as_secs(),
+            took = TOOK,
         )
     }
 
@@ -211,9 +217,10 @@ SELECT matched, changed, still FROM piecemeal_books",
     fn look(&self, has_lower: bool) -> String {
         format!(
             "SELECT count(*) AS looked, count(*) FILTER (WHERE {still}) AS still,\n\
-             count(*) FILTER (WHERE {breaks}) AS broken FROM {table} WHERE {stretch}",
+             count(*) FILTER (WHERE {breaks}) AS broken, {took} AS took FROM {table} WHERE {stretch}",
             still = self.still_matches(),
             breaks = self.breaks(),
+            took = TOOK,
             table = self.keyset.table,
             stretch = self.stretch(1, has_lower.then_some(2)),
         )

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The rows of one committed batch, as its transaction counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// How long the transaction took, seen from here.
+    /// How long its statement took, by the server's clock.
     pub took: Duration,
     /// Rows that were to be done.
     pub matched: u64,
