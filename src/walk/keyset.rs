@@ -31,17 +31,27 @@ impl Keyset {
 
     /// Returns the expression for a row's key as `text[]`.
     pub fn key(&self) -> String {
-        let values: Vec<_> =
-            (0..self.columns.len()).map(|at| format!("{}::text", self.column(at))).collect();
+        self.key_of(&self.table)
+    }
+
+    fn key_of(&self, relation: &str) -> String {
+        let text = |column: &KeyColumn| format!("{relation}.{}::text", column.name);
+        let values: Vec<_> = self.columns.iter().map(text).collect();
         format!("ARRAY[{}]", values.join(", "))
     }
 
     /// Returns the query for the key of the n-th row of a stretch: parameters are n - 1, the upper
     /// end, and, unless the stretch begins with the key space, its lower end.
+    ///
+    /// The text is made outside, of the one row that is left: made inside, it would be made of every
+    /// row that `OFFSET` skips, which costs more than reading them.
     pub fn nth_key(&self, has_lower: bool) -> String {
+        let columns: Vec<_> = (0..self.columns.len()).map(|at| self.column(at)).collect();
         format!(
-            "SELECT {key} FROM {table} WHERE {lower}{upper} ORDER BY {order} OFFSET $1 LIMIT 1",
-            key = self.key(),
+            "SELECT {key} FROM (SELECT {columns} FROM {table} WHERE {lower}{upper} \
+             ORDER BY {order} OFFSET $1 LIMIT 1) AS piecemeal_key",
+            key = self.key_of("piecemeal_key"),
+            columns = columns.join(", "),
             table = self.table,
             lower = if has_lower { self.above(3) + " AND " } else { String::new() },
             upper = self.upto(2),
@@ -118,8 +128,9 @@ mod tests {
         );
         assert_eq!(
             posts.nth_key(false),
-            "SELECT ARRAY[public.posts.id::text] FROM public.posts WHERE public.posts.id \
-             OPERATOR(pg_catalog.<=) ($2::text[])[1]::bigint ORDER BY public.posts.id OFFSET $1 LIMIT 1"
+            "SELECT ARRAY[piecemeal_key.id::text] FROM (SELECT public.posts.id FROM public.posts \
+             WHERE public.posts.id OPERATOR(pg_catalog.<=) ($2::text[])[1]::bigint \
+             ORDER BY public.posts.id OFFSET $1 LIMIT 1) AS piecemeal_key"
         );
     }
 
