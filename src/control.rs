@@ -7,15 +7,19 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::job::{Identity, Job, Rate, fingerprint};
-use crate::ledger::control::{self, Asked, Override};
-use crate::ledger::journal::{self, Line};
-use crate::ledger::runs::{self, NewRun, Run};
+use crate::ledger::control::{self, Override};
+use crate::ledger::journal;
+use crate::ledger::runs::{self, NewRun};
 use crate::ledger::schema::{self, Ledger};
 use crate::ledger::{Actor, snapshot};
 use crate::pg::fault::{is_denied, is_duplicate};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::Plan;
 use crate::run::{Intent, Snapshot, Status};
+
+pub use crate::ledger::control::Asked;
+pub use crate::ledger::journal::Line;
+pub use crate::ledger::runs::Run;
 
 /// A change of pace from outside; what is `None` stays as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +30,12 @@ pub struct Pace {
     pub target: Option<Duration>,
     /// How long the change lasts.
     pub lasting: Option<Duration>,
+}
+
+/// Returns the DDL of the ledger, and the grants for a role that is to use it, for those who apply
+/// DDL by hand.
+pub fn ledger_sql(operator: Option<&str>) -> String {
+    format!("BEGIN;\n{}\n{}COMMIT;", schema::SQL, operator.map(schema::grants).unwrap_or_default())
 }
 
 /// Asks things of the runs in one database, in the name of somebody.

@@ -44,7 +44,7 @@ pub mod finding;
 pub mod error;
 
 // Parts: each does one thing with a session.
-pub mod ledger;
+mod ledger;
 pub mod plan;
 pub mod throttle;
 mod batch;

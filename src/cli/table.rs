@@ -1,6 +1,6 @@
 //! Runs and journal lines in columns.
 
-use piecemeal::ledger::journal::Line;
+use piecemeal::control::Line;
 use piecemeal::report::words;
 use piecemeal::run::Snapshot;
 use serde_json::Value;

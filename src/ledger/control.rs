@@ -24,7 +24,7 @@ pub struct Asked {
 
 /// Asks for a pause or a cancel, and does it at once if nobody works on the run. An owner that only
 /// seemed dead loses its lease with it, so that no batch of its is committed afterwards.
-pub async fn stop(
+pub(crate) async fn stop(
     session: &mut Session,
     run: i64,
     intent: Intent,
@@ -77,7 +77,7 @@ pub async fn stop(
 }
 
 /// Lets a run go on: clears a pause, and makes a paused or failed run ready.
-pub async fn resume(
+pub(crate) async fn resume(
     session: &mut Session,
     run: i64,
     actor: &Actor,
@@ -121,7 +121,7 @@ async fn asked(
 
 /// A change of pace from outside.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Override {
+pub(crate) struct Override {
     /// Rows per second.
     pub rate: Option<u32>,
     /// Milliseconds that a batch may take.
@@ -149,7 +149,7 @@ wanted AS (
 SELECT after FROM moved";
 
 /// Changes the pace of a run, or clears every change; returns whether the run could take it.
-pub async fn throttle(
+pub(crate) async fn throttle(
     session: &mut Session,
     run: i64,
     change: Option<&Override>,
@@ -174,7 +174,7 @@ pub async fn throttle(
 
 /// What the owner of a run must know, once a second.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Orders {
+pub(crate) struct Orders {
     /// Whether the lease is still ours.
     pub is_ours: bool,
     /// What happened, as the ledger has it: `ready` after a resume.
@@ -194,7 +194,11 @@ SELECT r.lease_token IS NOT DISTINCT FROM $2 AS is_ours, r.status, r.intent,
 FROM piecemeal.run r WHERE r.id = $1";
 
 /// Reads what is wanted; `None` if the run is not there any more.
-pub async fn orders(session: &mut Session, run: i64, token: &str) -> Result<Option<Orders>, Fault> {
+pub(crate) async fn orders(
+    session: &mut Session,
+    run: i64,
+    token: &str,
+) -> Result<Option<Orders>, Fault> {
     let rows = session.transact(&Guards::reading(), ORDERS, &[run.into(), token.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let overrides: Value = row.get::<_, Option<Value>>("overrides").unwrap_or_default();

@@ -31,7 +31,7 @@ const WRITE: &str = "\
 INSERT INTO piecemeal.journal (run_id, who, what, detail) VALUES ($1, $2 || ' as ' || session_user, $3, $4)";
 
 /// Writes a line.
-pub async fn write(
+pub(crate) async fn write(
     session: &mut Session,
     run: i64,
     actor: &Actor,
@@ -48,7 +48,7 @@ FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id
 WHERE r.job = $1 ORDER BY j.id DESC LIMIT $2";
 
 /// Returns the newest `limit` lines of a job's runs, oldest first.
-pub async fn read(session: &mut Session, job: &str, limit: i64) -> Result<Vec<Line>, Fault> {
+pub(crate) async fn read(session: &mut Session, job: &str, limit: i64) -> Result<Vec<Line>, Fault> {
     let rows = session.transact(&Guards::reading(), READ, &[job.into(), limit.into()]).await?;
     let line = |row: &tokio_postgres::Row| Line {
         run: row.get("run_id"),
@@ -65,6 +65,6 @@ DELETE FROM piecemeal.journal WHERE run_id = $1
 AND id <= (SELECT id FROM piecemeal.journal WHERE run_id = $1 ORDER BY id DESC OFFSET $2 LIMIT 1)";
 
 /// Forgets lines beyond the newest ones that are kept.
-pub async fn prune(session: &mut Session, run: i64) -> Result<(), Fault> {
+pub(crate) async fn prune(session: &mut Session, run: i64) -> Result<(), Fault> {
     session.transact(&Guards::ledger(), PRUNE, &[run.into(), Param::Int(KEPT)]).await.map(drop)
 }

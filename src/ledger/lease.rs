@@ -14,14 +14,14 @@ use crate::run::{Pulse, Transition};
 
 /// How long a lease lasts without being renewed. Longer than any pause of a healthy process, short
 /// enough that a dead host's run goes on before anybody is woken.
-pub const TTL: Duration = Duration::from_secs(15);
+pub(crate) const TTL: Duration = Duration::from_secs(15);
 
 /// How often it is renewed.
-pub const RENEWAL: Duration = Duration::from_secs(5);
+pub(crate) const RENEWAL: Duration = Duration::from_secs(5);
 
 /// This process, as it signs its lease.
 #[derive(Debug, Clone)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// A new random value for every claim.
     pub token: String,
     /// The name of the host.
@@ -42,7 +42,7 @@ impl Holder {
 
 /// What came of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claim {
+pub(crate) enum Claim {
     /// The lease is ours. The owner before, if there was one whose lease we took over.
     Ours(Option<String>),
     /// Somebody else has it: `host pid`, and when it was last renewed, as an opaque value.
@@ -74,7 +74,11 @@ coalesce((SELECT jsonb_build_object('backend', a.pid, 'backend_start', a.backend
     FROM pg_catalog.pg_stat_activity a WHERE a.pid = pg_backend_pid() AND $bool), '{}')";
 
 /// Tries to take the lease of a run that is ready, or running without a living owner.
-pub async fn claim(session: &mut Session, run: i64, holder: &Holder) -> Result<Claim, Fault> {
+pub(crate) async fn claim(
+    session: &mut Session,
+    run: i64,
+    holder: &Holder,
+) -> Result<Claim, Fault> {
     let sources: Vec<_> = Transition::Claimed.sources().iter().map(|from| from.word()).collect();
     let sql = format!(
         "WITH old AS (
@@ -131,7 +135,7 @@ SET lease_until = clock_timestamp() + $3 * interval '1 second', pulse = $4,
 WHERE id = $1 AND lease_token = $2";
 
 /// Renews the lease and stores what was measured; returns whether it is still ours.
-pub async fn renew(
+pub(crate) async fn renew(
     session: &mut Session,
     run: i64,
     holder: &Holder,
@@ -153,7 +157,7 @@ const RELEASE: &str = "\
 UPDATE piecemeal.run SET lease_token = NULL, lease_until = NULL WHERE id = $1 AND lease_token = $2";
 
 /// Gives the lease back; the status stays as it is.
-pub async fn release(session: &mut Session, run: i64, token: &str) -> Result<(), Fault> {
+pub(crate) async fn release(session: &mut Session, run: i64, token: &str) -> Result<(), Fault> {
     session.transact(&Guards::ledger(), RELEASE, &[run.into(), token.into()]).await.map(drop)
 }
 
@@ -163,7 +167,7 @@ SELECT pg_backend_pid()::int8 AS pid, current_setting('port')::int8 AS port";
 /// Returns the backend that answers, and the port on which its server listens.
 ///
 /// A pooler is recognised by them: it listens on another port, or its backends change.
-pub async fn backend(session: &mut Session) -> Result<(i64, i64), Fault> {
+pub(crate) async fn backend(session: &mut Session) -> Result<(i64, i64), Fault> {
     let rows = session.transact(&Guards::reading(), BACKEND_SEEN, &[]).await?;
     Ok(rows.first().map_or((0, 0), |row| (row.get("pid"), row.get("port"))))
 }

@@ -4,12 +4,12 @@
 //! its line into the journal in the same statement. Nothing is decided here: what may follow what is
 //! in [`crate::run::Status`], and the SQL is held to it. Only the batch moves a cursor.
 
-pub mod schema;
-pub mod runs;
-pub mod ranges;
-pub mod lease;
-pub mod control;
-pub mod journal;
-pub mod snapshot;
+pub(crate) mod schema;
+pub(crate) mod runs;
+pub(crate) mod ranges;
+pub(crate) mod lease;
+pub(crate) mod control;
+pub(crate) mod journal;
+pub(crate) mod snapshot;
 
 pub use journal::Actor;

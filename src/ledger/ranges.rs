@@ -31,7 +31,7 @@ fn range(row: &Row) -> Range {
 
 /// What taking a range came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
+pub(crate) enum Taken {
     /// It is ours.
     Range(Range),
     /// All of them are at their ends.
@@ -55,7 +55,7 @@ const TAKE: &str = concat!(
 );
 
 /// Takes the first range that is not at its end, for the owner of the run with `token`.
-pub async fn take(session: &mut Session, run: i64, token: &str) -> Result<Taken, Fault> {
+pub(crate) async fn take(session: &mut Session, run: i64, token: &str) -> Result<Taken, Fault> {
     let params = [run.into(), token.into(), Param::Float(TTL.as_secs_f64())];
     let rows = session.transact(&Guards::ledger(), TAKE, &params).await?;
     Ok(match rows.first() {
@@ -72,7 +72,7 @@ const REREAD: &str = concat!(
 );
 
 /// Returns where a range is now, and whether it is still ours (R3).
-pub async fn reread(
+pub(crate) async fn reread(
     session: &mut Session,
     run: i64,
     no: i64,
@@ -90,7 +90,7 @@ const ALL: &str = concat!(
 );
 
 /// Returns the ranges of the walk itself, in order.
-pub async fn of_walk(session: &mut Session, run: i64) -> Result<Vec<Range>, Fault> {
+pub(crate) async fn of_walk(session: &mut Session, run: i64) -> Result<Vec<Range>, Fault> {
     let rows = session.transact(&Guards::reading(), ALL, &[run.into()]).await?;
     Ok(rows.iter().map(range).collect())
 }
@@ -108,7 +108,7 @@ SELECT id, $5 || ' as ' || session_user, 'sweep', $6 FROM moved";
 
 /// A stretch that is to be walked once more.
 #[derive(Debug)]
-pub struct Sweep<'a> {
+pub(crate) struct Sweep<'a> {
     /// The key before it.
     pub after: Option<&'a Key>,
     /// Its last key.
@@ -120,7 +120,7 @@ pub struct Sweep<'a> {
 }
 
 /// Adds a range that walks a stretch once more, for rows that were left to do.
-pub async fn sweep(
+pub(crate) async fn sweep(
     session: &mut Session,
     (run, token): (i64, &str),
     sweep: &Sweep<'_>,

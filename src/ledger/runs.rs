@@ -50,7 +50,7 @@ pub struct Run {
 /// Why a row of the ledger cannot be used (F95).
 #[derive(Debug, thiserror::Error)]
 #[error("run {0} in the ledger cannot be read: {1}")]
-pub struct Unreadable(i64, String);
+pub(crate) struct Unreadable(i64, String);
 
 const FIND: &str = "\
 SELECT id, job, fingerprint, spec, table_oid, system_id, database, phase, status, intent, reason, asked_by,
@@ -60,7 +60,7 @@ SELECT id, job, fingerprint, spec, table_oid, system_id, database, phase, status
 FROM piecemeal.run old WHERE job = $1 ORDER BY id DESC LIMIT 1";
 
 /// Returns the newest run of a job.
-pub async fn newest(session: &mut Session, job: &str) -> Result<Option<Run>, Fault> {
+pub(crate) async fn newest(session: &mut Session, job: &str) -> Result<Option<Run>, Fault> {
     let rows = session
         .transact(&Guards::reading(), &FIND.replace("$live", IS_LIVE), &[job.into()])
         .await?;
@@ -99,7 +99,7 @@ fn run(row: &Row) -> Result<Run, Unreadable> {
 
 /// What a new run is made of.
 #[derive(Debug)]
-pub struct NewRun<'a> {
+pub(crate) struct NewRun<'a> {
     /// The job's name.
     pub job: &'a str,
     /// What makes it the same job later.
@@ -134,7 +134,7 @@ WITH made AS (
 SELECT id FROM made";
 
 /// Creates a run with one range over the whole key space.
-pub async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i64, Fault> {
+pub(crate) async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i64, Fault> {
     let spec = serde_json::to_value(new.identity).unwrap_or_default();
     let fingerprint = crate::job::fingerprint(new.identity);
     let params = [
@@ -155,7 +155,7 @@ const ORIGIN: &str = "\
 SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system_id, current_database()::text AS database";
 
 /// Returns the cluster and the database that we are connected to.
-pub async fn origin(session: &mut Session) -> Result<(String, String), Fault> {
+pub(crate) async fn origin(session: &mut Session) -> Result<(String, String), Fault> {
     let rows = session.transact(&Guards::reading(), ORIGIN, &[]).await?;
     Ok(rows.first().map(|row| (row.get("system_id"), row.get("database"))).unwrap_or_default())
 }
@@ -169,7 +169,7 @@ WITH moved AS (
 INSERT INTO piecemeal.journal (run_id, who, what) SELECT id, $2 || ' as ' || session_user, 'adopted' FROM moved";
 
 /// Lets a run go on in this cluster: a restored copy, or one after an upgrade (F73).
-pub async fn adopt(session: &mut Session, run: i64, actor: &Actor) -> Result<(), Fault> {
+pub(crate) async fn adopt(session: &mut Session, run: i64, actor: &Actor) -> Result<(), Fault> {
     session
         .transact(&Guards::ledger(), ADOPT, &[run.into(), actor.0.as_str().into()])
         .await
@@ -178,7 +178,7 @@ pub async fn adopt(session: &mut Session, run: i64, actor: &Actor) -> Result<(),
 
 /// What is written with a change of status by the owner.
 #[derive(Debug, Default)]
-pub struct Ending<'a> {
+pub(crate) struct Ending<'a> {
     /// Why, for those who watch.
     pub reason: Option<&'a str>,
     /// Why it failed.
@@ -190,7 +190,7 @@ pub struct Ending<'a> {
 }
 
 /// Changes the status of a run that we own; returns whether it was still ours to change.
-pub async fn settle(
+pub(crate) async fn settle(
     session: &mut Session,
     (run, token): (i64, &str),
     transition: Transition,
@@ -242,7 +242,7 @@ const ENTER: &str = "\
 UPDATE piecemeal.run SET phase = $3, updated_at = clock_timestamp() WHERE id = $1 AND lease_token = $2 RETURNING id";
 
 /// Notes the phase that the owner is in; returns whether the run is still ours.
-pub async fn enter(
+pub(crate) async fn enter(
     session: &mut Session,
     (run, token): (i64, &str),
     phase: Phase,
@@ -255,6 +255,6 @@ const FORGET: &str = "DELETE FROM piecemeal.run WHERE job = $1 AND status IN ('s
 AND NOT EXISTS (SELECT FROM piecemeal.run WHERE job = $1 AND status NOT IN ('succeeded', 'cancelled')) RETURNING id";
 
 /// Removes all runs of a job, if they have all ended; returns how many there were.
-pub async fn forget(session: &mut Session, job: &str) -> Result<usize, Fault> {
+pub(crate) async fn forget(session: &mut Session, job: &str) -> Result<usize, Fault> {
     Ok(session.transact(&Guards::ledger(), FORGET, &[job.into()]).await?.len())
 }

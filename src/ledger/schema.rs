@@ -3,14 +3,14 @@
 use crate::pg::{Fault, Guards, Session};
 
 /// The version that this library writes and reads.
-pub const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 1;
 
 /// Creates the ledger; also what `init --print-sql` prints.
-pub const SQL: &str = include_str!("schema/001.sql");
+pub(crate) const SQL: &str = include_str!("schema/001.sql");
 
 /// What is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ledger {
+pub(crate) enum Ledger {
     /// Nothing yet.
     Missing,
     /// One that we can use.
@@ -35,7 +35,7 @@ WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'journ
 const NEWEST: &str = "SELECT max(version) FROM piecemeal.ledger";
 
 /// Returns what is there, without changing anything.
-pub async fn look(session: &mut Session) -> Result<Ledger, Fault> {
+pub(crate) async fn look(session: &mut Session) -> Result<Ledger, Fault> {
     let rows = session.transact(&Guards::reading(), LOOK, &[]).await?;
     let Some(row) = rows.first().filter(|row| row.get("is_there")) else {
         return Ok(Ledger::Missing);
@@ -52,7 +52,7 @@ pub async fn look(session: &mut Session) -> Result<Ledger, Fault> {
 }
 
 /// Installs the ledger if it is missing; two at once install one.
-pub async fn install(session: &mut Session) -> Result<(), Fault> {
+pub(crate) async fn install(session: &mut Session) -> Result<(), Fault> {
     if look(session).await? != Ledger::Missing {
         return Ok(());
     }
@@ -65,12 +65,12 @@ pub async fn install(session: &mut Session) -> Result<(), Fault> {
 }
 
 /// Lets `role` run and steer jobs: everything in the ledger, nothing of its structure.
-pub async fn grant(session: &mut Session, role: &str) -> Result<(), Fault> {
+pub(crate) async fn grant(session: &mut Session, role: &str) -> Result<(), Fault> {
     session.script(&Guards::ledger(), &grants(role)).await
 }
 
 /// Returns the statements of [`grant`].
-pub fn grants(role: &str) -> String {
+pub(crate) fn grants(role: &str) -> String {
     let role = format!("\"{}\"", role.replace('"', "\"\""));
     format!(
         "GRANT USAGE ON SCHEMA piecemeal TO {role};\n\

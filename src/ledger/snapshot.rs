@@ -33,14 +33,17 @@ fn read() -> String {
 }
 
 /// Returns the run with this number.
-pub async fn of_run(session: &mut Session, run: i64) -> Result<Option<Snapshot>, Fault> {
+pub(crate) async fn of_run(session: &mut Session, run: i64) -> Result<Option<Snapshot>, Fault> {
     let sql = format!("{} WHERE r.id = $1", read());
     let rows = session.transact(&Guards::reading(), &sql, &[run.into()]).await?;
     Ok(rows.first().and_then(snapshot))
 }
 
 /// Returns the newest run of each job, or of the one named, newest first; at most 1,000.
-pub async fn newest(session: &mut Session, job: Option<&str>) -> Result<Vec<Snapshot>, Fault> {
+pub(crate) async fn newest(
+    session: &mut Session,
+    job: Option<&str>,
+) -> Result<Vec<Snapshot>, Fault> {
     let sql = format!(
         "{} WHERE r.id IN (SELECT max(id) FROM piecemeal.run WHERE $1 IS NULL OR job = $1 GROUP BY job)
          ORDER BY r.id DESC LIMIT 1000",

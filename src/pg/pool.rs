@@ -20,7 +20,7 @@ const FIRST_CONNECTION: Duration = Duration::from_secs(30);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub(crate) enum Lane {
     /// Batches and verification.
     Work,
     /// Lease, control, progress.
@@ -97,7 +97,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Fault::Unknown`] while the database cannot be reached, [`Fault::Fatal`] when it refuses us.
-    pub async fn session(&self, lane: Lane) -> Result<Session, Fault> {
+    pub(crate) async fn session(&self, lane: Lane) -> Result<Session, Fault> {
         let pool = match lane {
             Lane::Work => &self.work,
             Lane::Watch => &self.watch,

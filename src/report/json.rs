@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
+use crate::control::Line;
 use crate::error::Error;
 use crate::finding::Finding;
-use crate::ledger::journal::Line;
 use crate::run::{Eta, Event, Shown, Snapshot, Status};
 
 /// The version of every document.

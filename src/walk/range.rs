@@ -4,7 +4,7 @@ use super::key::Key;
 
 /// A range as the ledger has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Range {
+pub(crate) struct Range {
     /// Its number within the run.
     pub no: i64,
     /// 0 for the walk itself, from 1 for a sweep.
@@ -23,7 +23,7 @@ pub struct Range {
 
 impl Range {
     /// Returns the key after which the next chunk begins.
-    pub fn position(&self) -> Option<&Key> {
+    pub(crate) fn position(&self) -> Option<&Key> {
         self.cursor.as_ref().or(self.after.as_ref())
     }
 }

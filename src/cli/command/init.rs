@@ -1,6 +1,6 @@
 //! `init`: installs the ledger, or prints how.
 
-use piecemeal::ledger::schema;
+use piecemeal::control::ledger_sql;
 
 use super::Done;
 use crate::cli::args::Init;
@@ -9,8 +9,7 @@ use crate::cli::settings::Settings;
 
 pub(crate) async fn run(settings: &Settings, args: &Init) -> Done {
     if args.print_sql {
-        let grants = args.operator.as_deref().map(schema::grants).unwrap_or_default();
-        settings.printer.data(&format!("BEGIN;\n{}\n{grants}COMMIT;", schema::SQL))?;
+        settings.printer.data(&ledger_sql(args.operator.as_deref()))?;
         return Ok(Exit::Done);
     }
     let desk = settings.desk(None).await?;

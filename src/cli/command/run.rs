@@ -1,9 +1,8 @@
 //! `run` and `resume`: starts a job or goes on with it, in the foreground, with progress.
 
-use piecemeal::control::{Desk, check_definition};
+use piecemeal::control::{self, Desk, check_definition};
 use piecemeal::engine::{self, Ending, Options, Report};
 use piecemeal::job::Identity;
-use piecemeal::ledger::runs;
 use piecemeal::report::{json, words};
 use piecemeal::run::{Intent, Status};
 use piecemeal::{Error, ErrorKind, Job, Plan};
@@ -78,7 +77,7 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
 }
 
 /// The owner that stands by goes on with the run.
-async fn hand_over(settings: &Settings, desk: &Desk, run: &runs::Run) -> Done {
+async fn hand_over(settings: &Settings, desk: &Desk, run: &control::Run) -> Done {
     let asked = desk.resume(&run.job).await?;
     let (name, owner) = (&run.job, run.owner.as_deref().unwrap_or("its owner"));
     settings.printer.say(&if asked.was == Status::Paused {
@@ -184,7 +183,7 @@ async fn with_committed(error: Error, desk: &Desk, job: &str) -> Result<Error, E
 }
 
 /// A paused run stays paused and a failed one failed, until somebody resumes it.
-fn may_go_on(run: &runs::Run) -> Result<(), Error> {
+fn may_go_on(run: &control::Run) -> Result<(), Error> {
     let job = &run.job;
     match (run.status, run.intent) {
         (Status::Failed, _) => {
@@ -207,7 +206,7 @@ fn may_go_on(run: &runs::Run) -> Result<(), Error> {
     }
 }
 
-fn cancelled(run: &runs::Run) -> Error {
+fn cancelled(run: &control::Run) -> Error {
     let job = &run.job;
     Error::new(ErrorKind::Stopped, "cancelled", format!("run `{job}` was cancelled"))
         .because(format!("{} asked for it", run.asked_by.as_deref().unwrap_or("somebody")))
