@@ -123,7 +123,7 @@ async fn walk(connect: &Connect) -> Result<(f64, f64), Failure> {
     let actor = Actor("bench".into());
     let desk = Desk::new(database.clone(), actor.clone());
     let plan = Plan::build(&job, &database).await?;
-    let run = desk.create(&plan).await?;
+    let run = desk.create(&plan, None).await?;
     let mut handle = engine::start(plan, run, database, Options::new(actor));
     while handle.next_event().await.is_some() {}
     let report = handle.join().await?;

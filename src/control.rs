@@ -14,7 +14,7 @@ use crate::ledger::schema::{self, Ledger};
 use crate::ledger::{Actor, snapshot};
 use crate::pg::fault::{is_denied, is_duplicate};
 use crate::pg::{Database, Fault, Lane, Session};
-use crate::plan::Plan;
+use crate::plan::{Plan, last_key};
 use crate::run::{Intent, Snapshot, Status};
 
 pub use crate::ledger::control::Asked;
@@ -45,28 +45,70 @@ pub struct Desk {
     actor: Actor,
 }
 
-/// Plans `job`, and opens its run: the one that can go on, else a new one.
+/// Plans `job`, and opens its run: the one that can go on, else its first.
 ///
 /// # Errors
-/// Every finding of a refusal; that the run is done, paused or failed; that its definition changed.
+/// Every finding of a refusal; that the run is done, paused, failed or cancelled; that its definition
+/// changed.
 pub async fn open_run(job: &Job, database: &Database, actor: &Actor) -> Result<(Plan, i64), Error> {
     let desk = Desk::new(database.clone(), actor.clone());
     let plan = Plan::build(job, database).await?;
     let run = match desk.find(&job.name).await? {
-        Some(run) if !run.status.is_final() => {
+        Some(run) => {
+            check_open(&run)?;
             desk.check_same(&plan, &run).await?;
             run.id
         }
-        Some(run) if run.status == Status::Succeeded => {
-            return Err(Error::new(
-                ErrorKind::Stopped,
-                "done",
-                format!("run `{}` is done", job.name),
-            ));
-        }
-        _ => desk.create(&plan).await?,
+        None => desk.create(&plan, None).await?,
     };
     Ok((plan, run))
+}
+
+/// Checks that a run may be gone on with, without anybody resuming it first: a paused run stays
+/// paused, and a failed one failed.
+///
+/// # Errors
+/// Why not, as it is stored.
+pub fn check_open(run: &Run) -> Result<(), Error> {
+    let job = &run.job;
+    let stopped = |code, what: String, hint: String| {
+        let error = Error::new(ErrorKind::Stopped, code, what);
+        let who = run.asked_by.as_ref().map(|who| format!("{who} asked for it"));
+        let why = run.reason.as_ref().map(|reason| format!("reason: {reason}"));
+        who.into_iter().chain(why).fold(error, Error::because).with_hint(hint)
+    };
+    let again = format!("`piecemeal run {job} --again` starts a new one");
+    match (run.status, run.intent) {
+        (Status::Succeeded, _) => Err(stopped("done", format!("run `{job}` is done"), again)),
+        (Status::Cancelled, _) => {
+            Err(stopped("cancelled", format!("run `{job}` was cancelled"), again))
+        }
+        (Status::Failed, _) => {
+            let failure = run.failure.as_ref().map(Error::of_failure);
+            let unknown =
+                || Error::new(ErrorKind::Unexpected, "failed", format!("run `{job}` failed"));
+            Err(failure
+                .unwrap_or_else(unknown)
+                .because("that was before; this command has tried nothing"))
+        }
+        (Status::Paused, _) | (_, Intent::Pause) => {
+            let hint = format!("`piecemeal resume {job}` continues it");
+            Err(stopped("paused", format!("run `{job}` is paused"), hint))
+        }
+        (Status::Ready | Status::Running, _) => Ok(()),
+    }
+}
+
+/// The code of the error that another run was created meanwhile.
+pub const RACED: &str = "raced";
+
+fn raced(job: &str) -> Error {
+    Error::new(
+        ErrorKind::Refused,
+        RACED,
+        format!("somebody else has just started a run of `{job}`"),
+    )
+    .with_hint(format!("`piecemeal status {job}` shows it"))
 }
 
 impl Desk {
@@ -149,33 +191,30 @@ impl Desk {
         Ok((session, run.ok_or_else(|| self.no_run(job))?))
     }
 
-    /// Creates a run for `plan`, installing the ledger if that is missing.
+    /// Creates a run for `plan`, installing the ledger if that is missing. `last` is the newest run of
+    /// the job that the caller knows of; the walk ends at the highest key there is now.
     ///
     /// # Errors
-    /// When somebody else has just created one, or this role may not.
-    pub async fn create(&self, plan: &Plan) -> Result<i64, Error> {
+    /// When another run was created since `last` (its code is [`RACED`]: look again), or this role may
+    /// not.
+    pub async fn create(&self, plan: &Plan, last: Option<&Run>) -> Result<i64, Error> {
         self.install(None).await?;
         let mut session = self.session().await?;
+        let upto =
+            last_key(&mut session, &plan.statements).await.map_err(|fault| broken(&fault))?;
         let new = NewRun {
             job: &plan.job.name,
+            nth: last.map_or(1, |run| run.nth + 1),
             identity: &plan.identity,
             has_where: plan.job.table.filter.is_some(),
             table_oid: plan.target.oid,
-            upto: plan.last_key.as_ref(),
+            upto: upto.as_ref(),
             estimate: plan.estimate.and_then(|rows| i64::try_from(rows).ok()),
             actor: &self.actor,
         };
-        match runs::create(&mut session, &new).await {
-            Ok(run) => Ok(run),
-            // Two terminals at once: one of them has created it, and the other joins the queue.
-            Err(Fault::BadRow(message)) if is_duplicate(&message) => {
-                let run = runs::newest(&mut session, &plan.job.name)
-                    .await
-                    .map_err(|fault| broken(&fault))?;
-                run.map(|run| run.id).ok_or_else(|| broken(&Fault::Fatal(message)))
-            }
-            Err(fault) => Err(broken(&fault)),
-        }
+        runs::create(&mut session, &new).await.map_err(|fault| {
+            if is_duplicate(fault.message()) { raced(&plan.job.name) } else { broken(&fault) }
+        })
     }
 
     /// Checks that `plan` is the same job on the same table as `run`.
@@ -209,13 +248,18 @@ impl Desk {
         .because(format!("here: cluster {system_id}, database `{database}`")))
     }
 
-    /// Lets a run go on in this cluster.
+    /// Lets a run that nobody works on go on in this cluster; one that belongs here stays as it is.
     ///
     /// # Errors
-    /// When there is no such run.
-    pub async fn adopt(&self, job: &str) -> Result<(), Error> {
-        let (mut session, run) = self.existing(job).await?;
-        runs::adopt(&mut session, run.id, &self.actor).await.map_err(|fault| broken(&fault))
+    /// When the ledger cannot be written.
+    pub async fn adopt(&self, run: Run) -> Result<Run, Error> {
+        let mut session = self.session().await?;
+        let origin = runs::origin(&mut session).await.map_err(|fault| broken(&fault))?;
+        if run.is_live || (&run.system_id, &run.database) == (&origin.0, &origin.1) {
+            return Ok(run);
+        }
+        runs::adopt(&mut session, run.id, &self.actor).await.map_err(|fault| broken(&fault))?;
+        Ok(Run { system_id: origin.0, database: origin.1, ..run })
     }
 
     /// Asks for a pause or a cancel.
@@ -230,8 +274,14 @@ impl Desk {
     ) -> Result<Asked, Error> {
         let (mut session, run) = self.existing(job).await?;
         let asked = control::stop(&mut session, run.id, intent, reason, &self.actor).await;
-        let asked = asked.map_err(|fault| broken(&fault))?;
-        asked.filter(|asked| !asked.was.is_final()).ok_or_else(|| ended(&run))
+        match asked.map_err(|fault| broken(&fault))? {
+            Some(asked) if intent == Intent::Pause && asked.was == Status::Failed => {
+                let what = format!("run `{job}` has failed: there is nothing to pause");
+                Err(refused("failed", what, &format!("`piecemeal status {job}` shows why")))
+            }
+            Some(asked) if !asked.was.is_final() => Ok(asked),
+            _ => Err(ended(&run)),
+        }
     }
 
     /// Lets a paused or failed run go on; the caller, or the owner that stands by, goes on with it.

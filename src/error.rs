@@ -89,7 +89,7 @@ impl Error {
         let (kind, code) = match failure.kind {
             FailureKind::BadRow => (ErrorKind::BadRow, "bad-row"),
             FailureKind::Unverified => (ErrorKind::Unverified, "not-verified"),
-            FailureKind::Refused => (ErrorKind::Refused, "statement-refused"),
+            FailureKind::Refused => (ErrorKind::Unexpected, "statement-refused"),
             FailureKind::Unexpected => (ErrorKind::Unexpected, "unexpected"),
         };
         let mut error = Error::new(kind, code, failure.message.clone());

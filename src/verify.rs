@@ -124,65 +124,101 @@ pub(crate) fn books(ranges: &[Range], matched: u64, changed: u64) -> Result<(), 
     ))
 }
 
-/// Decides whether what was seen proves the job done, and by what.
-pub(crate) fn verdict(
-    pending: Pending,
-    has_expect: bool,
-    tally: &Tally,
-    books: Result<(), String>,
-) -> Result<&'static str, Failure> {
-    let keys: Vec<_> = tally.samples.iter().map(Key::to_string).collect();
-    let failure = |message: String, because: &str, hint: &str| Failure {
-        kind: FailureKind::Unverified,
-        message,
-        because: vec![because.to_owned(), format!("for example keys {}", keys.join(", "))],
-        hint: Some(hint.to_owned()),
-        sqlstate: None,
-    };
-    if tally.broken > 0 {
-        return Err(failure(
-            format!(
-                "verification failed: `expect` is not true for {}",
-                counted(tally.broken, "rows")
-            ),
-            "rows written by the application in the old form after the walk had passed, or `[set]` does not do what `expect` says",
-            "look at one of the keys; rows that `where` selects are done by `piecemeal resume`, others need the application or the job to change",
-        ));
+/// What is to be proved, and of what run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    /// The job's name.
+    pub(crate) job: &'a str,
+    /// What `where` has turned out to be.
+    pub(crate) pending: Pending,
+    /// Whether the job has an `expect`.
+    pub(crate) has_expect: bool,
+    /// Sweeps so far.
+    pub(crate) sweeps: u64,
+    /// Whether the run can still go on.
+    pub(crate) is_open: bool,
+}
+
+impl Question<'_> {
+    /// Decides whether what was seen proves the job done, and by what.
+    pub(crate) fn verdict(
+        &self,
+        tally: &Tally,
+        books: Result<(), String>,
+    ) -> Result<&'static str, Failure> {
+        let left = counted(tally.still, "rows");
+        if tally.broken > 0 {
+            let broken = counted(tally.broken, "rows");
+            return Err(self.failure(
+                tally,
+                &format!("`expect` is not true for {broken}"),
+                BROKEN,
+                &self.next(),
+            ));
+        }
+        if self.pending == Pending::Proven && tally.still > 0 {
+            let sweeps = counted(self.sweeps, "sweeps");
+            let what = if self.sweeps > 0 {
+                format!("{left} still to do after {sweeps}")
+            } else {
+                format!("{left} still to do")
+            };
+            return Err(self.failure(tally, &what, LEFT, &self.next()));
+        }
+        if self.pending == Pending::Unproven && tally.still > 0 {
+            let what = format!("{left} match `where`, and the walk had changed none");
+            return Err(self.failure(tally, &what, UNPROVEN, &self.anew()));
+        }
+        if self.pending == Pending::Mixed && !self.has_expect {
+            let what = "`where` is still true for some of the rows that are done";
+            return Err(self.failure(tally, what, MIXED, NEEDS_EXPECT));
+        }
+        if self.has_expect || self.pending.is_checked() {
+            return Ok("rows");
+        }
+        books
+            .map(|()| "books")
+            .map_err(|why| self.failure(tally, "the books do not agree", &why, NEEDS_EXPECT))
     }
-    if pending == Pending::Proven && tally.still > 0 {
-        return Err(failure(
-            format!(
-                "verification failed: {} still to do after three sweeps",
-                counted(tally.still, "rows")
-            ),
-            "writers still produce rows in the old form, faster than they are done",
-            "let the application write the new form, then `piecemeal resume` sweeps again",
-        ));
-    }
-    if pending == Pending::Unproven && tally.still > 0 {
-        return Err(failure(
-            format!(
-                "verification failed: {} match `where`, and the walk had changed none",
-                counted(tally.still, "rows")
-            ),
-            "they appeared behind the walk; whether `where` says what is left to do cannot be known without a changed row",
-            "start a new run with `piecemeal run --again`",
-        ));
-    }
-    if has_expect || pending.is_checked() {
-        return Ok("rows");
-    }
-    match books {
-        Ok(()) => Ok("books"),
-        Err(why) => Err(Failure {
+
+    fn failure(&self, tally: &Tally, what: &str, why: &str, hint: &str) -> Failure {
+        let keys: Vec<_> = tally.samples.iter().map(Key::to_string).collect();
+        let samples = (!keys.is_empty()).then(|| format!("for example keys {}", keys.join(", ")));
+        Failure {
             kind: FailureKind::Unverified,
-            message: "verification failed: the books do not agree".into(),
-            because: vec![why],
-            hint: Some("give the job an `expect` under [verify], so that the rows themselves can be looked at".into()),
+            message: format!("verification of `{}` failed: {what}", self.job),
+            because: std::iter::once(why.to_owned()).chain(samples).collect(),
+            hint: Some(hint.to_owned()),
             sqlstate: None,
-        }),
+        }
+    }
+
+    /// What brings rows in the old form into the new one.
+    fn next(&self) -> String {
+        let job = self.job;
+        if self.is_open {
+            return format!(
+                "let the application write the new form, then `piecemeal resume {job}` sweeps and verifies again"
+            );
+        }
+        format!(
+            "let the application write the new form, then `piecemeal run {job} --again`; mind that it does every row that `where` selects"
+        )
+    }
+
+    fn anew(&self) -> String {
+        let job = self.job;
+        format!("`piecemeal cancel {job}`, then `piecemeal run {job} --again`")
     }
 }
+
+const BROKEN: &str = "rows in the old form were written after the walk had passed them, or `[set]` does not do what `expect` says";
+const LEFT: &str = "rows in the old form were written since the walk passed them";
+const UNPROVEN: &str = "they appeared behind the walk; whether `where` says what is left to do cannot be known without a changed row";
+const MIXED: &str =
+    "of the others it is not, so it cannot be told from `where` which rows are left to do";
+const NEEDS_EXPECT: &str =
+    "look at the rows; a job with an `expect` under [verify] says what must be true of them";
 
 #[cfg(test)]
 mod tests {

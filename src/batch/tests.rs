@@ -32,7 +32,7 @@ impl Scene {
         let job = Job::builder("inc", "public.t").set("n", "n + 1").build().unwrap();
         let plan = Plan::build(&job, &database).await.unwrap();
         let desk = Desk::new(database.clone(), Actor("test".into()));
-        let run = desk.create(&plan).await.unwrap();
+        let run = desk.create(&plan, None).await.unwrap();
         Scene { _sandbox: sandbox, database, plan, run }
     }
 

@@ -38,12 +38,15 @@ impl Printer {
         let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
     }
 
+    /// Whether there is a terminal at which somebody could answer.
+    #[expect(clippy::unused_self, reason = "the printer is the capability to ask")]
+    pub(crate) fn can_ask(self) -> bool {
+        io::stdin().is_terminal()
+    }
+
     /// Asks a question on the terminal; no answer is no.
-    #[expect(clippy::unused_self, reason = "the printer is the capability to write")]
+    #[expect(clippy::unused_self, reason = "the printer is the capability to ask")]
     pub(crate) fn ask(self, question: &str) -> bool {
-        if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-            return true;
-        }
         let _ = write!(io::stderr().lock(), "{question} [y/N] ");
         let mut answer = String::new();
         let read = io::stdin().read_line(&mut answer);

@@ -120,7 +120,8 @@ impl Controller {
     }
 }
 
-fn in_words(orders: &Orders) -> String {
+/// Says the pace that was set from outside.
+pub(super) fn in_words(orders: &Orders) -> String {
     let mut words = Vec::new();
     words.extend(orders.rate.map(|rate| format!("rate {} rows/s", count(rate.into()))));
     words.extend(orders.target_ms.map(|target| format!("target {target} ms")));

@@ -15,7 +15,7 @@ use crate::ledger::ranges;
 use crate::pg::{Database, Lane};
 use crate::plan::Plan;
 use crate::run::{Intent, Snapshot, Status};
-use crate::verify;
+use crate::verify::{self, Question};
 
 /// What a verification came to when it passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,14 @@ pub async fn verify(
     let steering = Steering::new(orders, leaving, gauge, Voice(voice), defaults);
     let mut verifier = Verifier::new(database, Arc::new(plan), steering, pending);
     let tally = verifier.look().await.map_err(|stop| stopped(&job, &stop))?;
-    match verify::verdict(pending, has_expect, &tally, books) {
+    let question = Question {
+        job: &job,
+        pending,
+        has_expect,
+        sweeps: snapshot.pass,
+        is_open: !snapshot.status.is_final(),
+    };
+    match question.verdict(&tally, books) {
         Ok(how) => Ok(Verified { how, looked: tally.looked, took: started.elapsed() }),
         Err(failure) => Err(Error::of_failure(&failure)),
     }
@@ -81,15 +88,13 @@ const AT_WILL: Orders = Orders {
 };
 
 fn stopped(job: &str, stop: &Stop) -> Error {
-    let error = Error::new(
-        ErrorKind::Unreachable,
-        "verify-stopped",
-        format!("the verification of `{job}` stopped"),
-    );
-    match stop {
-        Stop::GaveUp(message) | Stop::Fatal(message) | Stop::BadRow(_, message) => {
-            error.because_of(message)
+    let (kind, code, message) = match stop {
+        Stop::Fatal(message) | Stop::BadRow(_, message) => {
+            (ErrorKind::Unverified, "not-verified", Some(message))
         }
-        Stop::End | Stop::Asked(_) | Stop::Limit => error,
-    }
+        Stop::GaveUp(message) => (ErrorKind::Unreachable, "unreachable", Some(message)),
+        Stop::End | Stop::Asked(_) | Stop::Limit => (ErrorKind::Unexpected, "unexpected", None),
+    };
+    let error = Error::new(kind, code, format!("`{job}` could not be verified"));
+    message.map_or(error.clone(), |message| error.because_of(message))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::controller::Controller;
+use super::controller::{Controller, in_words};
 use super::insist::insist;
 use super::settle::Round;
 use super::steering::{Defaults, Gauge, Steering, Voice};
@@ -20,7 +20,7 @@ use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::{Actor, journal, snapshot};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::Plan;
-use crate::run::{Event, Meter, Snapshot, Status};
+use crate::run::{Event, Intent, Meter, Snapshot, Status};
 
 /// Events that may wait for a listener; a second of batches at full speed is far less.
 const EVENTS: usize = 1_024;
@@ -172,7 +172,11 @@ impl Runner {
         }
         self.voice.say(Event::Started(Box::new(self.snapshot().await?)));
         // A rate from outside must hold from the first batch on, not from the first look.
-        let (orders, seen) = watch::channel(self.orders(&holder).await?);
+        let first = self.orders(&holder).await?;
+        if first.rate.is_some() || first.target_ms.is_some() {
+            self.voice.say(Event::Throttled { now: in_words(&first) });
+        }
+        let (orders, seen) = watch::channel(first);
         let (stop, stopped) = watch::channel(false);
         let controller = self.controller(holder.clone(), orders);
         let controlling = tokio::spawn(controller.drive(stopped));
@@ -257,8 +261,18 @@ impl Runner {
 
     /// The run may not be worked on any more; who waited for it to be done is told that it is.
     async fn closed(&self) -> Result<Ending, Error> {
-        if self.snapshot().await?.status == Status::Succeeded {
+        let snapshot = self.snapshot().await?;
+        if snapshot.status == Status::Succeeded {
             return Ok(Ending::Succeeded);
+        }
+        if snapshot.intent == Intent::Cancel {
+            // Its owner went away before it could obey.
+            let (run, actor) = (self.run, &self.options.actor);
+            self.insist(|mut session| async move {
+                control::stop(&mut session, run, Intent::Cancel, None, actor).await
+            })
+            .await?;
+            return Ok(Ending::Cancelled);
         }
         let job = &self.plan.job.name;
         let error = Error::new(

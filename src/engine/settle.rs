@@ -17,7 +17,7 @@ use super::insist::insist;
 use super::runner::{Ending, Runner};
 use super::steering::Asked;
 use super::verifier::Verifier;
-use super::worker::{Stop, Worker};
+use super::worker::{REPLACED, Stop, Worker};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::control::Orders;
 use crate::ledger::lease::{self, Claim, Holder};
@@ -25,11 +25,12 @@ use crate::ledger::ranges::{self, Sweep, Taken};
 use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::snapshot;
 use crate::pg::{DbMessage, Fault, Session};
+use crate::plan::is_same_table;
 use crate::run::{
     Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition, count,
     counted,
 };
-use crate::verify::{self, Tally};
+use crate::verify::{self, Question, Tally};
 use crate::walk::Key;
 
 /// Sweeps after the walk. Rows that still appear after three are being made faster than they are
@@ -160,8 +161,21 @@ impl Round<'_> {
             self.insist(|mut session| async move { ranges::of_walk(&mut session, run).await });
         let ranges = ranges.await.map_err(lost)?;
         let books = verify::books(&ranges, snapshot.rows.matched, snapshot.rows.changed);
-        let has_expect = self.runner.plan.job.verify.expect.is_some();
-        Ok(Some(match verify::verdict(pending, has_expect, &tally, books) {
+        let is_same = self.insist(|mut session| {
+            let plan = std::sync::Arc::clone(&self.runner.plan);
+            async move { is_same_table(&mut session, &plan).await }
+        });
+        if !is_same.await.map_err(lost)? {
+            return Err(Stop::Fatal(DbMessage::local(REPLACED)));
+        }
+        let question = Question {
+            job: &self.runner.plan.job.name,
+            pending,
+            has_expect: self.runner.plan.job.verify.expect.is_some(),
+            sweeps: snapshot.pass,
+            is_open: true,
+        };
+        Ok(Some(match question.verdict(&tally, books) {
             Ok(how) => Ended::Verified { how, looked: tally.looked, took },
             Err(failure) => Ended::Unverified(failure),
         }))
@@ -169,11 +183,22 @@ impl Round<'_> {
 
     /// Writes the pause down and waits, keeping the lease, until somebody asks for something else.
     async fn stand(&mut self) -> Result<Option<Asked>, Error> {
-        self.write(Transition::Stopped(Intent::Pause), &Record::default()).await?;
+        let mut steering = self.runner.steering(&self.orders);
+        let lease = self.lease();
+        let actor = &self.runner.options.actor;
+        let pause = Transition::Stopped(Intent::Pause);
+        let paused = self.insist(|mut session| async move {
+            runs::settle(&mut session, lease, pause, &Record::default(), actor).await
+        });
+        if !paused.await.map_err(|fault| self.runner.broken(&fault))? {
+            // Somebody has taken the pause back before it was written, or the lease is lost: the
+            // next look at the orders tells.
+            steering.wait(Duration::from_secs(2)).await;
+            return Ok(steering.asked().filter(|asked| *asked != Asked::For(Intent::Pause)));
+        }
         if let Ok(Some(snapshot)) = self.snapshot().await {
             self.runner.voice.say(Event::Paused(Box::new(snapshot)));
         }
-        let mut steering = self.runner.steering(&self.orders);
         loop {
             let is_ready = {
                 let orders = self.orders.borrow();
@@ -220,36 +245,39 @@ impl Round<'_> {
 
     async fn settle_stop(&self, stop: Stop) -> Result<Ending, Error> {
         match stop {
-            Stop::End | Stop::Limit => {
-                self.write(Transition::Yielded, &Record::default()).await?;
-                Ok(Ending::Limit)
-            }
+            Stop::End | Stop::Limit => self.leave(Ending::Limit).await,
             Stop::Asked(Asked::For(Intent::Cancel)) => {
                 self.write(Transition::Stopped(Intent::Cancel), &Record::default()).await?;
                 Ok(Ending::Cancelled)
             }
             Stop::Asked(Asked::TakenOver) => Err(self.taken_over()),
-            Stop::Asked(Asked::For(_) | Asked::ToLeave) => {
-                self.leave().await?;
-                Ok(Ending::Left)
-            }
+            Stop::Asked(Asked::For(_) | Asked::ToLeave) => self.leave(Ending::Left).await,
             Stop::GaveUp(message) => Err(self.give_up(&message).await),
             Stop::BadRow(key, message) => Err(self.fail(self.bad_row(&key, &message)).await?),
             Stop::Fatal(message) => Err(self.fail(self.refused(&message)).await?),
         }
     }
 
-    /// Leaves the run for whoever continues it; a paused one stays paused.
-    async fn leave(&self) -> Result<(), Error> {
+    /// Leaves the run for whoever continues it; a paused one stays paused, and one that is to be
+    /// cancelled is.
+    async fn leave(&self, ending: Ending) -> Result<Ending, Error> {
         // The orders may be a second old, and a pause that was just written is not in them.
         let found = self.snapshot().await.map_err(|fault| self.runner.broken(&fault))?;
-        if found.is_none_or(|snapshot| snapshot.status != Status::Paused) {
-            return self.write(Transition::Yielded, &Record::default()).await;
+        let (status, intent) =
+            found.map_or((Status::Running, Intent::Run), |it| (it.status, it.intent));
+        if intent == Intent::Cancel {
+            self.write(Transition::Stopped(Intent::Cancel), &Record::default()).await?;
+            return Ok(Ending::Cancelled);
+        }
+        if status != Status::Paused {
+            self.write(Transition::Yielded, &Record::default()).await?;
+            return Ok(ending);
         }
         let (run, token) = self.lease();
         let released = self
             .insist(|mut session| async move { lease::release(&mut session, run, token).await });
-        released.await.map_err(|fault| self.runner.broken(&fault))
+        released.await.map_err(|fault| self.runner.broken(&fault))?;
+        Ok(ending)
     }
 
     /// Writes a transition.
@@ -320,7 +348,9 @@ impl Round<'_> {
             kind: FailureKind::BadRow,
             message: format!("run `{job}` stopped: the server refused a row"),
             because,
-            hint: Some(format!("fix the row or the job's SQL, then `piecemeal resume {job}`")),
+            hint: Some(format!(
+                "fix the row, then `piecemeal resume {job}`; to change the job's SQL: `piecemeal cancel {job}`, then `piecemeal run {job} --again`"
+            )),
             sqlstate: message.sqlstate.clone(),
         }
     }

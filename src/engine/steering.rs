@@ -83,7 +83,7 @@ impl Steering {
         if !orders.is_ours {
             return Some(Asked::TakenOver);
         }
-        if *self.leaving.borrow() {
+        if *self.leaving.borrow() && orders.intent != Intent::Cancel {
             return Some(Asked::ToLeave);
         }
         (orders.intent != Intent::Run).then_some(Asked::For(orders.intent))

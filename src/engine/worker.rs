@@ -4,16 +4,19 @@
 //! gone backwards (R3). One batch is in flight at a time, so there is nothing else to remember.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::recover::{Choice, Situation, Suspect, choose, jittered, timeouts};
 use super::steering::{Asked, Steering};
 use crate::batch::{self, Applied, Fence};
 use crate::ledger::ranges;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::run::{Event, Outcome};
 use crate::walk::{Chunk, Key, Range, Sizer};
+
+/// What is said when the name of the table means another one.
+pub(super) const REPLACED: &str = "another table has taken the place of the one that the run was started on; its rows were never done";
 
 /// Why a walk ended.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub(super) struct Worker {
     failures: u32,
     timeouts: u32,
     stuck_since: Option<Instant>,
+    /// The time of an empty transaction: what a batch takes beyond it is the server's.
+    round_trip: Duration,
 }
 
 impl Worker {
@@ -79,6 +84,7 @@ impl Worker {
             failures: 0,
             timeouts: 0,
             stuck_since: None,
+            round_trip: Duration::ZERO,
         }
     }
 
@@ -95,7 +101,7 @@ impl Worker {
                 Step::Committed(chunk, outcome) => self.advance(chunk, outcome).await,
                 Step::End => return Stop::End,
                 Step::Fenced => {
-                    if let Some(stop) = self.reread().await {
+                    if let Some(stop) = self.look_around().await {
                         return stop;
                     }
                 }
@@ -123,6 +129,7 @@ impl Worker {
             Ok(None) => return Step::End,
             Err(fault) => return Step::Failed(rows, None, fault),
         };
+        let started = Instant::now();
         let applied = batch::apply(
             &mut session,
             statements,
@@ -133,7 +140,11 @@ impl Worker {
         .await;
         self.session = Some(session);
         match applied {
-            Ok(Applied::Committed(outcome)) => Step::Committed(chunk, outcome),
+            Ok(Applied::Committed(mut outcome)) => {
+                // What runs after the statement (triggers, foreign keys, the commit) shows only here.
+                outcome.took = outcome.took.max(started.elapsed().saturating_sub(self.round_trip));
+                Step::Committed(chunk, outcome)
+            }
             Ok(Applied::Fenced) => Step::Fenced,
             Err(fault) => Step::Failed(rows, Some(chunk.upto), fault),
         }
@@ -143,7 +154,13 @@ impl Worker {
         if let Some(session) = self.session.take() {
             return Ok(session);
         }
-        let session = self.database.session(Lane::Work).await?;
+        let mut session = self.database.session(Lane::Work).await?;
+        // The first statement also opens the connection; the second one is a bare round trip.
+        for _ in 0..2 {
+            let started = Instant::now();
+            session.transact_prepared(&self.plan.statements.begin_read, "SELECT 1", &[]).await?;
+            self.round_trip = started.elapsed();
+        }
         let cancel = session.cancel_token();
         self.steering.note(|gauge| gauge.cancel = cancel);
         Ok(session)
@@ -184,7 +201,7 @@ impl Worker {
         }
         let stuck = self.stuck_since.get_or_insert_with(Instant::now).elapsed();
         let at = Situation { rows, attempts: self.failures, timeouts: self.timeouts, stuck };
-        let mut pause = std::time::Duration::ZERO;
+        let mut pause = Duration::ZERO;
         match choose(&fault, at) {
             Choice::Again(wait) => pause = jittered(wait),
             Choice::Smaller(wait) => {
@@ -196,9 +213,25 @@ impl Worker {
             Choice::GiveUp => return Some(Stop::GaveUp(fault.message().clone())),
             Choice::Stop => return Some(Stop::Fatal(fault.message().clone())),
         }
-        self.steering.tell_retry(fault.message().to_string(), pause, self.sizer.rows());
+        let next = self.rows();
+        self.steering.tell_retry(fault.message().to_string(), pause, next);
         self.steering.wait(pause).await;
         self.reread().await
+    }
+
+    /// The fence found nothing: the range has moved, is somebody else's, or the table is another one.
+    async fn look_around(&mut self) -> Option<Stop> {
+        let before = self.range.rev;
+        if let Some(stop) = self.reread().await {
+            return Some(stop);
+        }
+        if self.range.rev != before {
+            return None;
+        }
+        let mut session = self.session().await.ok()?;
+        let is_same = plan::is_same_table(&mut session, &self.plan).await;
+        self.session = Some(session);
+        (is_same == Ok(false)).then(|| Stop::Fatal(DbMessage::local(REPLACED)))
     }
 
     /// Reads where the range is: whether a batch of unknown outcome was committed, whether it is

@@ -36,7 +36,10 @@ pub(crate) async fn stop(
     let sources: Vec<_> = transition.sources().iter().map(|from| from.word()).collect();
     let open: Vec<_> = Status::ALL
         .iter()
-        .filter(|status| !status.is_final())
+        // A failed run stands already; a pause would only hide why.
+        .filter(|status| {
+            !status.is_final() && (intent == Intent::Cancel || **status != Status::Failed)
+        })
         .map(|status| status.word())
         .collect();
     let sql = format!(

@@ -17,6 +17,8 @@ pub struct Run {
     pub id: i64,
     /// The job's name.
     pub job: String,
+    /// Which run of the job it is, from 1.
+    pub nth: i64,
     /// What makes two jobs the same run.
     pub fingerprint: String,
     /// That in full; `None` if another release wrote it in a form that we cannot read.
@@ -53,7 +55,7 @@ pub struct Run {
 pub(crate) struct Unreadable(i64, String);
 
 const FIND: &str = "\
-SELECT id, job, fingerprint, spec, table_oid, system_id, database, phase, status, intent, reason, asked_by,
+SELECT id, job, nth::int8 AS nth, fingerprint, spec, table_oid, system_id, database, phase, status, intent, reason, asked_by,
        failure, pass::int8 AS pass, $live AS is_live,
        CASE WHEN lease_token IS NOT NULL
             THEN concat_ws(' ', owner ->> 'host', owner ->> 'pid') END AS owner
@@ -78,6 +80,7 @@ fn run(row: &Row) -> Result<Run, Unreadable> {
     Ok(Run {
         id,
         job: word("job"),
+        nth: row.get("nth"),
         fingerprint: word("fingerprint"),
         identity: serde_json::from_value(row.get("spec")).ok(),
         table_oid: row.get("table_oid"),
@@ -102,6 +105,8 @@ fn run(row: &Row) -> Result<Run, Unreadable> {
 pub(crate) struct NewRun<'a> {
     /// The job's name.
     pub job: &'a str,
+    /// Which run of the job it is to be.
+    pub nth: i64,
     /// What makes it the same job later.
     pub identity: &'a Identity,
     /// Whether it has a `where`.
@@ -116,13 +121,15 @@ pub(crate) struct NewRun<'a> {
     pub actor: &'a Actor,
 }
 
-// A table without rows has one range, already at its end. Two who create at the same time meet the
-// unique index: one run is created, the other statement fails whole.
+// A table without rows has one range, already at its end. Who creates a run says which one of the
+// job it is, from what they saw before: if another was created since, also one that has ended by
+// now, the unique index fails the statement whole. Without that, two deploys at once would do every
+// row twice.
 const CREATE: &str = "\
 WITH made AS (
-    INSERT INTO piecemeal.run (job, fingerprint, spec, has_where, table_oid, system_id, database,
+    INSERT INTO piecemeal.run (job, nth, fingerprint, spec, has_where, table_oid, system_id, database,
                                phase, status, intent, estimate)
-    VALUES ($1, $2, $3, $4, ($5::int8)::oid, (SELECT system_identifier::text FROM pg_control_system()),
+    VALUES ($1, $9::int8::int4, $2, $3, $4, ($5::int8)::oid, (SELECT system_identifier::text FROM pg_control_system()),
             current_database(), 'backfill', 'ready', 'run', $6)
     RETURNING id
 ), walked AS (
@@ -146,6 +153,7 @@ pub(crate) async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i6
         Param::MaybeInt(new.estimate),
         Param::Texts(new.upto.map(Key::values)),
         new.actor.0.as_str().into(),
+        new.nth.into(),
     ];
     let rows = session.transact(&Guards::ledger(), CREATE, &params).await?;
     Ok(rows.first().map_or(0, |row| row.get("id")))
@@ -202,6 +210,12 @@ pub(crate) async fn settle(
     let Some(to) = to else { return Ok(false) };
     // A paused process keeps its lease, so that it can go on; in every other case the lease ends.
     let keeps_lease = to == Status::Paused;
+    // A pause that was taken back meanwhile is not written.
+    let asked = if let Transition::Stopped(intent) = transition {
+        format!(" AND intent = '{intent}'")
+    } else {
+        String::new()
+    };
     // Whoever asked for it has said why.
     let keeps_reason = matches!(transition, Transition::Stopped(_));
     let sql = format!(
@@ -212,7 +226,7 @@ pub(crate) async fn settle(
                  finished_at = CASE WHEN {is_final} THEN clock_timestamp() END,
                  lease_token = CASE WHEN {keeps_lease} THEN lease_token END,
                  lease_until = CASE WHEN {keeps_lease} THEN lease_until END
-             WHERE id = $1 AND lease_token = $2 AND status = ANY ('{{{sources}}}') RETURNING id
+             WHERE id = $1 AND lease_token = $2 AND status = ANY ('{{{sources}}}'){asked} RETURNING id
          ), noted AS (
              INSERT INTO piecemeal.journal (run_id, who, what, detail)
              SELECT id, $8 || ' as ' || session_user, '{transition}', $9 FROM moved
@@ -220,6 +234,7 @@ pub(crate) async fn settle(
          SELECT id FROM moved",
         is_final = to.is_final(),
         sources = sources.join(","),
+        asked = asked,
     );
     let failure = ending.failure.and_then(|failure| serde_json::to_value(failure).ok());
     let detail = ending.reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }));

@@ -8,7 +8,7 @@ use crate::pg::{Fault, Guards, Session};
 use crate::run::{Intent, Owner, Phase, Rows, Snapshot, Status};
 
 const READ: &str = "\
-SELECT r.job, r.id, r.phase, r.status, r.intent, r.reason, r.estimate, r.pass::int8 AS pass, r.pulse, r.owner,
+SELECT r.job, r.id, r.phase, r.status, r.intent, r.reason, r.failure, r.estimate, r.pass::int8 AS pass, r.pulse, r.owner,
        r.verified, r.looked, r.looked_s, r.has_where, r.spec ->> 'expect' IS NOT NULL AS has_expect,
        $live AS is_live,
        r.lease_token IS NOT NULL AS is_owned,
@@ -65,6 +65,9 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
         status: Status::from_word(row.get("status"))?,
         intent: Intent::from_word(row.get("intent"))?,
         reason: row.get("reason"),
+        failure: row
+            .get::<_, Option<Value>>("failure")
+            .and_then(|failure| serde_json::from_value(failure).ok()),
         since: row.get("since"),
         rows: Rows {
             seen: sum("seen"),

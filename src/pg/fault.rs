@@ -57,15 +57,16 @@ pub(crate) fn classify(message: DbMessage) -> Fault {
         return Fault::Unknown(message);
     };
     match code.as_str() {
-        // Serialization failure, deadlock, in a failed transaction, a cached plan that is stale.
-        "40001" | "40P01" | "25P02" | "0A000" => Fault::Again(message),
+        // Serialization failure, deadlock, in a failed transaction.
+        "40001" | "40P01" | "25P02" => Fault::Again(message),
         // Lock not available; statement timeout or a cancel from outside; 25P04 is PostgreSQL 17's
         // transaction timeout.
         "55P03" | "57014" | "25P04" => Fault::Smaller(message),
         // A standby after a failover, or a session that was ended for being idle.
         "25006" | "25P03" => Fault::Unknown(message),
-        // WITH CHECK OPTION; more than one row from a subquery; the row is too big for its page.
-        "44000" | "21000" | "54000" => Fault::BadRow(message),
+        // WITH CHECK OPTION; more than one row from a subquery; the row is too big for its page; what
+        // a function raises (statements are sent unnamed, so no cached plan can be stale).
+        "44000" | "21000" | "54000" | "0A000" => Fault::BadRow(message),
         _ => match &code[..2] {
             "22" | "23" | "27" | "38" | "39" | "P0" => Fault::BadRow(message),
             // Connection exceptions, out of resources, operator intervention, system errors.
@@ -103,7 +104,7 @@ mod tests {
         let table = [
             ("40001", "again"),
             ("40P01", "again"),
-            ("0A000", "again"),
+            ("0A000", "bad row"),
             ("55P03", "smaller"),
             ("57014", "smaller"),
             ("22001", "bad row"),

@@ -15,6 +15,6 @@ mod target;
 #[cfg(test)]
 mod preflight_tests;
 
-pub use prepare::{Plan, last_key};
+pub use prepare::{Plan, is_same_table, last_key};
 pub use statements::{Forms, Statements};
 pub use target::Target;

@@ -133,3 +133,9 @@ pub async fn last_key(
     let rows = session.transact_prepared(&statements.begin_read, &statements.last_key, &[]).await?;
     Ok(rows.first().map(|row| Key::new(row.get(0))))
 }
+
+/// Returns whether the table is still the one that `plan` was made for.
+pub async fn is_same_table(session: &mut Session, plan: &Plan) -> Result<bool, Fault> {
+    let rows = session.transact(&Guards::reading(), &plan.statements.same_table, &[]).await?;
+    Ok(rows.first().and_then(|row| row.get::<_, Option<bool>>(0)).unwrap_or(false))
+}

@@ -46,6 +46,8 @@ impl Forms {
 /// Everything that the walk and the verification send.
 #[derive(Debug, Clone)]
 pub struct Statements {
+    /// Whether the table is still the one that the run was started on.
+    pub same_table: String,
     /// The table's highest key.
     pub last_key: String,
     /// The n-th key of a stretch: n - 1, upper end, lower end.
@@ -84,6 +86,7 @@ impl Statements {
             ..batch.clone()
         };
         Statements {
+            same_table: format!("SELECT {}", same_table(target)),
             last_key: keyset.last_key(),
             boundary: Forms::of(|has_lower| keyset.nth_key(has_lower)),
             count: Forms::of(|has_lower| text.count(has_lower)),
@@ -186,7 +189,7 @@ impl Text<'_> {
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
     SELECT 1 FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
-    FOR NO KEY UPDATE
+    AND {same_table} FOR NO KEY UPDATE
 ), piecemeal_work AS (
 {update}
     RETURNING {still} AS still
@@ -198,6 +201,7 @@ impl Text<'_> {
         batches = batches + 1, retries = retries + $7, seen = seen + $6, matched = r.matched + c.matched,
         changed = r.changed + c.changed, unchanged = unchanged + c.matched - c.changed, still = r.still + c.still
     FROM piecemeal_count c WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
+    AND EXISTS (SELECT FROM piecemeal_fence)
     RETURNING c.matched, c.changed, c.still
 )
 SELECT matched, changed, still, {took} AS took FROM piecemeal_books",
@@ -206,6 +210,7 @@ SELECT matched, changed, still, {took} AS took FROM piecemeal_books",
             matched = self.matched(has_lower),
             ttl = crate::ledger::lease::TTL.as_secs(),
             took = TOOK,
+            same_table = same_table(self.target),
         )
     }
 
@@ -237,6 +242,14 @@ SELECT matched, changed, still, {took} AS took FROM piecemeal_books",
             stretch = self.stretch(2, has_lower.then_some(4)),
         )
     }
+}
+
+/// Whether the name still means the table that the run was started on: a table that took its place
+/// has rows that were never done (R23). The statement holds a lock on what it took the name for, so
+/// the answer is about the same table as the work.
+fn same_table(target: &Target) -> String {
+    let name = target.keyset.table.replace('\'', "''");
+    format!("pg_catalog.to_regclass('{name}')::pg_catalog.oid = {}", target.oid)
 }
 
 /// The expression on lines of its own: a comment at its end must not swallow what follows (F57).

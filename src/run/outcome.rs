@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The rows of one committed batch, as its transaction counted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
-    /// How long its statement took, by the server's clock.
+    /// How long it took on the server, without the network.
     pub took: Duration,
     /// Rows that were to be done.
     pub matched: u64,

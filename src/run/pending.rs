@@ -11,8 +11,10 @@ pub enum Pending {
     Absent,
     /// A row that is done no longer matches: rows that match are left to do, and may be swept.
     Proven,
-    /// A row that is done still matches: nothing follows from a match, and nothing may be swept.
+    /// Every row that is done still matches: nothing follows from a match, and nothing may be swept.
     Filter,
+    /// Some rows that are done still match and some do not: nothing follows, and nothing may be swept.
+    Mixed,
     /// No row was changed yet, so nothing is known: nothing may be swept.
     Unproven,
 }
@@ -22,7 +24,8 @@ impl Pending {
     pub fn of(has_where: bool, changed: u64, still: u64) -> Pending {
         match (has_where, changed, still) {
             (false, _, _) => Pending::Absent,
-            (true, _, 1..) => Pending::Filter,
+            (true, changed, still @ 1..) if still == changed => Pending::Filter,
+            (true, _, 1..) => Pending::Mixed,
             (true, 0, 0) => Pending::Unproven,
             (true, 1.., 0) => Pending::Proven,
         }
@@ -39,8 +42,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_row_that_still_matches_makes_it_a_filter() {
-        assert_eq!(Pending::of(true, 1_000_000, 1), Pending::Filter);
+    fn one_row_that_still_matches_is_enough_to_know_nothing() {
+        assert_eq!(Pending::of(true, 1_000_000, 1), Pending::Mixed);
+        assert_eq!(Pending::of(true, 1_000_000, 1_000_000), Pending::Filter);
         assert_eq!(Pending::of(true, 1_000_000, 0), Pending::Proven);
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Bar, lines, `status`, `watch` and JSON all render this, so they cannot disagree (R26).
 
+use super::event::Failure;
 use super::pending::Pending;
 use super::progress::{Eta, Pulse, fraction};
 use super::status::{Intent, Phase, Shown, Status, shown};
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub intent: Intent,
     /// Why it is as it is, if there is a reason.
     pub reason: Option<String>,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
     /// Since when, by the server's clock (RFC 3339).
     pub since: String,
     /// Counts of the committed batches.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use piecemeal::job::{Job, Source};
 use piecemeal::control::ledger_sql;
+use piecemeal::job::{Job, Source};
 
 use super::page::{self, Page};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use piecemeal::Error;
-use piecemeal::control::{Desk, Pace};
-use piecemeal::run::{Intent, Shown, Status};
+use piecemeal::control::Pace;
+use piecemeal::run::{Intent, Status};
+use piecemeal::{Error, ErrorKind};
 
 use super::Done;
 use crate::cli::args::{OneJob, Stop, Throttle};
@@ -25,28 +25,31 @@ pub(crate) async fn cancel(settings: &Settings, args: &Stop) -> Done {
 async fn stop(settings: &Settings, args: &Stop, intent: Intent, wanted: Status) -> Done {
     let name = settings.job_name(&args.job);
     let desk = settings.desk(None).await?;
-    let asked = desk.stop(&name, intent, args.reason.as_deref()).await?;
-    let has_happened = asked.now == wanted || !asked.is_live;
-    if !has_happened && args.wait {
-        wait(&desk, &name, wanted).await?;
+    let mut asked = desk.stop(&name, intent, args.reason.as_deref()).await?;
+    while args.wait && asked.is_live {
+        tokio::time::sleep(EVERY).await;
+        let Some(run) = desk.find(&name).await? else { return Err(desk.no_run(&name).into()) };
+        if run.status == wanted {
+            asked.is_live = false;
+        } else if run.status.is_final() || run.status == Status::Failed || run.intent != intent {
+            return Err(overtaken(&name, wanted, run.status).into());
+        } else if !run.is_live {
+            // Its owner went away before it could obey: nobody is left to wait for.
+            asked = desk.stop(&name, intent, args.reason.as_deref()).await?;
+        }
     }
-    settings.printer.say(&if has_happened || args.wait {
-        format!("{wanted}: `{name}`")
-    } else {
+    settings.printer.say(&if asked.is_live {
         format!("asked: `{name}` will be {wanted} when its batch ends")
+    } else {
+        format!("{wanted}: `{name}`")
     });
     Ok(Exit::Done)
 }
 
-async fn wait(desk: &Desk, name: &str, wanted: Status) -> Result<(), Error> {
-    loop {
-        let snapshots = desk.status(Some(name)).await?;
-        let is_there = |shown: Shown| matches!(shown, Shown::As(status) if status == wanted || status.is_final());
-        if snapshots.iter().all(|snapshot| is_there(snapshot.shown())) {
-            return Ok(());
-        }
-        tokio::time::sleep(EVERY).await;
-    }
+fn overtaken(name: &str, wanted: Status, status: Status) -> Error {
+    let what = format!("`{name}` was not {wanted}: it is {status}");
+    Error::new(ErrorKind::Refused, "overtaken", what)
+        .because("it ended, or somebody asked for something else, before its batch was over")
 }
 
 pub(crate) async fn throttle(settings: &Settings, args: &Throttle) -> Done {

@@ -132,7 +132,7 @@ async fn backfill(settings: &Settings, rows: u32) -> Result<(Exit, Report), Prob
     let desk = settings.desk(Some(&job.name)).await?;
     let plan = build(&job, &desk).await?;
     show_findings(settings, &plan);
-    let run = desk.create(&plan).await?;
+    let run = desk.create(&plan, None).await?;
     let rate = Rate::new(rows / WALK).map(Rate::rows_per_second);
     work(settings, &desk, plan, run, Options { rate, ..Options::new(actor()) }).await
 }

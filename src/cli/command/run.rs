@@ -1,10 +1,10 @@
 //! `run` and `resume`: starts a job or goes on with it, in the foreground, with progress.
 
-use piecemeal::control::{self, Desk, check_definition};
+use piecemeal::control::{self, Desk, RACED, check_definition, check_open};
 use piecemeal::engine::{self, Ending, Options, Report};
 use piecemeal::job::Identity;
 use piecemeal::report::{json, words};
-use piecemeal::run::{Intent, Status};
+use piecemeal::run::Status;
 use piecemeal::{Error, ErrorKind, Job, Plan};
 
 use super::Done;
@@ -13,6 +13,9 @@ use crate::cli::args::{Resume, Run, RunPace};
 use crate::cli::exit::Exit;
 use crate::cli::settings::{Problem, Settings, actor};
 use crate::cli::{reporter, signals};
+
+/// How often it is looked again when others begin the same job at the same time.
+const LOOKS: u32 = 5;
 
 pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
     for job in &args.jobs {
@@ -24,51 +27,71 @@ pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
     Ok(Exit::Done)
 }
 
+/// Looks, plans and begins; looks again if somebody else began meanwhile, who may even be done.
 async fn one(settings: &Settings, job: &str, args: &Run) -> Done {
     let job = settings.job(job)?;
     let desk = settings.desk(Some(&job.name)).await?;
-    let found = desk.find(&job.name).await?;
-    match &found {
-        Some(run) if run.status == Status::Succeeded && !args.again => {
-            check_definition(&Identity::of(&job), run)?;
-            return already_done(settings, &desk, &job).await;
+    for _ in 1..LOOKS {
+        match begin(settings, &desk, &job, args).await {
+            Err(Problem::Error(error, _)) if error.code() == RACED => {}
+            done => return done,
         }
-        Some(run) if run.status == Status::Cancelled && !args.again => {
-            return Err(cancelled(run).into());
-        }
-        Some(run) if !run.status.is_final() => {
-            if let Err(error) = may_go_on(run) {
-                return Err(with_committed(error, &desk, &job.name).await?.into());
-            }
-        }
-        _ => {}
     }
-    let plan = build(&job, &desk).await?;
-    let run = if let Some(run) = found.filter(|run| !run.status.is_final()) {
-        desk.check_same(&plan, &run).await?;
+    begin(settings, &desk, &job, args).await
+}
+
+async fn begin(settings: &Settings, desk: &Desk, job: &Job, args: &Run) -> Done {
+    let found = desk.find(&job.name).await?;
+    let open = found.as_ref().filter(|run| !run.status.is_final());
+    if let Some(run) = open {
+        if args.again {
+            return Err(not_ended(run).into());
+        }
+        check_definition(&Identity::of(job), run)?;
+        if let Err(error) = check_open(run) {
+            return Err(with_committed(error, desk, &job.name).await?.into());
+        }
+    } else if let Some(run) = found.as_ref().filter(|_| !args.again) {
+        if run.status == Status::Succeeded {
+            check_definition(&Identity::of(job), run)?;
+            return already_done(settings, desk, job).await;
+        }
+        check_open(run)?;
+    }
+    let plan = build(job, desk).await?;
+    let run = if let Some(run) = open {
+        desk.check_same(&plan, run).await?;
         run.id
     } else {
         show_findings(settings, &plan);
         if !agreed(settings, &plan) {
             return Err(not_agreed(&plan).into());
         }
-        desk.create(&plan).await?
+        desk.create(&plan, found.as_ref()).await?
     };
-    follow(settings, &desk, plan, run, args.pace_options()).await
+    follow(settings, desk, plan, run, args.pace_options()).await
+}
+
+fn not_ended(run: &control::Run) -> Error {
+    let job = &run.job;
+    let what = format!("run `{job}` has not ended: it is {}", run.status);
+    Error::new(ErrorKind::Refused, "not-ended", what)
+        .with_hint(format!("`piecemeal cancel {job}`, then `piecemeal run {job} --again`"))
 }
 
 pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
     let name = settings.job_name(&args.job);
     let desk = settings.desk(Some(&name)).await?;
-    if args.adopt {
-        desk.adopt(&name).await?;
-    }
-    let Some(run) = desk.find(&name).await? else { return Err(desk.no_run(&name).into()) };
+    let Some(mut run) = desk.find(&name).await? else { return Err(desk.no_run(&name).into()) };
     if run.is_live || run.status.is_final() {
         return hand_over(settings, &desk, &run).await;
     }
     // What stands against going on is said before the pause, or the failure, is taken back.
     let plan = build(&settings.job(&args.job)?, &desk).await?;
+    if args.adopt {
+        check_definition(&Identity::of(&plan.job), &run)?;
+        run = desk.adopt(run).await?;
+    }
     desk.check_same(&plan, &run).await?;
     if desk.resume(&name).await?.is_live {
         return hand_over(settings, &desk, &run).await;
@@ -182,43 +205,17 @@ async fn with_committed(error: Error, desk: &Desk, job: &str) -> Result<Error, E
     }))
 }
 
-/// A paused run stays paused and a failed one failed, until somebody resumes it.
-fn may_go_on(run: &control::Run) -> Result<(), Error> {
-    let job = &run.job;
-    match (run.status, run.intent) {
-        (Status::Failed, _) => {
-            let failure = run.failure.as_ref().map(Error::of_failure);
-            let unknown =
-                || Error::new(ErrorKind::Unexpected, "failed", format!("run `{job}` failed"));
-            Err(failure.unwrap_or_else(unknown))
-        }
-        (Status::Paused, _) | (_, Intent::Pause) => {
-            let who = run.asked_by.as_deref().unwrap_or("somebody");
-            let mut error =
-                Error::new(ErrorKind::Stopped, "paused", format!("run `{job}` is paused"))
-                    .because(format!("{who} asked for it"));
-            if let Some(reason) = &run.reason {
-                error = error.because(format!("reason: {reason}"));
-            }
-            Err(error.with_hint(format!("`piecemeal resume {job}` continues it")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn cancelled(run: &control::Run) -> Error {
-    let job = &run.job;
-    Error::new(ErrorKind::Stopped, "cancelled", format!("run `{job}` was cancelled"))
-        .because(format!("{} asked for it", run.asked_by.as_deref().unwrap_or("somebody")))
-        .with_hint(format!("`piecemeal run {job} --again` starts a new one"))
-}
-
 fn agreed(settings: &Settings, plan: &Plan) -> bool {
     if settings.is_yes {
         return true;
     }
-    settings.printer.say(&plan.to_string());
-    settings.printer.ask(&format!("start `{}` on {}?", plan.job.name, plan.target.keyset.table))
+    let question = format!("start `{}` on {}?", plan.job.name, plan.target.keyset.table);
+    if !settings.printer.can_ask() {
+        settings.printer.say(&plan.to_string());
+        return true;
+    }
+    settings.printer.talk(&plan.to_string());
+    settings.printer.ask(&question)
 }
 
 fn not_agreed(plan: &Plan) -> Error {

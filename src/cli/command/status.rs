@@ -47,5 +47,9 @@ fn details(snapshot: &piecemeal::run::Snapshot) -> String {
         snapshot.shown(),
         snapshot.since,
     ));
+    if let Some(failure) = &snapshot.failure {
+        lines.extend(failure.because.iter().map(|why| format!("  because: {why}")));
+        lines.extend(failure.hint.iter().map(|hint| format!("  hint: {hint}")));
+    }
     lines.join("\n")
 }

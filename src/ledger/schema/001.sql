@@ -14,6 +14,7 @@ COMMENT ON TABLE piecemeal.ledger IS 'One row per version of this schema that wa
 CREATE TABLE piecemeal.run (
     id          int8        GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     job         text        NOT NULL CHECK (job <> ''),
+    nth         int4        NOT NULL CHECK (nth > 0),
     fingerprint text        NOT NULL,
     spec        jsonb       NOT NULL,
     has_where   bool        NOT NULL,
@@ -41,6 +42,7 @@ CREATE TABLE piecemeal.run (
     changed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at timestamptz,
+    UNIQUE (job, nth),
     CHECK (status <> 'succeeded' OR verified IS NOT NULL)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE piecemeal.run IS 'One life of a job in this database';

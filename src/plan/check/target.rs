@@ -175,9 +175,9 @@ pub(crate) fn estimate(facts: &Facts, _: &Job) -> Vec<Finding> {
         return Vec::new();
     };
     let finding =
-        Finding::note("table-never-analyzed", "it is unknown how many rows the table has")
+        Finding::note("table-never-analyzed", "the table was never analyzed")
             .at(&relation.name)
-            .because("it was never analyzed, so progress and ETA cannot be shown")
+            .because("the planner guesses; progress and ETA are unknown if the rows cannot be counted quickly")
             .recipe(format!("ANALYZE {};", relation.name));
     vec![finding]
 }
