@@ -163,7 +163,8 @@ impl Question<'_> {
             } else {
                 format!("{left} still to do")
             };
-            return Err(self.failure(tally, &what, LEFT, &self.next()));
+            let why = if self.sweeps > 0 { OUTRUN } else { LEFT };
+            return Err(self.failure(tally, &what, why, &self.next()));
         }
         if self.pending == Pending::Unproven && tally.still > 0 {
             let what = format!("{left} match `where`, and the walk had changed none");
@@ -213,6 +214,7 @@ impl Question<'_> {
 }
 
 const BROKEN: &str = "rows in the old form were written after the walk had passed them, or `[set]` does not do what `expect` says";
+const OUTRUN: &str = "writers still produce rows in the old form, faster than they are done";
 const LEFT: &str = "rows in the old form were written since the walk passed them";
 const UNPROVEN: &str = "they appeared behind the walk; whether `where` says what is left to do cannot be known without a changed row";
 const MIXED: &str =

@@ -7,3 +7,4 @@ mod batch;
 mod verify;
 mod steer;
 mod output;
+mod races;

@@ -84,7 +84,7 @@ fn writers_that_outrun_the_sweeps_are_named_and_resumed_when_they_are_gone() {
     );
     let cli = Cli::new(&db, "places", &places().text());
     let answer = cli.call(&["run", "places", "-y"]).exits(6);
-    let answer = answer.says("sweep 3").says("after three sweeps").says("writers still produce");
+    let answer = answer.says("sweep 3").says("after 3 sweeps").says("writers still produce");
     assert!(!answer.stderr.contains("sweep 4"));
     let key = db.text("SELECT min(id) FROM t WHERE loc IS NULL");
     answer.says(&format!("({key})"));
