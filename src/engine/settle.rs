@@ -28,7 +28,6 @@ use crate::pg::{DbMessage, Fault, Session};
 use crate::plan::is_same_table;
 use crate::run::{
     Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition, count,
-    counted,
 };
 use crate::verify::{self, Question, Tally};
 use crate::walk::Key;
@@ -370,11 +369,7 @@ impl Round<'_> {
 }
 
 fn committed(snapshot: &Snapshot, kind: FailureKind) -> String {
-    let done = format!(
-        "{}, {}",
-        counted(snapshot.batches, "batches"),
-        counted(snapshot.rows.changed, "rows")
-    );
+    let done = snapshot.committed();
     if kind == FailureKind::BadRow {
         return format!("{done}; nothing of batch {} was written", count(snapshot.batches + 1));
     }

@@ -3,6 +3,7 @@
 //! Bar, lines, `status`, `watch` and JSON all render this, so they cannot disagree (R26).
 
 use super::event::Failure;
+use super::figures::counted;
 use super::pending::Pending;
 use super::progress::{Eta, Pulse, fraction};
 use super::status::{Intent, Phase, Shown, Status, shown};
@@ -122,6 +123,11 @@ impl Snapshot {
     /// Returns when the phase will be over.
     pub fn eta(&self) -> Eta {
         Eta::of(self.total().map(|total| total - self.done()), &self.pulse)
+    }
+
+    /// Writes what is committed, as in `16 batches, 34,210 rows`.
+    pub fn committed(&self) -> String {
+        format!("{}, {}", counted(self.batches, "batches"), counted(self.rows.changed, "rows"))
     }
 
     /// Returns what `where` has turned out to be.

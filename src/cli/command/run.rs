@@ -176,9 +176,8 @@ fn in_words(job: &str, report: &Report) -> String {
 
 fn left(job: &str, report: &Report) -> String {
     format!(
-        "left: {job}; committed: {}, {}; `piecemeal {} {job}` continues",
-        words::counted(report.snapshot.batches, "batches"),
-        words::counted(report.snapshot.rows.changed, "rows"),
+        "left: {job}; committed: {}; `piecemeal {} {job}` continues",
+        report.snapshot.committed(),
         if report.snapshot.status == Status::Paused { "resume" } else { "run" },
     )
 }
@@ -198,11 +197,7 @@ async fn already_done(settings: &Settings, desk: &Desk, job: &Job) -> Done {
 /// Adds how far the run is to the reason for which it does not go on.
 async fn with_committed(error: Error, desk: &Desk, job: &str) -> Result<Error, Error> {
     let snapshots = desk.status(Some(job)).await?;
-    Ok(snapshots.iter().fold(error, |error, snapshot| {
-        let batches = words::counted(snapshot.batches, "batches");
-        let changed = words::counted(snapshot.rows.changed, "rows");
-        error.having_committed(format!("{batches}, {changed}"))
-    }))
+    Ok(snapshots.iter().fold(error, |error, snapshot| error.having_committed(snapshot.committed())))
 }
 
 fn agreed(settings: &Settings, plan: &Plan) -> bool {
