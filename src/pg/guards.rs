@@ -62,7 +62,10 @@ impl Guards {
     /// Returns the statements that begin the transaction, to be sent in one message.
     pub fn begin(&self) -> String {
         let mode = if self.read_only { "READ ONLY" } else { "READ WRITE" };
-        let mut sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED {mode}; {PINNED}");
+        // The role's own time limit runs while these are set, so it goes first.
+        let mut sql = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; SET LOCAL statement_timeout = 0; {PINNED}"
+        );
         let mut path = self.search_path.join(", ");
         if !path.is_empty() {
             path.push_str(", ");

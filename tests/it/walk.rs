@@ -179,7 +179,7 @@ const HOSTILE: &str = "\
 ALTER ROLE hostile SET datestyle = 'German'; ALTER ROLE hostile SET intervalstyle = 'iso_8601';
 ALTER ROLE hostile SET timezone = 'Asia/Kathmandu'; ALTER ROLE hostile SET extra_float_digits = 0;
 ALTER ROLE hostile SET bytea_output = 'escape'; ALTER ROLE hostile SET default_transaction_isolation = 'serializable';
-ALTER ROLE hostile SET statement_timeout = '1ms'; ALTER ROLE hostile SET lock_timeout = '1ms';
+ALTER ROLE hostile SET statement_timeout = '5ms'; ALTER ROLE hostile SET lock_timeout = '1ms';
 ALTER ROLE hostile SET idle_in_transaction_session_timeout = '1ms'; ALTER ROLE hostile SET search_path = evil, pg_catalog, public;
 ALTER ROLE hostile SET standard_conforming_strings = off; ALTER ROLE hostile SET transform_null_equals = on;
 ALTER ROLE hostile SET synchronous_commit = off; ALTER ROLE hostile SET enable_indexscan = off;
