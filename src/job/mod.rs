@@ -11,6 +11,7 @@ mod document;
 mod file;
 mod fingerprint;
 mod fragment;
+mod hold;
 mod keys;
 mod model;
 mod name;
@@ -20,14 +21,17 @@ mod resolve;
 mod source;
 mod syntax;
 mod units;
+mod window;
 
 pub use builder::Builder;
 pub use fingerprint::{Identity, fingerprint};
 pub use fragment::{Fragment, Refusal, scan};
+pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
-    Assignment, BadRows, Batch, Job, Pace, Size, SynchronousCommit, Table, Verify, Work,
+    Assignment, BadRows, Batch, Job, Pace, Size, SynchronousCommit, Table, Vacuum, Verify, Work,
 };
 pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};
 pub use source::Source;
-pub use units::{Rate, UnitError, parse_duration, show_duration};
+pub use units::{Rate, UnitError, parse_bytes, parse_duration, show_bytes, show_duration};
+pub use window::{When, Window, WindowRate};

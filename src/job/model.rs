@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use super::builder::Builder;
 use super::fragment::Fragment;
+use super::hold::Hold;
 use super::name::TableName;
 use super::problem::Problems;
 use super::source::Source;
 use super::units::Rate;
+use super::window::Window;
 use super::{read, resolve};
 
 /// What should change in one table, and how gently.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// The name, 1 to 63 of letters, digits, `_`, `.` and `-`; the stem of the file.
     pub name: String,
@@ -30,6 +32,8 @@ pub struct Job {
     pub batch: Batch,
     /// How fast batches follow each other.
     pub pace: Pace,
+    /// What the run is held by, in the order of the file.
+    pub holds: Vec<Hold>,
     /// What happens when the server refuses a row.
     pub bad_rows: BadRows,
     /// What is true of every row in the end.
@@ -135,10 +139,25 @@ impl SynchronousCommit {
 }
 
 /// How fast batches follow each other.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pace {
     /// The most rows per second; no limit if none.
     pub rate: Option<Rate>,
+    /// When the table is vacuumed beside the walk.
+    pub vacuum: Vacuum,
+    /// A hold that lasts longer stops the run, resumable; 1 s to 30 days, 1 h if unset.
+    pub max_hold: Duration,
+    /// Stretches of the week with a pace of their own; the first that contains now applies.
+    pub windows: Vec<Window>,
+}
+
+/// When the table is vacuumed beside the walk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vacuum {
+    /// Never.
+    Off,
+    /// When the run has made so many dead rows, in percent of the table's rows, 1 to 100; 10 if unset.
+    Every(u32),
 }
 
 /// What happens when the server refuses a row: the run stops.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::file::{self, RawBatch, RawJob};
-use super::model::{BadRows, Batch, Job, Pace, Size, Table, Verify, Work};
+use super::model::{BadRows, Batch, Job, Pace, Size, Table, Vacuum, Verify, Work};
 use super::problem::{Problem, Problems};
 use super::source::Source;
 use super::syntax;
@@ -18,6 +18,8 @@ const GIVE_WAY: Duration = Duration::from_millis(100);
 const MIN: u32 = 100;
 const MAX: u32 = 50_000;
 const MAX_BAD_ROWS: u32 = 100;
+const VACUUM: Vacuum = Vacuum::Every(10);
+const MAX_HOLD: Duration = Duration::from_hours(1);
 
 /// Makes a job of the text of its file.
 pub(super) fn resolve(name: &str, mut source: Source) -> Result<Job, Problems> {
@@ -143,7 +145,13 @@ fn job(name: &str, raw: RawJob, table: Spanned<super::name::TableName>, source: 
         },
         work: Work::Set(raw.set),
         batch: batch(&raw.batch),
-        pace: Pace { rate: raw.rate },
+        pace: Pace {
+            rate: raw.rate,
+            vacuum: VACUUM,
+            max_hold: MAX_HOLD,
+            windows: Vec::new(),
+        },
+        holds: Vec::new(),
         bad_rows: BadRows { max: raw.max_bad_rows.unwrap_or(MAX_BAD_ROWS) },
         verify: Verify { expect: raw.expect },
         source,

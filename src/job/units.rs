@@ -14,6 +14,13 @@ use jiff::SignedDuration;
 #[error("{0}")]
 pub struct UnitError(String);
 
+impl UnitError {
+    /// Says what is wrong, and what to write.
+    pub(super) fn new(message: impl Into<String>) -> UnitError {
+        UnitError(message.into())
+    }
+}
+
 /// Rows per second, from 1 to 1,000,000,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(u32);
@@ -114,6 +121,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
 pub fn show_duration(duration: Duration) -> String {
     SignedDuration::try_from(duration)
         .map_or_else(|_| format!("{duration:?}"), |d| format!("{d:#}"))
+}
+
+/// Reads an amount of data with its unit, such as "100 MB" or "2GiB"; kB, MB and GB are powers of ten.
+pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
+    let text = text.trim();
+    if is_number(text) {
+        return Err(UnitError(format!("{text} has no unit; write \"{text} MB\"")));
+    }
+    let bytes: Result<bytesize::ByteSize, _> = text.parse();
+    bytes.map(|bytes| bytes.as_u64()).map_err(|_| {
+        let shown = text.escape_debug();
+        UnitError(format!("\"{shown}\" is not an amount of data; write for example \"100 MB\" or \"2 GiB\""))
+    })
+}
+
+/// Shows an amount of data with its unit.
+pub fn show_bytes(bytes: u64) -> String {
+    bytesize::ByteSize::b(bytes).display().si().to_string()
 }
 
 /// A plain decimal number, such as `20` or `1.5`.

@@ -1,8 +1,38 @@
-//! What slows a walk down.
+//! What slows a walk down: the rate that people set, and signals of the database.
 //!
-//! For now that is the rate that people set. It reads nothing from a server and is paid *after* a
-//! batch, with the rows that were really touched.
+//! A [`Throttler`] reads one signal. The gate reads all of them in the background, on a connection
+//! of its own, and comes to a [`Verdict`]: at what share of its speed the walk may go on, or why it
+//! is held. A signal that cannot be read is not "fine" (R16). The rate is paid *after* a batch, with
+//! the rows that were really touched.
 
 mod rate;
+mod reading;
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
 
 pub use rate::{Allowance, Payment};
+pub(crate) use reading::{Blind, Cause, Reading, Unit, Verdict};
+
+use crate::pg::Session;
+
+/// How often a signal is read.
+pub(crate) const POLL: Duration = Duration::from_secs(1);
+
+/// Reads one signal of the database.
+pub(crate) trait Throttler: Send {
+    /// How it is called in output, unique within a run.
+    fn name(&self) -> &str;
+
+    /// How often it is read.
+    fn every(&self) -> Duration {
+        POLL
+    }
+
+    /// Reads it once, in a transaction that ends at once and changes nothing.
+    ///
+    /// # Errors
+    /// Why it could not be read, and what would let it be. The gate then holds the run.
+    fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>>;
+}
