@@ -5,9 +5,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::error::{Error, ErrorKind};
-use crate::job::{Identity, Job, Rate, fingerprint};
-use crate::ledger::control::{self, Override};
+use crate::job::{Identity, Job, fingerprint};
+use crate::ledger::control;
 use crate::ledger::journal;
 use crate::ledger::runs::{self, NewRun};
 use crate::ledger::schema::{self, Ledger};
@@ -15,27 +17,16 @@ use crate::ledger::{Actor, snapshot};
 use crate::pg::fault::{is_denied, is_duplicate};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::{Plan, last_key};
-use crate::run::{Intent, Snapshot, Status};
+use crate::run::{Intent, Overrides, Snapshot, Status, as_timestamp};
 
 pub use crate::ledger::control::Asked;
 pub use crate::ledger::journal::Line;
 pub use crate::ledger::runs::Run;
 
-/// A change of pace from outside; what is `None` stays as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Pace {
-    /// Rows per second.
-    pub rate: Option<Rate>,
-    /// Time that a batch may take.
-    pub target: Option<Duration>,
-    /// How long the change lasts.
-    pub lasting: Option<Duration>,
-}
-
 /// Returns the DDL of the ledger, and the grants for a role that is to use it, for those who apply
 /// DDL by hand.
 pub fn ledger_sql(operator: Option<&str>) -> String {
-    format!("BEGIN;\n{}\n{}COMMIT;", schema::SQL, operator.map(schema::grants).unwrap_or_default())
+    format!("BEGIN;\n{}\n{}COMMIT;", schema::sql(0), operator.map(schema::grants).unwrap_or_default())
 }
 
 /// Asks things of the runs in one database, in the name of somebody.
@@ -132,6 +123,11 @@ impl Desk {
         match schema::look(&mut session).await.map_err(|fault| unreachable(&fault))? {
             Ledger::Installed => Ok(Some(session)),
             Ledger::Missing => Ok(None),
+            Ledger::Older(version) => Err(refused(
+                "ledger-older",
+                format!("the ledger has version {version}, and this release works with {}", schema::VERSION),
+                "`piecemeal init`, as its owner, upgrades it; runs in progress are kept",
+            )),
             Ledger::Newer(version) => Err(refused(
                 "ledger-newer",
                 format!("the ledger has version {version}, and this release knows {}", schema::VERSION),
@@ -262,6 +258,16 @@ impl Desk {
         Ok(Run { system_id: origin.0, database: origin.1, ..run })
     }
 
+    /// Returns the server's time.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn clock(&self) -> Result<Timestamp, Error> {
+        let mut session = self.session().await?;
+        let seconds = runs::clock(&mut session).await.map_err(|fault| unreachable(&fault))?;
+        Ok(as_timestamp(seconds))
+    }
+
     /// Asks for a pause or a cancel.
     ///
     /// # Errors
@@ -296,18 +302,20 @@ impl Desk {
         asked.filter(|asked| !asked.was.is_final()).ok_or_else(|| ended(&run))
     }
 
-    /// Changes the pace of a run; `None` clears every change.
+    /// Changes the pace of a run, for as long as `lasting` says, or until it is taken back; `None`
+    /// clears every change.
     ///
     /// # Errors
     /// When there is no such run, or it has ended.
-    pub async fn throttle(&self, job: &str, pace: Option<Pace>) -> Result<(), Error> {
+    pub async fn throttle(
+        &self,
+        job: &str,
+        change: Option<&Overrides>,
+        lasting: Option<Duration>,
+    ) -> Result<(), Error> {
         let (mut session, run) = self.existing(job).await?;
-        let change = pace.map(|pace| Override {
-            rate: pace.rate.map(Rate::rows_per_second),
-            target_ms: pace.target.and_then(|target| u64::try_from(target.as_millis()).ok()),
-            seconds: pace.lasting.map(|lasting| lasting.as_secs_f64()),
-        });
-        let taken = control::throttle(&mut session, run.id, change.as_ref(), &self.actor).await;
+        let change = change.map(|change| (change, lasting.map(|it| it.as_secs_f64())));
+        let taken = control::throttle(&mut session, run.id, change, &self.actor).await;
         if taken.map_err(|fault| broken(&fault))? { Ok(()) } else { Err(ended(&run)) }
     }
 

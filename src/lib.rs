@@ -49,6 +49,7 @@ pub mod plan;
 pub mod throttle;
 mod batch;
 mod verify;
+mod vacuum;
 
 // The whole, then the views.
 pub mod engine;

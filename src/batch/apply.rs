@@ -34,17 +34,29 @@ pub(crate) enum Applied {
     Fenced,
 }
 
-/// Does `chunk`, which was asked for from `range`, in one transaction; `retries` are the attempts
-/// that failed before it.
+/// How a batch is tried.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Attempt {
+    /// The attempts that failed before it.
+    pub retries: u32,
+    /// Whether the bound that `give_way` sets is lifted.
+    pub is_lifted: bool,
+}
+
+/// Does `chunk`, which was asked for from `range`, in one transaction.
 pub(crate) async fn apply(
     session: &mut Session,
     statements: &Statements,
     fence: &Fence,
     (range, chunk): (&Range, &Chunk),
-    retries: u32,
+    attempt: Attempt,
 ) -> Result<Applied, Fault> {
     let lower = chunk.after.as_ref().map(Key::values);
-    let begin = if chunk.last { &statements.begin_last_batch } else { &statements.begin_batch };
+    let begin = match (attempt.is_lifted, chunk.last) {
+        (true, _) => &statements.begin_lifted_batch,
+        (false, true) => &statements.begin_last_batch,
+        (false, false) => &statements.begin_batch,
+    };
     let mut params = vec![
         Param::Int(fence.run),
         Param::Int(range.no),
@@ -52,7 +64,7 @@ pub(crate) async fn apply(
         Param::Text(Some(&fence.token)),
         Param::Texts(Some(chunk.upto.values())),
         Param::Int(i64::from(chunk.keys)),
-        Param::Int(i64::from(retries)),
+        Param::Int(i64::from(attempt.retries)),
         Param::Bool(chunk.last),
     ];
     params.extend(lower.map(|lower| Param::Texts(Some(lower))));

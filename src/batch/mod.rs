@@ -8,5 +8,5 @@ mod apply;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use apply::{Applied, Fence, apply, took};
+pub(crate) use apply::{Applied, Attempt, Fence, apply, took};
 pub(crate) use chunker::next;

@@ -1,6 +1,6 @@
 //! The fence against a real server: what a superseded owner, or one whose memory is old, can do.
 
-use super::{Applied, Fence, apply, next};
+use super::{Applied, Attempt, Fence, apply, next};
 use crate::control::Desk;
 use crate::job::Job;
 use crate::ledger::Actor;
@@ -67,7 +67,7 @@ impl Scene {
         let statements = &self.plan.statements;
         let chunk = next(&mut session, statements, range, 10).await.unwrap().unwrap();
         let fence = Fence { run: self.run, token: token.into() };
-        apply(&mut session, statements, &fence, (range, &chunk), 0).await.unwrap()
+        apply(&mut session, statements, &fence, (range, &chunk), Attempt::default()).await.unwrap()
     }
 
     async fn rows_with(&self, n: i32) -> i64 {

@@ -7,6 +7,7 @@ use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use piecemeal::job::{Rate, parse_duration};
+use piecemeal::run::HoldChange;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().effects(Effects::BOLD))
@@ -125,7 +126,7 @@ pub(crate) enum Command {
     Pause(Stop),
     /// Continue a paused, interrupted or failed run
     Resume(Resume),
-    /// Change the rate or the batches while it runs
+    /// Change rate, batches, windows or holds while it runs
     Throttle(Throttle),
     /// Stop for good
     Cancel(Stop),
@@ -178,6 +179,13 @@ pub(crate) struct RunPace {
     /// Stop, resumable, after so many changed rows: a canary
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
+    /// Stop, resumable, after so long, as in 2h
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) max_runtime: Option<Duration>,
+    /// Stop, resumable, at this hour by the server's clock, as in 06:00 or "06:00 Europe/Berlin"; in
+    /// the zone of this machine if none is named
+    #[arg(long, value_name = "HOUR")]
+    pub(crate) until: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -224,18 +232,33 @@ pub(crate) struct Throttle {
     /// The job
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
-    /// Rows per second, as in 500/s
-    #[arg(long, value_parser = rate, required_unless_present_any = ["target", "clear"])]
+    /// Rows per second, as in 500/s; a window that allows less still holds
+    #[arg(long, value_parser = rate, required_unless_present_any = ["target", "holds", "schedule", "clear"])]
     pub(crate) rate: Option<Rate>,
     /// Time that a batch may take, as in 50ms
     #[arg(long, value_parser = target, value_name = "TIME")]
     pub(crate) target: Option<Duration>,
+    /// Another limit for a hold, as in replica-lag=20s, or replica-lag=off
+    #[arg(long = "hold", value_parser = hold, value_name = "NAME=LIMIT")]
+    pub(crate) holds: Vec<(String, HoldChange)>,
+    /// No windows, or those that the job's file has now
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub(crate) schedule: Option<WhichSchedule>,
     /// How long the change lasts, as in 2h; for ever if it is not given
     #[arg(long = "for", value_parser = duration, value_name = "TIME", conflicts_with = "clear")]
     pub(crate) lasting: Option<Duration>,
     /// Go back to what the job, or `run`, says
-    #[arg(long, conflicts_with_all = ["rate", "target"])]
+    #[arg(long, conflicts_with_all = ["rate", "target", "holds", "schedule"])]
     pub(crate) clear: bool,
+}
+
+/// Which windows apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhichSchedule {
+    /// None
+    Off,
+    /// Those that the job's file has now
+    File,
 }
 
 #[derive(Debug, clap::Args)]
@@ -278,6 +301,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn hold(text: &str) -> Result<(String, HoldChange), String> {
+    let (name, change) =
+        text.split_once('=').ok_or("write a name and a limit, as in replica-lag=20s or latency=off")?;
+    let name = name.trim();
+    Ok((name.to_owned(), HoldChange::parse(name, change)?))
 }
 
 fn target(text: &str) -> Result<Duration, String> {

@@ -2,7 +2,7 @@
 
 use piecemeal::Error;
 use piecemeal::engine::Report;
-use piecemeal::report::json;
+use piecemeal::report::{json, words};
 use piecemeal::run::{Event, Snapshot, counted};
 use serde_json::Value;
 
@@ -73,7 +73,7 @@ fn ending(report: &Report) -> &'static str {
     use piecemeal::engine::Ending;
     match report.ending {
         Ending::Succeeded => "finished",
-        Ending::Limit | Ending::Left => "left",
+        Ending::Limit | Ending::TimeUp | Ending::Held(_) | Ending::Left => "left",
         Ending::Cancelled => "cancelled",
     }
 }
@@ -96,12 +96,31 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
             outcome.changed,
             outcome.took.as_secs_f64() * 1e3
         )),
+        Event::PutAside { upto, keys } => Some(format!(
+            "put aside: somebody has locked some of the {} up to {upto}; the others come first",
+            counted((*keys).into(), "keys")
+        )),
+        Event::Lifted { key, give_way } => Some(format!(
+            "lifted: the row with key {key} takes longer than the {} ms of give_way by itself, and may",
+            give_way.as_millis()
+        )),
         Event::Paused(snapshot) => Some(format!(
             "paused: {}{}; `piecemeal resume {}` continues it here",
             snapshot.job,
             snapshot.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default(),
             snapshot.job
         )),
+        Event::Held(holding) => Some(format!("holding: {}", holding.reason)),
+        Event::Released { by, lasted } => {
+            Some(format!("going on: {by} held the run for {}", words::span(*lasted)))
+        }
+        Event::Slowed(slowing) => Some(format!("slowing down: {}", slowing.reason)),
+        Event::Unslowed => Some("at full speed again".into()),
+        Event::Window { now } => Some(now.clone()),
+        Event::Vacuumed { took } if is_verbose => {
+            Some(format!("vacuumed in {}", words::span(*took)))
+        }
+        Event::VacuumPutOff { why } => Some(format!("vacuum put off: {why}")),
         Event::Leaving => Some("leaving: finishing the batch; once more to leave at once".into()),
         Event::Resumed => Some("resumed".into()),
         Event::Throttled { now } => Some(format!("pace: {now}")),
@@ -113,6 +132,7 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         | Event::Progress(_)
         | Event::Verified(_)
         | Event::Retried { .. }
+        | Event::Vacuumed { .. }
         | Event::BatchCommitted { .. } => None,
     }
 }

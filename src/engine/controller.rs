@@ -1,19 +1,23 @@
 //! Once a second: orders in, lease and pulse out, and the one picture that everybody is shown.
 //!
 //! Polling is the truth: there is no second mechanism by which a change arrives. A database that
-//! cannot be reached is asked again; meanwhile the worker finds out for itself.
+//! cannot be reached is asked again; meanwhile the worker finds out for itself, and windows open and
+//! close by the server's clock as it was last seen.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::steering::{Defaults, Gauge, Voice};
+use super::gauge::Gauge;
+use super::pacing::{Pacing, changes};
+use super::steering::{Brief, Voice};
 use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Holder, RENEWAL};
 use crate::ledger::snapshot;
 use crate::pg::{Database, Fault, Lane, Session};
-use crate::run::{Event, Meter, Phase, Pulse, Snapshot, Status, count};
+use crate::run::{Event, Held, Meter, Phase, Pulse, Snapshot, Status, as_timestamp};
+use crate::throttle::Changes;
 
 /// How often it looks: what people ask for takes effect within this.
 const EVERY: Duration = Duration::from_secs(1);
@@ -25,12 +29,23 @@ pub(super) struct Controller {
     pub(super) holder: Holder,
     pub(super) gauge: Arc<Mutex<Gauge>>,
     pub(super) voice: Voice,
-    pub(super) defaults: Defaults,
-    pub(super) orders: watch::Sender<Orders>,
+    pub(super) pacing: Pacing,
+    pub(super) brief: watch::Sender<Brief>,
+    pub(super) changes: watch::Sender<Changes>,
+    /// The names of the signals that are read.
+    pub(super) signals: Vec<String>,
+    /// What held the run before this process began to work on it.
+    pub(super) held_before: Held,
+    /// The server's clock when it was last seen, and when that was by ours.
+    pub(super) clock: (f64, Instant),
     pub(super) session: Option<Session>,
     pub(super) meter: Meter,
     pub(super) renewed: Option<Instant>,
+    /// Who held the run when the lease was last renewed.
+    pub(super) shown: Option<String>,
     pub(super) measured: Option<Phase>,
+    /// What was measured last.
+    pub(super) last: Pulse,
 }
 
 impl Controller {
@@ -41,12 +56,20 @@ impl Controller {
                 self.session = None;
                 let trouble = fault.message().to_string();
                 self.gauge().trouble = Some(trouble);
+                let orders = self.brief.borrow().orders.clone();
+                self.tell(orders);
             }
             // Only the sleep is raced: a statement is never dropped in the middle.
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
                 _ = stop.changed() => {}
             }
+        }
+        // The sums of the holds must reach the ledger, also those of the last seconds. If they do
+        // not, because the connection is gone, the run has ended all the same.
+        if let Some(mut session) = self.session.take() {
+            let last = Pulse { holding: None, slowing: None, vacuum: None, ..self.last.clone() };
+            let _ = self.write(&mut session, &last).await;
         }
     }
 
@@ -59,26 +82,34 @@ impl Controller {
             self.database.session(Lane::Watch).await?
         };
         let orders = control::orders(&mut session, self.run, &self.holder.token).await?;
-        let gone = Orders { is_ours: false, ..self.orders.borrow().clone() };
+        let gone = Orders { is_ours: false, ..self.brief.borrow().orders.clone() };
         let orders = orders.unwrap_or(gone);
-        if let Some(mut snapshot) = snapshot::of_run(&mut session, self.run).await? {
-            snapshot.pulse = self.measure(&snapshot, &orders);
-            if *self.orders.borrow() != orders {
-                // Whoever gave an order sees with the next look that it has arrived.
+        let found = snapshot::of_run(&mut session, self.run).await?;
+        self.clock = found.as_ref().map_or(self.clock, |found| (found.now, Instant::now()));
+        let has_new_orders = self.tell(orders);
+        if let Some(mut snapshot) = found {
+            snapshot.pulse = self.measure(&snapshot);
+            let shown = snapshot.pulse.holding.as_ref().map(|holding| holding.by.clone());
+            if has_new_orders || shown != self.shown {
+                // Whoever watches sees with the next look that it has arrived.
                 self.renewed = None;
+                self.shown = shown;
             }
             self.renew(&mut session, &snapshot.pulse).await?;
-            self.tell(orders, snapshot);
-        } else {
-            self.orders.send_replace(orders);
+            self.last = snapshot.pulse.clone();
+            self.voice.say(Event::Progress(Box::new(snapshot)));
         }
         self.session = Some(session);
         Ok(())
     }
 
-    fn measure(&mut self, snapshot: &Snapshot, orders: &Orders) -> Pulse {
+    fn now(&self) -> f64 {
+        self.clock.0 + self.clock.1.elapsed().as_secs_f64()
+    }
+
+    fn measure(&mut self, snapshot: &Snapshot) -> Pulse {
         let mut pulse = Pulse::default();
-        self.gauge().fill(&mut pulse);
+        self.gauge().fill(&mut pulse, snapshot.now);
         if self.measured != Some(snapshot.phase) || snapshot.status != Status::Running {
             self.meter.restart();
         }
@@ -89,7 +120,12 @@ impl Controller {
         };
         self.meter.observe(snapshot.now, done);
         self.meter.rate(&mut pulse);
-        pulse.limit = orders.rate.or(self.defaults.rate);
+        let brief = self.brief.borrow();
+        pulse.limit = brief.pace.rate;
+        pulse.window.clone_from(&brief.pace.window);
+        pulse.signals.clone_from(&self.signals);
+        let speed = self.gauge().timing.speed();
+        pulse.eta = self.pacing.eta(&brief.orders, snapshot, &pulse, speed);
         pulse
     }
 
@@ -97,33 +133,49 @@ impl Controller {
         if self.renewed.is_some_and(|at| at.elapsed() < RENEWAL) {
             return Ok(());
         }
-        lease::renew(session, self.run, &self.holder, pulse).await?;
+        self.write(session, pulse).await?;
         self.renewed = Some(Instant::now());
         Ok(())
     }
 
-    fn tell(&mut self, orders: Orders, snapshot: Snapshot) {
-        let before = self.orders.borrow().clone();
-        if (before.rate, before.target_ms) != (orders.rate, orders.target_ms) {
-            self.voice.say(Event::Throttled { now: in_words(&orders) });
+    async fn write(&self, session: &mut Session, pulse: &Pulse) -> Result<bool, Fault> {
+        let held = self.held_before.clone().plus(&self.gauge().held);
+        lease::renew(session, self.run, &self.holder, (pulse, &held)).await
+    }
+
+    /// Tells workers and gate what holds from now on; returns whether people asked for something
+    /// new.
+    fn tell(&mut self, orders: Orders) -> bool {
+        let before = self.brief.borrow().clone();
+        let now = as_timestamp(self.now());
+        let brief = Brief {
+            pace: self.pacing.at(now, &orders),
+            is_time_up: self.pacing.is_time_up(now),
+            orders,
+        };
+        let is_new = brief.orders != before.orders;
+        if brief.orders.overrides != before.orders.overrides {
+            self.voice.say(Event::Throttled { now: brief.orders.overrides.to_string() });
         }
-        self.orders.send_if_modified(|known| {
-            let is_new = *known != orders;
-            *known = orders;
+        if let Some(now) = brief.pace.window.as_ref().filter(|_| brief.pace.window != before.pace.window)
+        {
+            self.voice.say(Event::Window { now: now.clone() });
+        }
+        self.changes.send_if_modified(|known| {
+            let changes = changes(&brief.orders.overrides);
+            let is_new = *known != changes;
+            *known = changes;
             is_new
         });
-        self.voice.say(Event::Progress(Box::new(snapshot)));
+        self.brief.send_if_modified(|known| {
+            let is_new = *known != brief;
+            *known = brief;
+            is_new
+        });
+        is_new
     }
 
-    fn gauge(&self) -> std::sync::MutexGuard<'_, Gauge> {
+    fn gauge(&self) -> MutexGuard<'_, Gauge> {
         self.gauge.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Says the pace that was set from outside.
-pub(super) fn in_words(orders: &Orders) -> String {
-    let mut words = Vec::new();
-    words.extend(orders.rate.map(|rate| format!("rate {} rows/s", count(rate.into()))));
-    words.extend(orders.target_ms.map(|target| format!("target {target} ms")));
-    if words.is_empty() { "as it was started".into() } else { words.join(", ") }
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::recover::{Choice, Situation, choose, jittered, timeouts};
+use super::recover::{ATTEMPTS, Choice, FIRST_WAIT, Situation, choose, jittered, timeouts};
 use crate::pg::{Database, Fault, Lane, Session};
 
 /// Attempts that are left once this process has been told to leave.
@@ -30,9 +30,17 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
         attempts += 1;
         limits = timeouts(limits, &fault);
         let stuck = started.elapsed();
-        let wait = match choose(&fault, Situation { rows: 1, attempts, timeouts: limits, stuck }) {
+        let at = Situation { attempts, timeouts: limits, stuck, ..Situation::default() };
+        let wait = match choose(&fault, at) {
             Choice::Again(wait) | Choice::Smaller(wait) => wait,
-            Choice::Bisect | Choice::BadRow | Choice::GiveUp | Choice::Stop => return Err(fault),
+            // More time than ten seconds helps no statement of the ledger; another attempt may.
+            Choice::Lift if limits <= ATTEMPTS => FIRST_WAIT,
+            Choice::PutAside
+            | Choice::Lift
+            | Choice::Bisect
+            | Choice::BadRow
+            | Choice::GiveUp
+            | Choice::Stop => return Err(fault),
         };
         if *leaving.borrow() && attempts >= HURRIED {
             return Err(fault);

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! runner ── spawns ── controller   once a second: orders in, lease and pulse out
+//!    │  │  └───────── gate         reads the signals that hold the run
+//!    │  └──────────── vacuumer     VACUUM beside the walk
 //!    │
 //!    └─ worker (the walk of a range) ─▶ verifier ─▶ sweep or end
 //! ```
@@ -11,14 +13,20 @@
 //! another connection.
 
 mod recover;
+mod gauge;
+mod hold;
 mod steering;
 mod insist;
+mod pacing;
 mod controller;
 mod worker;
 mod verifier;
+mod vacuumer;
+mod handle;
 mod runner;
 mod settle;
 mod reverify;
 
 pub use reverify::{Verified, verify};
-pub use runner::{Ending, Handle, Leaver, Options, Report, start};
+pub use handle::{Ending, Handle, Leaver, Options, Report};
+pub use runner::start;

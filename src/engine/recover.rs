@@ -1,24 +1,29 @@
 //! What to do after a fault: a pure choice.
 //!
 //! Trouble with the infrastructure is waited out; a fault of the batch makes it smaller, down to the
-//! single row that cannot be done. Everything is bounded: attempts, waits, and the time for which
-//! nothing gets better (R15).
+//! single row that cannot be done. Rows that somebody else has locked are put aside, and the others
+//! are done first. Everything is bounded: attempts, waits, and the time for which nothing gets
+//! better (R15).
 
 use std::time::Duration;
 
 use crate::pg::Fault;
-use crate::pg::fault::is_timeout;
+use crate::pg::fault::{is_lock_timeout, is_timeout};
 
 /// Attempts at the same size before it is made smaller.
-const ATTEMPTS: u32 = 5;
+pub(super) const ATTEMPTS: u32 = 5;
 /// The first wait; it doubles with every attempt.
-const FIRST_WAIT: Duration = Duration::from_millis(20);
+pub(super) const FIRST_WAIT: Duration = Duration::from_millis(20);
 /// The longest wait between attempts at a batch.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// The longest wait between attempts to reach the database.
 const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(5);
-/// How long trouble may last without a committed batch before the run is left, resumable.
+/// How long trouble may last without a committed batch before the run is left, resumable, where no
+/// job says it.
 pub(super) const MAX_HOLD: Duration = Duration::from_hours(1);
+/// Stretches that are put aside with no batch committed in between. When even the third is locked,
+/// it is the table that somebody holds, and not a few rows.
+const ASIDES: u32 = 3;
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +32,10 @@ pub(super) enum Choice {
     Again(Duration),
     /// Wait, then try half the size, and grow again from there.
     Smaller(Duration),
+    /// Do the other rows first, and come back to these.
+    PutAside,
+    /// Try the single row without the bound that `give_way` sets.
+    Lift,
     /// Halve around a row that cannot be done.
     Bisect,
     /// The single row is found.
@@ -48,12 +57,51 @@ pub(super) struct Situation {
     pub(super) timeouts: u32,
     /// How long nothing has been committed.
     pub(super) stuck: Duration,
+    /// How long that may be.
+    pub(super) max_hold: Duration,
+    /// What is done with rows that somebody has locked.
+    pub(super) locked: Locked,
+    /// Whether the last attempt was without the bound of `give_way`.
+    pub(super) is_lifted: bool,
+}
+
+/// How a chunk stands to the rows around it, should some of its own be locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Locked {
+    /// There is nothing else to do: it is waited for.
+    #[default]
+    Wait,
+    /// It was met for the first time.
+    First {
+        /// Stretches put aside since the last committed batch.
+        barren: u32,
+    },
+    /// It was put aside before.
+    Again {
+        /// Stretches put aside since the last committed batch.
+        barren: u32,
+        /// Whether it ends its range, so that putting it aside makes no new one.
+        is_last: bool,
+    },
+}
+
+impl Default for Situation {
+    fn default() -> Situation {
+        Situation {
+            rows: 1,
+            attempts: 1,
+            timeouts: 0,
+            stuck: Duration::ZERO,
+            max_hold: MAX_HOLD,
+            locked: Locked::Wait,
+            is_lifted: false,
+        }
+    }
 }
 
 /// Chooses what to do after `fault`.
 pub(super) fn choose(fault: &Fault, at: Situation) -> Choice {
-    let wait = backoff(at.attempts, LONGEST_WAIT);
-    if at.stuck >= MAX_HOLD && !matches!(fault, Fault::Fatal(_) | Fault::BadRow(_)) {
+    if at.stuck >= at.max_hold && !matches!(fault, Fault::Fatal(_) | Fault::BadRow(_)) {
         return Choice::GiveUp;
     }
     match fault {
@@ -61,14 +109,48 @@ pub(super) fn choose(fault: &Fault, at: Situation) -> Choice {
         Fault::Unknown(_) => Choice::Again(backoff(at.attempts, LONGEST_OUTAGE_WAIT)),
         Fault::BadRow(_) if at.rows > 1 => Choice::Bisect,
         Fault::BadRow(_) => Choice::BadRow,
-        Fault::Smaller(_) if at.rows > 1 => Choice::Smaller(FIRST_WAIT),
-        // A row that takes longer than `give_way` all by itself, again and again, cannot be done.
-        // One that somebody else has locked can: its wait ends with a lock timeout instead, and a
-        // statement that a person cancels in between proves nothing about the row.
-        Fault::Smaller(_) if at.timeouts > ATTEMPTS => Choice::BadRow,
-        Fault::Again(_) if at.rows > 1 && at.attempts > ATTEMPTS => Choice::Smaller(wait),
-        Fault::Smaller(_) | Fault::Again(_) => Choice::Again(wait),
+        Fault::Smaller(message) if is_lock_timeout(message) => after_lock(at),
+        Fault::Smaller(_) => after_timeout(at),
+        Fault::Again(_) if at.rows > 1 && at.attempts > ATTEMPTS => {
+            Choice::Smaller(backoff(at.attempts, LONGEST_WAIT))
+        }
+        Fault::Again(_) => Choice::Again(backoff(at.attempts, LONGEST_WAIT)),
     }
+}
+
+/// Somebody has locked rows of the chunk. The first time may be chance, so it is tried once more;
+/// then the other rows come first. What was put aside before is cut smaller, until only the rows
+/// that are locked are left, and waits its turn again.
+fn after_lock(at: Situation) -> Choice {
+    let wait = backoff(at.attempts, LONGEST_WAIT);
+    let may_part = match at.locked {
+        Locked::Wait => false,
+        Locked::First { barren } => barren < ASIDES,
+        Locked::Again { barren, is_last } => at.rows == 1 && (is_last || barren < ASIDES),
+    };
+    match at.locked {
+        Locked::Again { .. } if at.rows > 1 => Choice::Smaller(FIRST_WAIT),
+        _ if at.attempts == 1 => Choice::Again(FIRST_WAIT),
+        _ if may_part => Choice::PutAside,
+        _ if at.rows > 1 => Choice::Smaller(FIRST_WAIT),
+        _ => Choice::Again(wait),
+    }
+}
+
+/// The chunk took longer than it may. A single row gets more time; one that cannot be done even so
+/// is a bad row. One that somebody else has locked is not: its wait ends with a lock timeout, and a
+/// statement that a person cancels in between proves nothing about the row.
+fn after_timeout(at: Situation) -> Choice {
+    match at {
+        Situation { rows: 2.., .. } => Choice::Smaller(FIRST_WAIT),
+        Situation { is_lifted: true, timeouts, .. } if timeouts > ATTEMPTS => Choice::BadRow,
+        _ => Choice::Lift,
+    }
+}
+
+/// Returns how long to wait after `barren` stretches in a row were put aside.
+pub(super) fn between_asides(barren: u32) -> Duration {
+    if barren < ASIDES { Duration::ZERO } else { backoff(barren, LONGEST_WAIT) }
 }
 
 /// Returns how many time limits have been hit in a row, after `before` of them and `fault`.
@@ -124,22 +206,52 @@ mod tests {
     }
 
     fn at(rows: u32, attempts: u32) -> Situation {
-        Situation { rows, attempts, timeouts: 0, stuck: Duration::ZERO }
+        Situation { rows, attempts, ..Situation::default() }
+    }
+
+    fn locked(rows: u32, attempts: u32, locked: Locked) -> Choice {
+        choose(&Fault::Smaller(message("55P03")), Situation { locked, ..at(rows, attempts) })
     }
 
     #[test]
-    fn a_lock_timeout_shrinks_down_to_one_row_and_then_waits() {
-        let fault = Fault::Smaller(message("55P03"));
-        assert!(matches!(choose(&fault, at(2, 1)), Choice::Smaller(_)));
-        assert_eq!(choose(&fault, at(1, 100)), Choice::Again(LONGEST_WAIT));
+    fn rows_that_somebody_has_locked_are_put_aside_at_the_second_attempt() {
+        let first = Locked::First { barren: 0 };
+        assert_eq!(locked(1_000, 1, first), Choice::Again(FIRST_WAIT));
+        assert_eq!(locked(1_000, 2, first), Choice::PutAside);
+        assert_eq!(locked(1, 2, first), Choice::PutAside);
     }
 
     #[test]
-    fn a_single_row_that_always_times_out_is_a_bad_row() {
+    fn what_was_put_aside_is_cut_down_to_the_locked_rows_and_waits_its_turn() {
+        let again = Locked::Again { barren: 0, is_last: false };
+        assert_eq!(locked(1_000, 1, again), Choice::Smaller(FIRST_WAIT));
+        assert_eq!(locked(1, 2, again), Choice::PutAside);
+        let last = Locked::Again { barren: 99, is_last: true };
+        assert_eq!(locked(1, 2, last), Choice::PutAside);
+    }
+
+    #[test]
+    fn a_table_that_somebody_has_locked_is_not_put_aside_piece_by_piece() {
+        let barren = ASIDES;
+        let choice = locked(1_000, 2, Locked::First { barren });
+        assert_eq!(choice, Choice::Smaller(FIRST_WAIT));
+        let again = Locked::Again { barren, is_last: false };
+        assert!(matches!(locked(1, 2, again), Choice::Again(_)));
+    }
+
+    #[test]
+    fn where_nothing_else_is_left_a_lock_is_waited_for() {
+        assert_eq!(locked(1, 100, Locked::Wait), Choice::Again(LONGEST_WAIT));
+        assert_eq!(locked(2, 2, Locked::Wait), Choice::Smaller(FIRST_WAIT));
+    }
+
+    #[test]
+    fn a_single_row_that_times_out_gets_more_time_before_it_is_a_bad_row() {
         let fault = Fault::Smaller(message("57014"));
-        let after = |timeouts| Situation { timeouts, ..at(1, timeouts) };
-        assert!(matches!(choose(&fault, after(ATTEMPTS)), Choice::Again(_)));
-        assert_eq!(choose(&fault, after(ATTEMPTS + 1)), Choice::BadRow);
+        let lifted = |timeouts| Situation { timeouts, is_lifted: true, ..at(1, timeouts) };
+        assert_eq!(choose(&fault, at(1, 1)), Choice::Lift);
+        assert_eq!(choose(&fault, lifted(ATTEMPTS)), Choice::Lift);
+        assert_eq!(choose(&fault, lifted(ATTEMPTS + 1)), Choice::BadRow);
     }
 
     #[test]
@@ -148,7 +260,7 @@ mod tests {
             (Fault::Smaller(message("55P03")), Fault::Smaller(message("57014")));
         assert_eq!(timeouts(3, &locked), 0);
         let once = Situation { timeouts: timeouts(0, &cancelled), ..at(1, 100) };
-        assert_eq!(choose(&cancelled, once), Choice::Again(LONGEST_WAIT));
+        assert_eq!(choose(&cancelled, once), Choice::Lift);
     }
 
     #[test]

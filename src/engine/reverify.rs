@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::steering::{Defaults, Gauge, Steering, Voice};
+use super::gauge::Gauge;
+use super::steering::{Brief, Steering, Voice};
 use super::verifier::Verifier;
 use super::worker::Stop;
 use crate::error::{Error, ErrorKind};
@@ -14,7 +15,7 @@ use crate::ledger::control::Orders;
 use crate::ledger::ranges;
 use crate::pg::{Database, Lane};
 use crate::plan::Plan;
-use crate::run::{Intent, Snapshot, Status};
+use crate::run::{Intent, Overrides, Pace, Snapshot, Status};
 use crate::verify::{self, Question};
 
 /// What a verification came to when it passed.
@@ -58,12 +59,12 @@ pub async fn verify(
     let pending = snapshot.pending();
     let started = Instant::now();
     // Nobody steers this one: its channels stay open and silent as long as they are held here.
-    let (_orders, orders) = watch::channel(AT_WILL);
+    let pace = Pace { rate: plan.job.pace.rate.map(Rate::rows_per_second), ..Pace::default() };
+    let (_brief, brief) = watch::channel(Brief { orders: at_will(), pace, is_time_up: false });
     let (_leave, leaving) = watch::channel(false);
     let (voice, _events) = mpsc::channel(1);
-    let defaults = Defaults { rate: plan.job.pace.rate.map(Rate::rows_per_second), target: None };
     let gauge = Arc::new(Mutex::new(Gauge::default()));
-    let steering = Steering::new(orders, leaving, gauge, Voice(voice), defaults);
+    let steering = Steering::new(brief, leaving, gauge, Voice(voice));
     let mut verifier = Verifier::new(database, Arc::new(plan), steering, pending);
     let tally = verifier.look().await.map_err(|stop| stopped(&job, &stop))?;
     let question = Question {
@@ -79,13 +80,14 @@ pub async fn verify(
     }
 }
 
-const AT_WILL: Orders = Orders {
-    is_ours: true,
-    status: Status::Running,
-    intent: Intent::Run,
-    rate: None,
-    target_ms: None,
-};
+fn at_will() -> Orders {
+    Orders {
+        is_ours: true,
+        status: Status::Running,
+        intent: Intent::Run,
+        overrides: Overrides::default(),
+    }
+}
 
 fn stopped(job: &str, stop: &Stop) -> Error {
     let (kind, code, message) = match stop {
@@ -93,7 +95,7 @@ fn stopped(job: &str, stop: &Stop) -> Error {
             (ErrorKind::Unverified, "not-verified", Some(message))
         }
         Stop::GaveUp(message) => (ErrorKind::Unreachable, "unreachable", Some(message)),
-        Stop::End | Stop::Asked(_) | Stop::Limit => (ErrorKind::Unexpected, "unexpected", None),
+        Stop::End | Stop::Asked(_) | Stop::Limit | Stop::HeldTooLong(_) => (ErrorKind::Unexpected, "unexpected", None),
     };
     let error = Error::new(kind, code, format!("`{job}` could not be verified"));
     message.map_or(error.clone(), |message| error.because_of(message))

@@ -3,134 +3,33 @@
 //! Where it is comes from the ledger in every round, so it goes on the same way after a crash, a
 //! pause, or another process.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
-use super::controller::{Controller, in_words};
+use super::controller::Controller;
+use super::gauge::Gauge;
+use super::handle::{Ending, Handle, Leaver, Options, Report};
 use super::insist::insist;
+use super::pacing::{Pacing, changes};
 use super::settle::Round;
-use super::steering::{Defaults, Gauge, Steering, Voice};
+use super::steering::{Brief, Steering, Voice};
+use super::vacuumer::Vacuumer;
 use crate::batch::Fence;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Claim, Holder};
-use crate::ledger::{Actor, journal, snapshot};
+use crate::ledger::{journal, snapshot};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::Plan;
-use crate::run::{Event, Intent, Meter, Snapshot, Status};
+use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, as_timestamp};
+use crate::throttle::{self, Changes, Gate, View};
 
 /// Events that may wait for a listener; a second of batches at full speed is far less.
 const EVENTS: usize = 1_024;
 /// How often a lease that somebody else holds is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// How this process works on a run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Stop, resumable, after so many changed rows.
-    pub limit: Option<u64>,
-    /// Rows per second, instead of the job's.
-    pub rate: Option<u32>,
-    /// Time of a batch, instead of the job's.
-    pub target: Option<Duration>,
-    /// Who starts it, for the journal.
-    pub actor: Actor,
-}
-
-impl Options {
-    /// Returns options that leave everything to the job.
-    pub fn new(actor: Actor) -> Options {
-        Options { limit: None, rate: None, target: None, actor }
-    }
-}
-
-/// How it ended without an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Done and verified.
-    Succeeded,
-    /// It had changed as many rows as it may.
-    Limit,
-    /// It was told to leave.
-    Left,
-    /// Somebody cancelled it.
-    Cancelled,
-}
-
-/// What a run came to.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// How it ended.
-    pub ending: Ending,
-    /// The committed state at the end.
-    pub snapshot: Snapshot,
-}
-
-/// A run in progress.
-pub struct Handle {
-    events: mpsc::Receiver<Event>,
-    leaver: Leaver,
-    task: JoinHandle<Result<Report, Error>>,
-}
-
-/// Lets a run be left from another task.
-#[derive(Clone)]
-pub struct Leaver {
-    leave: watch::Sender<bool>,
-    /// Weak, so that the events end with the run, and not with whoever could end it.
-    voice: mpsc::WeakSender<Event>,
-    gauge: Arc<Mutex<Gauge>>,
-    database: Database,
-}
-
-impl Handle {
-    /// Returns what happened next; `None` when the run is over.
-    pub async fn next_event(&mut self) -> Option<Event> {
-        self.events.recv().await
-    }
-
-    /// Returns what lets another task leave the run.
-    pub fn leaver(&self) -> Leaver {
-        self.leaver.clone()
-    }
-
-    /// Waits for the end.
-    ///
-    /// # Errors
-    /// Why it stopped before its end: a bad row, rows that verification found, another owner, a
-    /// database that cannot be reached.
-    pub async fn join(self) -> Result<Report, Error> {
-        drop(self.events);
-        self.task.await.unwrap_or_else(|error| {
-            Err(Error::new(ErrorKind::Unexpected, "panic", "the engine stopped")
-                .because(error.to_string()))
-        })
-    }
-}
-
-impl Leaver {
-    /// Lets the current batch end, saves, and leaves; the run can be continued.
-    pub fn leave(&self) {
-        if !self.leave.send_replace(true)
-            && let Some(sender) = self.voice.upgrade()
-        {
-            Voice(sender).say(Event::Leaving);
-        }
-    }
-
-    /// Ends the statement that is running now, too.
-    pub async fn leave_at_once(&self) {
-        self.leave();
-        let token = self.gauge.lock().unwrap_or_else(PoisonError::into_inner).cancel.clone();
-        if let Some(token) = token {
-            // The statement may have ended meanwhile; there is nothing more to do then.
-            let _ = self.database.cancel(&token).await;
-        }
-    }
-}
 
 /// Starts to work on the run with this number.
 pub fn start(plan: Plan, run: i64, database: Database, options: Options) -> Handle {
@@ -162,6 +61,13 @@ pub(super) struct Runner {
     pub(super) gauge: Arc<Mutex<Gauge>>,
 }
 
+/// What connects the controller with those whom it steers.
+struct Lines {
+    controller: Controller,
+    brief: watch::Receiver<Brief>,
+    changed: watch::Receiver<Changes>,
+}
+
 impl Runner {
     async fn bring_to_end(self) -> Result<Report, Error> {
         let mut session = self.session().await?;
@@ -170,23 +76,79 @@ impl Runner {
         if let Some(ending) = self.take_lease(&holder).await? {
             return self.report(ending).await;
         }
-        self.voice.say(Event::Started(Box::new(self.snapshot().await?)));
-        // A rate from outside must hold from the first batch on, not from the first look.
-        let first = self.orders(&holder).await?;
-        if first.rate.is_some() || first.target_ms.is_some() {
-            self.voice.say(Event::Throttled { now: in_words(&first) });
-        }
-        let (orders, seen) = watch::channel(first);
+        let snapshot = self.snapshot().await?;
+        self.voice.say(Event::Started(Box::new(snapshot.clone())));
+        let mut lines = self.lines(&holder, &snapshot).await?;
+        let gate = self.gate(&mut lines).await?;
         let (stop, stopped) = watch::channel(false);
-        let controller = self.controller(holder.clone(), orders);
-        let controlling = tokio::spawn(controller.drive(stopped));
-        let mut round = Round { runner: &self, holder, orders: seen };
+        let controlling = tokio::spawn(lines.controller.drive(stopped.clone()));
+        let vacuumer = self.vacuumer(&holder, &snapshot, lines.brief.clone());
+        let vacuuming = tokio::spawn(vacuumer.drive(stopped));
+        let mut round = Round { runner: &self, holder, brief: lines.brief, gate: gate.view() };
         let ended = round.walk_and_verify().await;
         stop.send_replace(true);
-        // A controller that panicked has nothing to add to how the run ended.
-        let _ = controlling.await;
+        // Whoever panicked of these has nothing to add to how the run ended.
+        let _ = tokio::join!(controlling, vacuuming, gate.close());
         let ending = round.settle(ended).await?;
         self.report(ending).await
+    }
+
+    /// Connects those who say what to do with those who do it. A pace from outside must hold from the
+    /// first batch on, not from the first look.
+    async fn lines(&self, holder: &Holder, snapshot: &Snapshot) -> Result<Lines, Error> {
+        let orders = self.orders(holder).await?;
+        if orders.overrides != Overrides::default() {
+            self.voice.say(Event::Throttled { now: orders.overrides.to_string() });
+        }
+        let pacing = Pacing::new(&self.plan, &self.options);
+        let now = as_timestamp(snapshot.now);
+        let pace = pacing.at(now, &orders);
+        if let Some(now) = pace.window.clone() {
+            self.voice.say(Event::Window { now });
+        }
+        let (changes, changed) = watch::channel(changes(&orders.overrides));
+        let is_time_up = pacing.is_time_up(now);
+        let (sender, brief) = watch::channel(Brief { orders, pace, is_time_up });
+        let controller = Controller {
+            database: self.database.clone(),
+            run: self.run,
+            holder: holder.clone(),
+            gauge: Arc::clone(&self.gauge),
+            voice: self.voice.clone(),
+            pacing,
+            brief: sender,
+            changes,
+            signals: Vec::new(),
+            held_before: snapshot.held.clone(),
+            clock: (snapshot.now, Instant::now()),
+            session: None,
+            meter: Meter::default(),
+            renewed: None,
+            shown: None,
+            measured: None,
+            last: Pulse::default(),
+        };
+        Ok(Lines { controller, brief, changed })
+    }
+
+    /// Opens the gate: every signal has been read once when it returns.
+    async fn gate(&self, lines: &mut Lines) -> Result<Gate, Error> {
+        let plan = &self.plan;
+        let throttlers = self
+            .insist(|mut session| async move { throttle::throttlers(&mut session, plan).await })
+            .await?;
+        let names = throttlers.iter().map(|guarded| guarded.throttler.name().to_owned());
+        lines.controller.signals = names.collect();
+        Ok(Gate::open(throttlers, self.database.clone(), lines.changed.clone()).await)
+    }
+
+    fn vacuumer(
+        &self,
+        holder: &Holder,
+        snapshot: &Snapshot,
+        brief: watch::Receiver<Brief>,
+    ) -> Vacuumer {
+        Vacuumer::new(self, holder.is_direct, snapshot, brief)
     }
 
     async fn session(&self) -> Result<Session, Error> {
@@ -283,35 +245,10 @@ impl Runner {
         Err(error.with_hint(format!("`piecemeal status {job}` shows it")))
     }
 
-    fn controller(&self, holder: Holder, orders: watch::Sender<Orders>) -> Controller {
-        Controller {
-            database: self.database.clone(),
-            run: self.run,
-            holder,
-            gauge: Arc::clone(&self.gauge),
-            voice: self.voice.clone(),
-            defaults: self.defaults(),
-            orders,
-            session: None,
-            meter: Meter::default(),
-            renewed: None,
-            measured: None,
-        }
-    }
-
-    fn defaults(&self) -> Defaults {
-        let job = self.plan.job.pace.rate.map(crate::job::Rate::rows_per_second);
-        Defaults { rate: self.options.rate.or(job), target: self.options.target }
-    }
-
-    pub(super) fn steering(&self, orders: &watch::Receiver<Orders>) -> Steering {
-        Steering::new(
-            orders.clone(),
-            self.leaving.clone(),
-            Arc::clone(&self.gauge),
-            self.voice.clone(),
-            self.defaults(),
-        )
+    pub(super) fn steering(&self, brief: &watch::Receiver<Brief>, gate: &View) -> Steering {
+        let (leaving, gauge) = (self.leaving.clone(), Arc::clone(&self.gauge));
+        Steering::new(brief.clone(), leaving, gauge, self.voice.clone())
+            .held_by(gate.clone(), self.plan.job.pace.max_hold)
     }
 
     pub(super) fn fence(&self, holder: &Holder) -> Fence {

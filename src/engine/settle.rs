@@ -14,21 +14,23 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::insist::insist;
-use super::runner::{Ending, Runner};
-use super::steering::Asked;
+use super::runner::Runner;
+use super::handle::Ending;
+use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
-use super::worker::{REPLACED, Stop, Worker};
+use super::worker::{REPLACED, Stop, Worker, lost};
 use crate::error::{Error, ErrorKind};
-use crate::ledger::control::Orders;
 use crate::ledger::lease::{self, Claim, Holder};
-use crate::ledger::ranges::{self, Sweep, Taken};
+use crate::ledger::ranges::{self, Sweep};
 use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::snapshot;
+use crate::pg::fault::{is_lock_timeout, is_timeout};
 use crate::pg::{DbMessage, Fault, Session};
 use crate::plan::is_same_table;
 use crate::run::{
     Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition, count,
 };
+use crate::throttle::View;
 use crate::verify::{self, Question, Tally};
 use crate::walk::Key;
 
@@ -48,10 +50,15 @@ pub(super) enum Ended {
 pub(super) struct Round<'a> {
     pub(super) runner: &'a Runner,
     pub(super) holder: Holder,
-    pub(super) orders: watch::Receiver<Orders>,
+    pub(super) brief: watch::Receiver<Brief>,
+    pub(super) gate: View,
 }
 
 impl Round<'_> {
+    fn steering(&self) -> Steering {
+        self.runner.steering(&self.brief, &self.gate)
+    }
+
     fn lease(&self) -> (i64, &str) {
         (self.runner.run, &self.holder.token)
     }
@@ -77,26 +84,17 @@ impl Round<'_> {
     }
 
     async fn round(&mut self, limit: &mut Option<u64>) -> Result<Option<Ended>, Stop> {
-        let (run, token) = self.lease();
-        let taken =
-            self.insist(|mut session| async move { ranges::take(&mut session, run, token).await });
-        let range = match taken.await.map_err(lost)? {
-            Taken::Range(range) => range,
-            Taken::NothingLeft => return self.verify().await,
-            Taken::NotOurs => return Err(Stop::Asked(Asked::TakenOver)),
-        };
         let runner = self.runner;
         let mut worker = Worker::new(
             runner.database.clone(),
             std::sync::Arc::clone(&runner.plan),
             runner.fence(&self.holder),
-            range,
-            runner.steering(&self.orders),
+            self.steering(),
         );
         worker.limit = *limit;
-        let stop = worker.walk().await;
+        let stop = worker.work().await;
         *limit = worker.limit;
-        if matches!(stop, Stop::End) { Ok(None) } else { Err(stop) }
+        if matches!(stop, Stop::End) { self.verify().await } else { Err(stop) }
     }
 
     async fn insist<T, F: Future<Output = Result<T, Fault>>>(
@@ -127,7 +125,7 @@ impl Round<'_> {
         let mut verifier = Verifier::new(
             self.runner.database.clone(),
             std::sync::Arc::clone(&self.runner.plan),
-            self.runner.steering(&self.orders),
+            self.steering(),
             pending,
         );
         let tally = verifier.look().await?;
@@ -182,7 +180,7 @@ impl Round<'_> {
 
     /// Writes the pause down and waits, keeping the lease, until somebody asks for something else.
     async fn stand(&mut self) -> Result<Option<Asked>, Error> {
-        let mut steering = self.runner.steering(&self.orders);
+        let mut steering = self.steering();
         let lease = self.lease();
         let actor = &self.runner.options.actor;
         let pause = Transition::Stopped(Intent::Pause);
@@ -200,7 +198,7 @@ impl Round<'_> {
         }
         loop {
             let is_ready = {
-                let orders = self.orders.borrow();
+                let orders = self.brief.borrow().orders.clone();
                 orders.is_ours && orders.intent == Intent::Run && orders.status == Status::Ready
             };
             if is_ready && self.reclaim().await? {
@@ -251,6 +249,8 @@ impl Round<'_> {
             }
             Stop::Asked(Asked::TakenOver) => Err(self.taken_over()),
             Stop::Asked(Asked::For(_) | Asked::ToLeave) => self.leave(Ending::Left).await,
+            Stop::Asked(Asked::TimeUp) => self.leave(Ending::TimeUp).await,
+            Stop::HeldTooLong(reason) => self.leave(Ending::Held(reason)).await,
             Stop::GaveUp(message) => Err(self.give_up(&message).await),
             Stop::BadRow(key, message) => Err(self.fail(self.bad_row(&key, &message)).await?),
             Stop::Fatal(message) => Err(self.fail(self.refused(&message)).await?),
@@ -269,7 +269,11 @@ impl Round<'_> {
             return Ok(Ending::Cancelled);
         }
         if status != Status::Paused {
-            self.write(Transition::Yielded, &Record::default()).await?;
+            let reason = match &ending {
+                Ending::Held(reason) => Some(reason.as_str()),
+                _ => None,
+            };
+            self.write(Transition::Yielded, &Record { reason, ..Record::default() }).await?;
             return Ok(ending);
         }
         let (run, token) = self.lease();
@@ -314,8 +318,10 @@ impl Round<'_> {
         let record = Record { reason: Some(&reason), ..Record::default() };
         // If it cannot be written, the lease runs out by itself: the run is stalled, and resumable.
         let _ = self.write(Transition::Yielded, &record).await;
+        let is_lock = is_lock_timeout(message) || is_timeout(message);
+        let kind = if is_lock { ErrorKind::Stopped } else { ErrorKind::Unreachable };
         Error::new(
-            ErrorKind::Unreachable,
+            kind,
             "max-hold",
             format!("run `{job}` was left: the trouble did not end"),
         )
@@ -378,11 +384,4 @@ fn committed(snapshot: &Snapshot, kind: FailureKind) -> String {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
-}
-
-fn lost(fault: Fault) -> Stop {
-    if let Fault::Fatal(message) = fault {
-        return Stop::Fatal(message);
-    }
-    Stop::GaveUp(fault.message().clone())
 }

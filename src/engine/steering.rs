@@ -1,14 +1,16 @@
 //! What a worker is told, and what it says: orders, pace, and the engine's voice.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::gauge::Gauge;
+use super::hold::Hold;
+use super::worker::Stop;
 use crate::ledger::control::Orders;
-use crate::pg::CancelToken;
-use crate::run::{Event, Intent, Pulse, Timing};
-use crate::throttle::{Allowance, Payment};
+use crate::run::{Event, Intent, Pace, Slowing, WINDOW};
+use crate::throttle::{Allowance, Cause, Payment, Verdict, View};
 
 /// Why a worker stopped where it was, between two batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,23 +19,10 @@ pub(super) enum Asked {
     For(Intent),
     /// This process is to leave.
     ToLeave,
+    /// The time that this process was given is over.
+    TimeUp,
     /// The lease is somebody else's.
     TakenOver,
-}
-
-/// What is measured while working, for the pulse.
-#[derive(Default)]
-pub(super) struct Gauge {
-    /// Times of batches.
-    pub(super) timing: Timing,
-    /// Keys of the next chunk.
-    pub(super) rows: Option<u32>,
-    /// Rows that the verification has looked at.
-    pub(super) looked: u64,
-    /// What is being waited out.
-    pub(super) trouble: Option<String>,
-    /// Ends the statement that the worker runs.
-    pub(super) cancel: Option<CancelToken>,
 }
 
 /// The engine's voice. Telling never waits: a slow listener loses progress, and nothing else (F81).
@@ -47,58 +36,182 @@ impl Voice {
     }
 }
 
-/// The pace that this process was started with.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Defaults {
-    pub(super) rate: Option<u32>,
-    pub(super) target: Option<Duration>,
+/// What everybody who works on the run is told, about once a second.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Brief {
+    /// What the ledger says.
+    pub(super) orders: Orders,
+    /// The pace that applies.
+    pub(super) pace: Pace,
+    /// Whether the time that this process was given is over.
+    pub(super) is_time_up: bool,
 }
 
 /// What worker and verifier share.
 pub(super) struct Steering {
-    pub(super) orders: watch::Receiver<Orders>,
+    pub(super) brief: watch::Receiver<Brief>,
     pub(super) leaving: watch::Receiver<bool>,
     pub(super) gauge: Arc<Mutex<Gauge>>,
     pub(super) voice: Voice,
-    pub(super) defaults: Defaults,
+    gate: Option<View>,
+    max_hold: Duration,
     allowance: Allowance,
     debt: u32,
+    hold: Hold,
+    /// Since when signals have let nothing through.
+    standing_since: Option<Instant>,
+    /// Since when the batch that is going to be paid for has been under way.
+    began: Instant,
+    slowed_by: Option<String>,
 }
 
 impl Steering {
     pub(super) fn new(
-        orders: watch::Receiver<Orders>,
+        brief: watch::Receiver<Brief>,
         leaving: watch::Receiver<bool>,
         gauge: Arc<Mutex<Gauge>>,
         voice: Voice,
-        defaults: Defaults,
     ) -> Steering {
-        let allowance = Allowance::new(orders.borrow().rate.or(defaults.rate));
-        Steering { orders, leaving, gauge, voice, defaults, allowance, debt: 0 }
+        let allowance = Allowance::new(brief.borrow().pace.rate);
+        Steering {
+            brief,
+            leaving,
+            gauge,
+            voice,
+            gate: None,
+            max_hold: Duration::MAX,
+            allowance,
+            debt: 0,
+            hold: Hold::default(),
+            standing_since: None,
+            began: Instant::now(),
+            slowed_by: None,
+        }
+    }
+
+    /// Obeys the signals of `gate`, and gives up when they hold for longer than `max_hold`.
+    #[must_use]
+    pub(super) fn held_by(mut self, gate: View, max_hold: Duration) -> Steering {
+        (self.gate, self.max_hold) = (Some(gate), max_hold);
+        self
     }
 
     /// Returns why to stop now, if there is a reason.
     pub(super) fn asked(&self) -> Option<Asked> {
-        let orders = self.orders.borrow();
-        if !orders.is_ours {
+        let brief = self.brief.borrow();
+        if !brief.orders.is_ours {
             return Some(Asked::TakenOver);
         }
-        if *self.leaving.borrow() && orders.intent != Intent::Cancel {
+        if *self.leaving.borrow() && brief.orders.intent != Intent::Cancel {
             return Some(Asked::ToLeave);
         }
-        (orders.intent != Intent::Run).then_some(Asked::For(orders.intent))
+        if brief.orders.intent != Intent::Run {
+            return Some(Asked::For(brief.orders.intent));
+        }
+        brief.is_time_up.then_some(Asked::TimeUp)
     }
 
-    /// Returns the time that a batch should take, if somebody set it from outside or by a flag.
+    /// Returns the time that a batch should take, if anybody but the job said one.
     pub(super) fn target(&self) -> Option<Duration> {
-        self.orders.borrow().target_ms.map(Duration::from_millis).or(self.defaults.target)
+        self.brief.borrow().pace.target
     }
 
     /// Returns how many of `rows` keys the next chunk may have under the rate.
     pub(super) fn cap(&mut self, rows: u32) -> u32 {
-        let rate = self.orders.borrow().rate.or(self.defaults.rate);
-        self.allowance.set(rate);
+        self.allowance.set(self.rate());
         self.allowance.cap(rows)
+    }
+
+    /// The rate that applies: in a hold with a floor, that.
+    fn rate(&self) -> Option<u32> {
+        let rate = self.brief.borrow().pace.rate;
+        match self.hold.floor() {
+            Some(floor) => Some(rate.map_or(floor, |rate| rate.min(floor))),
+            None => rate,
+        }
+    }
+
+    /// Waits until the next batch may begin: until no window and no signal holds the run. A hold
+    /// with a floor lets it begin.
+    ///
+    /// # Errors
+    /// Why to stop instead.
+    pub(super) async fn admit(&mut self) -> Result<(), Stop> {
+        loop {
+            if let Some(asked) = self.asked() {
+                self.release();
+                return Err(Stop::Asked(asked));
+            }
+            let Some((cause, floor)) = self.holds() else {
+                self.release();
+                break;
+            };
+            let may_trickle = floor.is_some();
+            self.stand(cause, floor)?;
+            if may_trickle {
+                break;
+            }
+            self.wait(RECHECK).await;
+        }
+        self.began = Instant::now();
+        Ok(())
+    }
+
+    /// Notes that `cause` holds the run.
+    ///
+    /// # Errors
+    /// When signals have let nothing through for too long.
+    fn stand(&mut self, cause: Cause, floor: Option<u32>) -> Result<(), Stop> {
+        self.sum_up();
+        let is_signal = cause.signal != WINDOW;
+        for event in self.hold.go_on(cause, floor) {
+            self.voice.say(event);
+        }
+        self.show_hold();
+        if !is_signal || floor.is_some() {
+            self.standing_since = None;
+            return Ok(());
+        }
+        let since = *self.standing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < self.max_hold {
+            return Ok(());
+        }
+        let reason = self.hold.reason();
+        self.release();
+        Err(Stop::HeldTooLong(reason))
+    }
+
+    /// What holds the run now: a window that is closed, else the signal that rules.
+    fn holds(&mut self) -> Option<(Cause, Option<u32>)> {
+        let pace = self.brief.borrow().pace.clone();
+        if pace.is_closed {
+            let text = pace.window.unwrap_or_else(|| WINDOW.to_owned());
+            return Some((Cause { signal: WINDOW.to_owned(), text, reading: None }, None));
+        }
+        match self.gate.as_mut()?.verdict(Instant::now()) {
+            Verdict::Hold(cause, floor) => Some((cause, floor)),
+            Verdict::Go(..) => None,
+        }
+    }
+
+    fn release(&mut self) {
+        self.standing_since = None;
+        self.sum_up();
+        if let Some(event) = self.hold.end() {
+            self.show_hold();
+            self.voice.say(event);
+        }
+    }
+
+    fn sum_up(&mut self) {
+        if let Some((by, time)) = self.hold.take_spent() {
+            self.note(|gauge| gauge.held.hold(&by, time));
+        }
+    }
+
+    fn show_hold(&self) {
+        let shown = self.hold.shown();
+        self.note(|gauge| gauge.holding = shown);
     }
 
     /// Owes for rows that were touched.
@@ -106,14 +219,11 @@ impl Steering {
         self.debt = self.debt.saturating_add(u32::try_from(rows).unwrap_or(u32::MAX));
     }
 
-    /// Pays what is owed, waiting as long as the rate asks for; ends early when there is an order
-    /// or a new rate.
+    /// Pays what is owed, waiting as long as the rate asks for, and then as much longer as a signal
+    /// that comes near its limit asks for; ends early when there is an order.
     pub(super) async fn pay(&mut self) {
         while self.debt > 0 && self.asked().is_none() {
-            let rate = self.orders.borrow().rate.or(self.defaults.rate);
-            if rate != self.allowance.rate() {
-                self.allowance.set(rate);
-            }
+            self.allowance.set(self.rate());
             match self.allowance.pay(self.debt) {
                 Payment::Paid => self.debt = 0,
                 Payment::Wait(wait, debt) => {
@@ -122,13 +232,49 @@ impl Steering {
                 }
             }
         }
+        self.slow_down().await;
+    }
+
+    /// Lets the time from batch to batch grow, so that the speed is the share that the gate gives:
+    /// it scales whatever the rate has left, too.
+    async fn slow_down(&mut self) {
+        let Some(gate) = self.gate.as_mut() else { return };
+        let Verdict::Go(share, cause) = gate.verdict(Instant::now()) else { return };
+        self.tell_share(share, cause.as_ref());
+        let Some(cause) = cause else { return };
+        let began = Instant::now();
+        let wait = self.began.elapsed().mul_f64(1.0 / share.max(SLOWEST) - 1.0).min(LONGEST);
+        while began.elapsed() < wait && self.asked().is_none() {
+            self.sleep_or_order(wait.saturating_sub(began.elapsed())).await;
+        }
+        self.note(|gauge| gauge.held.slow(&cause.signal, began.elapsed()));
+    }
+
+    fn tell_share(&mut self, share: f64, cause: Option<&Cause>) {
+        let slowing = cause.map(|it| Slowing { reason: it.text.clone(), share });
+        let signal = cause.map(|cause| cause.signal.clone());
+        if signal != self.slowed_by {
+            self.voice.say(slowing.clone().map_or(Event::Unslowed, Event::Slowed));
+            self.slowed_by = signal;
+        }
+        self.note(|gauge| gauge.slowing = slowing);
     }
 
     /// Waits for `time`, or until there is something new to know.
     pub(super) async fn wait(&mut self, time: Duration) {
+        let Some(gate) = self.gate.as_mut() else { return self.sleep_or_order(time).await };
         tokio::select! {
             () = tokio::time::sleep(time) => {}
-            _ = self.orders.changed() => {}
+            () = gate.changed() => {}
+            _ = self.brief.changed() => {}
+            _ = self.leaving.changed() => {}
+        }
+    }
+
+    async fn sleep_or_order(&mut self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            _ = self.brief.changed() => {}
             _ = self.leaving.changed() => {}
         }
     }
@@ -145,13 +291,9 @@ impl Steering {
     }
 }
 
-impl Gauge {
-    /// Writes what was measured into `pulse`.
-    pub(super) fn fill(&self, pulse: &mut Pulse) {
-        pulse.rows = self.rows;
-        pulse.p50_ms = self.timing.percentile(50);
-        pulse.p95_ms = self.timing.percentile(95);
-        pulse.looked = self.looked;
-        pulse.trouble.clone_from(&self.trouble);
-    }
-}
+/// How often it is looked whether a hold is over, should nothing else say so.
+const RECHECK: Duration = Duration::from_millis(250);
+/// The smallest share that is obeyed: below it, a batch would be followed by a minute of nothing.
+const SLOWEST: f64 = 0.02;
+/// The longest wait after one batch for the sake of a share.
+const LONGEST: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::recover::{Choice, Situation, choose, jittered, timeouts};
+use super::recover::{ATTEMPTS, Choice, FIRST_WAIT, Situation, choose, jittered, timeouts};
 use super::steering::Steering;
 use super::worker::Stop;
 use crate::batch;
@@ -71,6 +71,7 @@ impl Verifier {
             cursor: None,
             rev: 0,
             done: false,
+            aside: 0,
         };
         while let Some(window) = self.window(&range).await? {
             let (window, is_last) = window;
@@ -80,9 +81,7 @@ impl Verifier {
             self.steering.note(|gauge| (gauge.looked, gauge.trouble) = (tally.looked, None));
             self.steering.owe(window.looked.div_ceil(READS_PER_WRITE));
             self.steering.pay().await;
-            if let Some(asked) = self.steering.asked() {
-                return Err(Stop::Asked(asked));
-            }
+            self.steering.admit().await?;
         }
         Ok(tally)
     }
@@ -171,16 +170,20 @@ impl Verifier {
         if fault.spoils_connection() {
             self.session = None;
         }
-        let wait = match choose(fault, attempts.count(rows, fault)) {
+        let max_hold = self.plan.job.pace.max_hold;
+        let at = Situation { max_hold, ..attempts.count(rows, fault) };
+        let wait = match choose(fault, at) {
             Choice::Again(wait) => wait,
             Choice::Smaller(wait) => {
                 self.sizer.shrink(rows);
                 wait
             }
             Choice::GiveUp => return Err(Stop::GaveUp(fault.message().clone())),
+            // More time than a batch has would help no read of one row; another attempt may.
+            Choice::Lift if attempts.timeouts <= ATTEMPTS => FIRST_WAIT,
             // Reading a row cannot fail for the row's sake except in the job's own expressions, and
             // then no smaller window would help.
-            Choice::Bisect | Choice::BadRow | Choice::Stop => {
+            Choice::PutAside | Choice::Lift | Choice::Bisect | Choice::BadRow | Choice::Stop => {
                 return Err(Stop::Fatal(fault.message().clone()));
             }
         };
@@ -206,6 +209,12 @@ impl Attempts {
         self.failures += 1;
         self.timeouts = timeouts(self.timeouts, fault);
         let stuck: Duration = self.since.get_or_insert_with(Instant::now).elapsed();
-        Situation { rows, attempts: self.failures, timeouts: self.timeouts, stuck }
+        Situation {
+            rows,
+            attempts: self.failures,
+            timeouts: self.timeouts,
+            stuck,
+            ..Situation::default()
+        }
     }
 }

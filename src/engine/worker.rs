@@ -1,15 +1,19 @@
-//! The walk of one range, one committed batch at a time.
+//! The walk, range after range, one committed batch at a time.
 //!
 //! Where it stands is what the ledger said last: after every fault it is read again, also if it has
 //! gone backwards (R3). One batch is in flight at a time, so there is nothing else to remember.
+//! Rows that somebody else has locked are put aside, and come again when the others are done.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::recover::{Choice, Situation, Suspect, choose, jittered, timeouts};
+use super::insist::insist;
+use super::recover::{
+    Choice, Locked, Situation, Suspect, between_asides, choose, jittered, timeouts,
+};
 use super::steering::{Asked, Steering};
-use crate::batch::{self, Applied, Fence};
-use crate::ledger::ranges;
+use crate::batch::{self, Applied, Attempt, Fence};
+use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::{self, Plan};
 use crate::run::{Event, Outcome};
@@ -21,7 +25,7 @@ pub(super) const REPLACED: &str = "another table has taken the place of the one 
 /// Why a walk ended.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The range is at its end.
+    /// Every range is at its end.
     End,
     /// It was asked to.
     Asked(Asked),
@@ -29,6 +33,8 @@ pub(super) enum Stop {
     Limit,
     /// This row cannot be done.
     BadRow(Key, DbMessage),
+    /// Signals have let nothing through for too long; what the last one said.
+    HeldTooLong(String),
     /// It has not got better for too long.
     GaveUp(DbMessage),
     /// A fault that going on would not help.
@@ -40,23 +46,33 @@ enum Step {
     Committed(Chunk, Outcome),
     End,
     Fenced,
-    Failed(u32, Option<Key>, Fault),
+    Failed(u32, Option<Chunk>, Fault),
 }
 
-/// Walks one range.
+/// What follows a fault.
+enum Next {
+    GoOn,
+    AnotherRange,
+    Stop(Stop),
+}
+
+/// Walks the ranges of a run.
 pub(super) struct Worker {
     pub(super) database: Database,
     pub(super) plan: Arc<Plan>,
     pub(super) fence: Fence,
-    pub(super) range: Range,
-    pub(super) sizer: Sizer,
     pub(super) steering: Steering,
     /// Rows that may still be changed by this process.
     pub(super) limit: Option<u64>,
+    range: Range,
+    sizer: Sizer,
     session: Option<Session>,
     suspect: Suspect,
     failures: u32,
     timeouts: u32,
+    /// Stretches put aside since the last committed batch.
+    barren: u32,
+    is_lifted: bool,
     stuck_since: Option<Instant>,
     /// The time of an empty transaction: what a batch takes beyond it is the server's.
     round_trip: Duration,
@@ -67,7 +83,6 @@ impl Worker {
         database: Database,
         plan: Arc<Plan>,
         fence: Fence,
-        range: Range,
         steering: Steering,
     ) -> Worker {
         let sizer = plan.sizer();
@@ -75,41 +90,68 @@ impl Worker {
             database,
             plan,
             fence,
-            range,
-            sizer,
             steering,
             limit: None,
+            range: Range::default(),
+            sizer,
             session: None,
             suspect: Suspect::default(),
             failures: 0,
             timeouts: 0,
+            barren: 0,
+            is_lifted: false,
             stuck_since: None,
             round_trip: Duration::ZERO,
         }
     }
 
-    /// Walks the range to its end, or until there is a reason to stop between two batches.
-    pub(super) async fn walk(&mut self) -> Stop {
+    /// Walks range after range until none is left, or until there is a reason to stop between two
+    /// batches.
+    pub(super) async fn work(&mut self) -> Stop {
         loop {
-            if let Some(asked) = self.steering.asked() {
-                return Stop::Asked(asked);
+            match self.take().await {
+                Ok(Taken::Range(range)) => self.range = range,
+                Ok(Taken::NothingLeft) => return Stop::End,
+                Ok(Taken::NotOurs) => return Stop::Asked(Asked::TakenOver),
+                Err(fault) => return lost(fault),
+            }
+            if let Some(stop) = self.walk().await {
+                return stop;
+            }
+        }
+    }
+
+    async fn take(&self) -> Result<Taken, Fault> {
+        let (run, token) = (self.fence.run, self.fence.token.as_str());
+        insist(&self.database, &self.steering.leaving, |mut session| async move {
+            ranges::take(&mut session, run, token).await
+        })
+        .await
+    }
+
+    /// Walks the range to its end, or as far as it can be walked now; returns why to stop, if there
+    /// is a reason.
+    async fn walk(&mut self) -> Option<Stop> {
+        loop {
+            if let Err(stop) = self.steering.admit().await {
+                return Some(stop);
             }
             if self.limit == Some(0) {
-                return Stop::Limit;
+                return Some(Stop::Limit);
             }
             match self.step().await {
                 Step::Committed(chunk, outcome) => self.advance(chunk, outcome).await,
-                Step::End => return Stop::End,
+                Step::End => return None,
                 Step::Fenced => {
                     if let Some(stop) = self.look_around().await {
-                        return stop;
+                        return Some(stop);
                     }
                 }
-                Step::Failed(rows, key, fault) => {
-                    if let Some(stop) = self.recover(rows, key, fault).await {
-                        return stop;
-                    }
-                }
+                Step::Failed(rows, chunk, fault) => match self.recover(rows, chunk, fault).await {
+                    Next::GoOn => {}
+                    Next::AnotherRange => return None,
+                    Next::Stop(stop) => return Some(stop),
+                },
             }
         }
     }
@@ -135,7 +177,7 @@ impl Worker {
             statements,
             &self.fence,
             (&self.range, &chunk),
-            self.failures,
+            Attempt { retries: self.failures, is_lifted: self.is_lifted },
         )
         .await;
         self.session = Some(session);
@@ -146,7 +188,7 @@ impl Worker {
                 Step::Committed(chunk, outcome)
             }
             Ok(Applied::Fenced) => Step::Fenced,
-            Err(fault) => Step::Failed(rows, Some(chunk.upto), fault),
+            Err(fault) => Step::Failed(rows, Some(chunk), fault),
         }
     }
 
@@ -178,13 +220,15 @@ impl Worker {
         self.range.cursor = Some(chunk.upto.clone());
         self.range.rev += 1;
         self.range.done = chunk.last;
-        (self.failures, self.timeouts, self.stuck_since) = (0, 0, None);
+        (self.failures, self.timeouts, self.barren) = (0, 0, 0);
+        (self.is_lifted, self.stuck_since) = (false, None);
         self.suspect.clear(chunk.keys);
         self.sizer.observe(chunk.keys, outcome.took);
         self.limit = self.limit.map(|limit| limit.saturating_sub(outcome.changed));
         let rows = self.sizer.rows();
         self.steering.note(|gauge| {
-            gauge.timing.observe(outcome.took);
+            gauge.timing.observe(chunk.keys, outcome.took);
+            gauge.changed += outcome.changed;
             (gauge.rows, gauge.trouble) = (Some(rows), None);
         });
         self.steering.owe(outcome.matched);
@@ -192,31 +236,85 @@ impl Worker {
         self.steering.pay().await;
     }
 
-    /// Chooses what to do after a fault and does it; returns why to stop, if that is the choice.
-    async fn recover(&mut self, rows: u32, key: Option<Key>, fault: Fault) -> Option<Stop> {
+    /// Chooses what to do after a fault, and does it.
+    async fn recover(&mut self, rows: u32, chunk: Option<Chunk>, fault: Fault) -> Next {
         self.failures += 1;
         self.timeouts = timeouts(self.timeouts, &fault);
         if fault.spoils_connection() {
             self.session = None;
         }
-        let stuck = self.stuck_since.get_or_insert_with(Instant::now).elapsed();
-        let at = Situation { rows, attempts: self.failures, timeouts: self.timeouts, stuck };
+        let message = fault.message().clone();
         let mut pause = Duration::ZERO;
-        match choose(&fault, at) {
+        match choose(&fault, self.situation(rows, chunk.as_ref())) {
             Choice::Again(wait) => pause = jittered(wait),
             Choice::Smaller(wait) => {
                 pause = jittered(wait);
                 self.sizer.shrink(rows);
             }
+            Choice::PutAside => return self.put_aside(rows, chunk, &message).await,
+            Choice::Lift => self.lift(chunk.as_ref()),
             Choice::Bisect => self.suspect.halve(rows),
-            Choice::BadRow => return Some(name_row(key, fault.message())),
-            Choice::GiveUp => return Some(Stop::GaveUp(fault.message().clone())),
-            Choice::Stop => return Some(Stop::Fatal(fault.message().clone())),
+            Choice::BadRow => return Next::Stop(name_row(chunk, message)),
+            Choice::GiveUp => return Next::Stop(Stop::GaveUp(message)),
+            Choice::Stop => return Next::Stop(Stop::Fatal(message)),
         }
+        self.try_again(&message, pause).await
+    }
+
+    fn situation(&mut self, rows: u32, chunk: Option<&Chunk>) -> Situation {
+        let barren = self.barren;
+        let is_last = chunk.is_some_and(|chunk| Some(&chunk.upto) == self.range.upto.as_ref());
+        let locked = match chunk {
+            None => Locked::Wait,
+            Some(_) if self.range.aside == 0 => Locked::First { barren },
+            Some(_) => Locked::Again { barren, is_last },
+        };
+        Situation {
+            rows,
+            attempts: self.failures,
+            timeouts: self.timeouts,
+            stuck: self.stuck_since.get_or_insert_with(Instant::now).elapsed(),
+            max_hold: self.plan.job.pace.max_hold,
+            locked,
+            is_lifted: self.is_lifted,
+        }
+    }
+
+    async fn try_again(&mut self, message: &DbMessage, pause: Duration) -> Next {
         let next = self.rows();
-        self.steering.tell_retry(fault.message().to_string(), pause, next);
+        self.steering.tell_retry(message.to_string(), pause, next);
         self.steering.wait(pause).await;
-        self.reread().await
+        self.reread().await.map_or(Next::GoOn, Next::Stop)
+    }
+
+    /// A single row takes longer than others should wait. It cannot be made smaller, so it may.
+    fn lift(&mut self, chunk: Option<&Chunk>) {
+        if let Some(chunk) = chunk.filter(|_| !self.is_lifted) {
+            let give_way = self.plan.job.batch.give_way;
+            self.steering.voice.say(Event::Lifted { key: chunk.upto.clone(), give_way });
+        }
+        self.is_lifted = true;
+    }
+
+    /// Ends the range with the chunk whose rows are locked, so that those behind it come first. If
+    /// that cannot be, the chunk is made smaller, or waited for.
+    async fn put_aside(&mut self, rows: u32, chunk: Option<Chunk>, why: &DbMessage) -> Next {
+        let (Some(chunk), Ok(mut session)) = (chunk, self.session().await) else {
+            return self.try_again(why, between_asides(u32::MAX)).await;
+        };
+        let fence = (self.fence.run, self.fence.token.as_str());
+        let is_aside =
+            ranges::put_aside(&mut session, fence, &self.range, &chunk.upto).await == Ok(true);
+        if !is_aside {
+            self.sizer.shrink(rows);
+            return self.try_again(why, jittered(between_asides(self.failures))).await;
+        }
+        self.session = Some(session);
+        self.barren += 1;
+        (self.failures, self.timeouts) = (0, 0);
+        self.steering.voice.say(Event::PutAside { upto: chunk.upto, keys: chunk.keys });
+        self.steering.wait(jittered(between_asides(self.barren))).await;
+        Next::AnotherRange
     }
 
     /// The fence found nothing: the range has moved, is somebody else's, or the table is another one.
@@ -253,9 +351,20 @@ impl Worker {
 }
 
 /// A chunk of one key that fails names its row; without a chunk it was the read that failed.
-fn name_row(key: Option<Key>, message: &DbMessage) -> Stop {
-    match key {
-        Some(key) => Stop::BadRow(key, message.clone()),
-        None => Stop::Fatal(message.clone()),
+fn name_row(chunk: Option<Chunk>, message: DbMessage) -> Stop {
+    match chunk {
+        Some(chunk) => Stop::BadRow(chunk.upto, message),
+        None => Stop::Fatal(message),
+    }
+}
+
+/// Why to stop when the ledger could not be asked.
+pub(super) fn lost(fault: Fault) -> Stop {
+    match fault {
+        Fault::Fatal(message) => Stop::Fatal(message),
+        Fault::Again(message)
+        | Fault::Smaller(message)
+        | Fault::BadRow(message)
+        | Fault::Unknown(message) => Stop::GaveUp(message),
     }
 }

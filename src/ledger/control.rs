@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::journal::Actor;
 use super::lease::IS_LIVE;
 use crate::pg::{Fault, Guards, Param, Session};
-use crate::run::{Intent, Status, Transition};
+use crate::run::{Intent, Overrides, Status, Transition};
 
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,19 +122,12 @@ async fn asked(
     })
 }
 
-/// A change of pace from outside.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Override {
-    /// Rows per second.
-    pub rate: Option<u32>,
-    /// Milliseconds that a batch may take.
-    pub target_ms: Option<u64>,
-    /// Seconds after which it is over.
-    pub seconds: Option<f64>,
-}
-
 const THROTTLE: &str = "\
-WITH old AS (SELECT id, overrides FROM piecemeal.run WHERE id = $1 FOR UPDATE),
+WITH old AS (
+    SELECT id, (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(r.overrides)
+                WHERE coalesce((value ->> 'until')::timestamptz > clock_timestamp(), true)) AS overrides
+    FROM piecemeal.run r WHERE id = $1 FOR UPDATE
+),
 expiry AS (SELECT to_jsonb(clock_timestamp() + $3 * interval '1 second') AS until),
 wanted AS (
     SELECT coalesce(jsonb_object_agg(key, jsonb_build_object('value', value, 'until', until)), '{}') AS overrides
@@ -151,24 +144,19 @@ wanted AS (
 )
 SELECT after FROM moved";
 
-/// Changes the pace of a run, or clears every change; returns whether the run could take it.
+/// Changes the pace of a run, for so many seconds if that is said, or clears every change; returns
+/// whether the run could take it.
 pub(crate) async fn throttle(
     session: &mut Session,
     run: i64,
-    change: Option<&Override>,
+    change: Option<(&Overrides, Option<f64>)>,
     actor: &Actor,
 ) -> Result<bool, Fault> {
-    let mut wanted = json!({});
-    if let Some(rate) = change.and_then(|change| change.rate) {
-        wanted["rate"] = json!(rate);
-    }
-    if let Some(target) = change.and_then(|change| change.target_ms) {
-        wanted["target_ms"] = json!(target);
-    }
+    let wanted = Value::Object(change.map(|(wanted, _)| wanted.write()).unwrap_or_default());
     let params = [
         run.into(),
         (&wanted).into(),
-        Param::MaybeFloat(change.and_then(|change| change.seconds)),
+        Param::MaybeFloat(change.and_then(|(_, seconds)| seconds)),
         Param::Bool(change.is_none()),
         actor.0.as_str().into(),
     ];
@@ -184,10 +172,8 @@ pub(crate) struct Orders {
     pub status: Status,
     /// What people want.
     pub intent: Intent,
-    /// Rows per second, from outside.
-    pub rate: Option<u32>,
-    /// Milliseconds that a batch may take, from outside.
-    pub target_ms: Option<u64>,
+    /// What people changed of its pace, as far as it has not expired.
+    pub overrides: Overrides,
 }
 
 const ORDERS: &str = "\
@@ -204,7 +190,7 @@ pub(crate) async fn orders(
 ) -> Result<Option<Orders>, Fault> {
     let rows = session.transact(&Guards::reading(), ORDERS, &[run.into(), token.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let overrides: Value = row.get::<_, Option<Value>>("overrides").unwrap_or_default();
+    let overrides = row.get::<_, Option<Value>>("overrides").unwrap_or_default();
     let (status, intent) =
         (Status::from_word(row.get("status")), Intent::from_word(row.get("intent")));
     let (Some(status), Some(intent)) = (status, intent) else { return Ok(None) };
@@ -212,7 +198,6 @@ pub(crate) async fn orders(
         is_ours: row.get("is_ours"),
         status,
         intent,
-        rate: overrides["rate"].as_u64().and_then(|rate| u32::try_from(rate).ok()),
-        target_ms: overrides["target_ms"].as_u64(),
+        overrides: overrides.as_object().map(Overrides::read).unwrap_or_default(),
     }))
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::journal::Actor;
 use crate::pg::{Fault, Guards, Param, Session};
-use crate::run::{Pulse, Transition};
+use crate::run::{Held, Pulse, Transition};
 
 /// How long a lease lasts without being renewed. Longer than any pause of a healthy process, short
 /// enough that a dead host's run goes on before anybody is woken.
@@ -129,7 +129,7 @@ pub(crate) async fn claim(
 
 const RENEW: &str = "\
 UPDATE piecemeal.run
-SET lease_until = clock_timestamp() + $3 * interval '1 second', pulse = $4,
+SET lease_until = clock_timestamp() + $3 * interval '1 second', pulse = $4, held = $6,
     owner = (owner - 'backend' - 'backend_start') || $backend,
     updated_at = clock_timestamp()
 WHERE id = $1 AND lease_token = $2";
@@ -139,16 +139,18 @@ pub(crate) async fn renew(
     session: &mut Session,
     run: i64,
     holder: &Holder,
-    pulse: &Pulse,
+    (pulse, held): (&Pulse, &Held),
 ) -> Result<bool, Fault> {
     let sql = RENEW.replace("$backend", &BACKEND.replace("$bool", "$5")) + " RETURNING id";
     let pulse = serde_json::to_value(pulse).unwrap_or_default();
+    let held = serde_json::to_value(held).unwrap_or_default();
     let params = [
         run.into(),
         holder.token.as_str().into(),
         Param::Float(TTL.as_secs_f64()),
         (&pulse).into(),
         Param::Bool(holder.is_direct),
+        (&held).into(),
     ];
     Ok(!session.transact(&Guards::ledger(), &sql, &params).await?.is_empty())
 }

@@ -12,7 +12,7 @@ use crate::walk::{Key, Range};
 
 macro_rules! columns {
     () => {
-        "no::int8 AS no, pass::int8 AS pass, after, upto, cursor, rev, done"
+        "no::int8 AS no, pass::int8 AS pass, after, upto, cursor, rev, done, aside::int8 AS aside"
     };
 }
 
@@ -26,6 +26,7 @@ fn range(row: &Row) -> Range {
         cursor: key("cursor"),
         rev: row.get("rev"),
         done: row.get("done"),
+        aside: row.get("aside"),
     }
 }
 
@@ -48,13 +49,15 @@ const TAKE: &str = concat!(
     "taken AS (UPDATE piecemeal.range SET lease_token = $2, ",
     "lease_until = clock_timestamp() + $3 * interval '1 second' ",
     "WHERE run_id = (SELECT id FROM held) ",
-    "AND no = (SELECT min(no) FROM piecemeal.range WHERE run_id = $1 AND NOT done) RETURNING ",
+    "AND no = (SELECT no FROM piecemeal.range WHERE run_id = $1 AND NOT done ORDER BY aside, no LIMIT 1) ",
+    "RETURNING ",
     columns!(),
     ") SELECT EXISTS (SELECT FROM held) AS is_ours, taken.no IS NOT NULL AS is_taken, taken.* ",
     "FROM (SELECT) AS one LEFT JOIN taken ON true"
 );
 
-/// Takes the first range that is not at its end, for the owner of the run with `token`.
+/// Takes the first range that is not at its end, for the owner of the run with `token`; those that
+/// were put aside come last, and those that were so more often after the others.
 pub(crate) async fn take(session: &mut Session, run: i64, token: &str) -> Result<Taken, Fault> {
     let params = [run.into(), token.into(), Param::Float(TTL.as_secs_f64())];
     let rows = session.transact(&Guards::ledger(), TAKE, &params).await?;
@@ -63,6 +66,55 @@ pub(crate) async fn take(session: &mut Session, run: i64, token: &str) -> Result
         Some(row) if row.get("is_ours") => Taken::NothingLeft,
         _ => Taken::NotOurs,
     })
+}
+
+/// Ranges that are not at their ends, beyond which none is added by putting one aside.
+const OPEN: i64 = 64;
+/// Ranges of a run beyond which none is added: bounds the ledger (R15).
+const MOST: i64 = 1_000;
+
+// The range ends with the chunk, and another one goes on behind it, so that they still tile. `rev`
+// moves, so that a batch of ours whose outcome is unknown, and which goes beyond the new end, can
+// not be committed any more (F16).
+const PUT_ASIDE: &str = "\
+WITH held AS (
+    SELECT r.run_id, r.no, r.pass, r.upto AS behind, r.aside FROM piecemeal.range r
+    WHERE r.run_id = $1 AND r.no = $2 AND r.rev = $3 AND r.lease_token = $4 AND NOT r.done FOR UPDATE
+), room AS (
+    SELECT count(*) FILTER (WHERE NOT done) < $6 AND count(*) < $7 AS has_room,
+           max(no) + 1 AS next, bool_or(NOT done AND no <> $2) AS has_others
+    FROM piecemeal.range WHERE run_id = $1
+), shrunk AS (
+    UPDATE piecemeal.range r SET upto = $5, rev = rev + 1, aside = r.aside + 1, lease_token = NULL,
+           lease_until = NULL
+    FROM held, room WHERE r.run_id = held.run_id AND r.no = held.no
+      AND CASE WHEN held.behind = $5 THEN room.has_others ELSE room.has_room END
+    RETURNING r.run_id
+), parted AS (
+    INSERT INTO piecemeal.range (run_id, no, pass, after, upto, aside)
+    SELECT held.run_id, room.next, held.pass, $5, held.behind, held.aside
+    FROM held, room, shrunk WHERE held.behind <> $5
+)
+SELECT run_id FROM shrunk";
+
+/// Ends `range` at `upto` and puts it aside, so that what lies behind is done first; returns whether
+/// there was room, and something else to do.
+pub(crate) async fn put_aside(
+    session: &mut Session,
+    (run, token): (i64, &str),
+    range: &Range,
+    upto: &Key,
+) -> Result<bool, Fault> {
+    let params = [
+        run.into(),
+        range.no.into(),
+        range.rev.into(),
+        token.into(),
+        Param::Texts(Some(upto.values())),
+        OPEN.into(),
+        MOST.into(),
+    ];
+    Ok(!session.transact(&Guards::ledger(), PUT_ASIDE, &params).await?.is_empty())
 }
 
 const REREAD: &str = concat!(

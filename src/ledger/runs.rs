@@ -168,6 +168,14 @@ pub(crate) async fn origin(session: &mut Session) -> Result<(String, String), Fa
     Ok(rows.first().map(|row| (row.get("system_id"), row.get("database"))).unwrap_or_default())
 }
 
+const CLOCK: &str = "SELECT extract(epoch FROM clock_timestamp())::float8 AS now";
+
+/// Returns the server's time, in seconds since 1970.
+pub(crate) async fn clock(session: &mut Session) -> Result<f64, Fault> {
+    let rows = session.transact(&Guards::reading(), CLOCK, &[]).await?;
+    Ok(rows.first().map_or(0.0, |row| row.get("now")))
+}
+
 const ADOPT: &str = "\
 WITH moved AS (
     UPDATE piecemeal.run SET system_id = (SELECT system_identifier::text FROM pg_control_system()),

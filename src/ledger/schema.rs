@@ -3,10 +3,16 @@
 use crate::pg::{Fault, Guards, Session};
 
 /// The version that this library writes and reads.
-pub(crate) const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 2;
 
-/// Creates the ledger; also what `init --print-sql` prints.
-pub(crate) const SQL: &str = include_str!("schema/001.sql");
+/// What makes each version of the one before, from an empty database on.
+const STEPS: [&str; VERSION as usize] =
+    [include_str!("schema/001.sql"), include_str!("schema/002.sql")];
+
+/// Returns the DDL that makes this version of version `from`; 0 is an empty database.
+pub(crate) fn sql(from: i32) -> String {
+    STEPS[usize::try_from(from).unwrap_or(0).min(STEPS.len())..].join("\n")
+}
 
 /// What is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +21,8 @@ pub(crate) enum Ledger {
     Missing,
     /// One that we can use.
     Installed,
+    /// One of an older release, which this one can upgrade.
+    Older(i32),
     /// One that a newer release has installed.
     Newer(i32),
     /// One whose tables would be emptied by a crash (F53).
@@ -48,18 +56,27 @@ pub(crate) async fn look(session: &mut Session) -> Result<Ledger, Fault> {
     }
     let rows = session.transact(&Guards::reading(), NEWEST, &[]).await?;
     let version = rows.first().and_then(|row| row.get::<_, Option<i32>>(0)).unwrap_or(0);
-    Ok(if version > VERSION { Ledger::Newer(version) } else { Ledger::Installed })
+    Ok(match version {
+        VERSION => Ledger::Installed,
+        1..VERSION => Ledger::Older(version),
+        _ => Ledger::Newer(version),
+    })
 }
 
-/// Installs the ledger if it is missing; two at once install one.
+/// Installs the ledger if it is missing, and upgrades an older one; two at once do it once.
 pub(crate) async fn install(session: &mut Session) -> Result<(), Fault> {
-    if look(session).await? != Ledger::Missing {
-        return Ok(());
-    }
+    let from = match look(session).await? {
+        Ledger::Missing => 0,
+        Ledger::Older(version) => version,
+        Ledger::Installed | Ledger::Newer(_) | Ledger::Unlogged | Ledger::Denied => return Ok(()),
+    };
     // The lock ends with the transaction; it only keeps two installers from failing on each other.
-    let sql = format!("SELECT pg_advisory_xact_lock(hashtext('piecemeal.ledger')); {SQL}");
+    let sql = format!(
+        "SELECT pg_advisory_xact_lock(hashtext('piecemeal.ledger')); {}",
+        sql(from)
+    );
     match session.script(&Guards::ledger(), &sql).await {
-        Err(fault) if look(session).await? == Ledger::Missing => Err(fault),
+        Err(fault) if look(session).await? != Ledger::Installed => Err(fault),
         _ => Ok(()),
     }
 }
@@ -92,8 +109,16 @@ mod tests {
             list(Phase::ALL.iter().map(|phase| phase.word()).collect()),
         ];
         for words in words {
-            assert!(SQL.contains(&words), "{words}");
+            assert!(sql(0).contains(&words), "{words}");
         }
+    }
+
+    #[test]
+    fn an_older_ledger_gets_what_it_lacks_and_nothing_twice() {
+        assert!(sql(0).contains("CREATE SCHEMA") && sql(0).contains("ADD COLUMN held"));
+        assert!(!sql(1).contains("CREATE SCHEMA") && sql(1).contains("ADD COLUMN held"));
+        assert_eq!(sql(VERSION), "");
+        assert!(STEPS[1].contains("VALUES (2)"));
     }
 
     #[test]

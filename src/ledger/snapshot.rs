@@ -9,7 +9,7 @@ use crate::run::{Intent, Owner, Phase, Rows, Snapshot, Status};
 
 const READ: &str = "\
 SELECT r.job, r.id, r.phase, r.status, r.intent, r.reason, r.failure, r.estimate, r.pass::int8 AS pass, r.pulse, r.owner,
-       r.verified, r.looked, r.looked_s, r.has_where, r.spec ->> 'expect' IS NOT NULL AS has_expect,
+       r.verified, r.looked, r.looked_s, r.held, r.has_where, r.spec ->> 'expect' IS NOT NULL AS has_expect,
        $live AS is_live,
        r.lease_token IS NOT NULL AS is_owned,
        extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at)::float8 AS elapsed,
@@ -86,6 +86,7 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
         owner: owner(row),
         verified: row.get("verified"),
         looked,
+        held: serde_json::from_value(row.get("held")).unwrap_or_default(),
         elapsed: row.get::<_, Option<f64>>("elapsed").unwrap_or(0.0),
         started_at: row.get("started_at"),
         updated_at: row.get("updated_at"),

@@ -86,6 +86,11 @@ pub(crate) fn is_timeout(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("57014")
 }
 
+/// Whether the statement waited for a lock for longer than it may.
+pub(crate) fn is_lock_timeout(message: &DbMessage) -> bool {
+    message.sqlstate.as_deref() == Some("55P03")
+}
+
 /// Whether the insert met a row that is already there.
 pub(crate) fn is_duplicate(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("23505")

@@ -19,7 +19,9 @@ pub(crate) mod fault;
 pub(crate) mod guards;
 pub(crate) mod session;
 pub(crate) mod pool;
+pub(crate) mod alone;
 
+pub(crate) use alone::Alone;
 pub use connect::Connect;
 pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use environment::Environment;

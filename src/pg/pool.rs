@@ -42,7 +42,7 @@ impl Database {
     /// Never with the settings that are made here; the pool's builder could refuse others.
     pub fn new(connect: Connect) -> Result<Database, ConnectError> {
         let work = pool(&connect, 2)?;
-        let watch = pool(&connect, 2)?;
+        let watch = pool(&connect, 3)?;
         Ok(Database { connect, work, watch })
     }
 

@@ -94,6 +94,9 @@ impl Plan {
         }
     }
 
+    /// Whether this role may vacuum the table.
+    pub fn can_vacuum(&self) -> bool { true }
+
     /// Returns the key's columns, for messages.
     pub fn key_names(&self) -> String {
         let names: Vec<_> =

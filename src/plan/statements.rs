@@ -19,6 +19,10 @@ use crate::walk::Keyset;
 /// index entries as a chunk has keys, so more than this means that something is wrong (F63).
 const BOUNDARY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a single row may take that takes longer than `give_way` by itself. Nobody can say what a
+/// trigger does with a row; five minutes are more than any that is meant for live traffic.
+const LIFTED: Duration = Duration::from_mins(5);
+
 /// The seconds that the statement has taken so far, by the server's clock. Sizes follow this and not
 /// the time that the answer took to arrive: a slow network would make every batch as small as can
 /// be, and none of them faster.
@@ -67,6 +71,8 @@ pub struct Statements {
     pub begin_batch: String,
     /// Begins the last batch of a range: it is on disk when it is committed.
     pub begin_last_batch: String,
+    /// Begins the batch of a single row that takes longer than others should wait.
+    pub begin_lifted_batch: String,
     /// Begins a read along the key.
     pub begin_read: String,
 }
@@ -78,6 +84,7 @@ impl Statements {
         let text = Text { job, target, keyset };
         let batch = batch_guards(job, target);
         let durable = Guards { synchronous_commit: Some(durable_commit(job)), ..batch.clone() };
+        let lifted = Guards { statement_timeout: LIFTED, ..durable.clone() };
         let read = Guards {
             read_only: true,
             synchronous_commit: None,
@@ -96,6 +103,7 @@ impl Statements {
             sample: Forms::of(|has_lower| text.sample(has_lower)),
             begin_batch: batch.begin(),
             begin_last_batch: durable.begin(),
+            begin_lifted_batch: lifted.begin(),
             begin_read: read.begin(),
         }
     }

@@ -34,6 +34,11 @@ pub fn run(snapshot: &Snapshot) -> Value {
         "eta_s": { "low": low, "high": high },
         "batch": { "rows": pulse.rows, "p50_ms": pulse.p50_ms, "p95_ms": pulse.p95_ms, "count": snapshot.batches },
         "retries": snapshot.retries,
+        "holding": pulse.holding.as_ref().filter(|_| snapshot.shown() == Shown::Holding).map(|it| json!({
+            "by": it.by, "reason": it.reason, "value": it.value, "limit": it.limit,
+            "floor_rows_per_s": it.floor, "for_s": snapshot.held_for().map(|time| time.as_secs_f64()),
+        })),
+        "slowing": pulse.slowing, "window": pulse.window, "vacuum": pulse.vacuum, "held": snapshot.held,
         "ranges": { "total": snapshot.ranges.0, "done": snapshot.ranges.1 },
         "owner": snapshot.owner.as_ref().map(|owner| json!({
             "host": owner.host, "pid": owner.pid, "live": owner.is_live,
@@ -43,10 +48,14 @@ pub fn run(snapshot: &Snapshot) -> Value {
 }
 
 fn reason(snapshot: &Snapshot) -> Option<&str> {
-    if snapshot.shown() == Shown::As(Status::Running) {
-        return snapshot.pulse.trouble.as_deref();
+    let pulse = &snapshot.pulse;
+    match snapshot.shown() {
+        Shown::Holding => pulse.holding.as_ref().map(|it| it.reason.as_str()),
+        Shown::As(Status::Running) => pulse.trouble.as_deref(),
+        Shown::As(_) | Shown::Pausing | Shown::Cancelling | Shown::Stalled => {
+            snapshot.reason.as_deref()
+        }
     }
-    snapshot.reason.as_deref()
 }
 
 /// Returns the document of `status -o json`.
@@ -95,6 +104,26 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
         Event::Retried { why, wait, rows } => {
             line("retried", json!({ "why": why, "wait_ms": wait.as_millis(), "rows": rows }))
         }
+        Event::PutAside { upto, keys } => {
+            line("put_aside", json!({ "upto": upto.values(), "keys": keys }))
+        }
+        Event::Lifted { key, give_way } => {
+            line("lifted", json!({ "key": key.values(), "give_way_ms": give_way.as_millis() }))
+        }
+        Event::Held(holding) => line("held", json!({
+            "by": holding.by, "reason": holding.reason, "value": holding.value,
+            "limit": holding.limit, "floor_rows_per_s": holding.floor,
+        })),
+        Event::Released { by, lasted } => {
+            line("released", json!({ "by": by, "lasted_s": lasted.as_secs_f64() }))
+        }
+        Event::Slowed(slowing) => {
+            line("slowed", json!({ "reason": slowing.reason, "share": slowing.share }))
+        }
+        Event::Unslowed => line("unslowed", json!({})),
+        Event::Window { now } => line("window", json!({ "now": now })),
+        Event::Vacuumed { took } => line("vacuumed", json!({ "took_s": took.as_secs_f64() })),
+        Event::VacuumPutOff { why } => line("vacuum_put_off", json!({ "why": why })),
         Event::Paused(snapshot) => line("paused", json!({ "run": run(snapshot) })),
         Event::Leaving => line("leaving", json!({})),
         Event::Resumed => line("resumed", json!({})),

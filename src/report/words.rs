@@ -99,23 +99,45 @@ pub fn batch(snapshot: &Snapshot) -> String {
     parts.extend(pulse.limit.map(|limit| format!("limit {} rows/s", count(limit.into()))));
     parts.push(format!("{} retried", snapshot.retries));
     parts.push(format!("{} quarantined", snapshot.rows.quarantined));
+    parts.extend(pulse.window.clone());
+    parts.extend(pulse.vacuum.clone());
     parts.join(" · ")
 }
 
 /// Writes why the run is not going, or what it is waiting out; `None` while all is well.
 pub fn hold(snapshot: &Snapshot) -> Option<String> {
     let shown = snapshot.shown();
-    if shown == Shown::As(Status::Running) {
-        return snapshot.pulse.trouble.as_ref().map(|why| format!("waiting: {why}"));
+    match shown {
+        Shown::As(Status::Running) => return slowed(snapshot),
+        Shown::Holding => return Some(holding(snapshot)),
+        Shown::As(_) | Shown::Pausing | Shown::Cancelling | Shown::Stalled => {}
     }
     let is_owned = snapshot.owner.as_ref().is_some_and(|owner| owner.is_live);
     let why = snapshot.reason.as_deref().or(match shown {
         Shown::As(Status::Ready) if is_owned => Some("its owner goes on within a second"),
         Shown::As(Status::Ready) => Some("nobody works on it"),
         Shown::Stalled => Some("its owner has gone away without a word"),
-        Shown::As(_) | Shown::Pausing | Shown::Cancelling => None,
+        Shown::As(_) | Shown::Pausing | Shown::Cancelling | Shown::Holding => None,
     });
     Some(why.map_or_else(|| shown.to_string(), |why| format!("{shown}: {why}")))
+}
+
+/// Writes what holds a run, as in `holding: replica-lag 7.2s > 5s, for 41s`.
+fn holding(snapshot: &Snapshot) -> String {
+    let Some(it) = &snapshot.pulse.holding else { return Shown::Holding.to_string() };
+    let lasted = snapshot.held_for().unwrap_or_default();
+    let floor = it.floor.map(|floor| format!(", at {} rows/s", count(floor.into())));
+    format!("holding: {}{}, for {}", it.reason, floor.unwrap_or_default(), span(lasted))
+}
+
+/// Writes what a run that goes on is slowed by.
+fn slowed(snapshot: &Snapshot) -> Option<String> {
+    let pulse = &snapshot.pulse;
+    if let Some(why) = &pulse.trouble {
+        return Some(format!("waiting: {why}"));
+    }
+    let slowing = pulse.slowing.as_ref()?;
+    Some(format!("slowed to {}: {}", percent(Some(slowing.share)), slowing.reason))
 }
 
 /// Writes a run as one line.
@@ -143,8 +165,25 @@ pub fn done(snapshot: &Snapshot) -> String {
         snapshot.retries,
         snapshot.rows.quarantined,
     );
+    text.extend(held(snapshot).map(|held| format!("\n{held}")));
     text.extend(verified(snapshot).map(|verified| format!("\nverified: {verified}")));
     text
+}
+
+/// Writes what held and slowed a run in all, as in `held 6m 12s: replica-lag 5m 50s, window 22s`;
+/// `None` if nothing did.
+pub fn held(snapshot: &Snapshot) -> Option<String> {
+    let sums = [
+        ("held", snapshot.held.by_reason(|spent| spent.held_s)),
+        ("slowed by", snapshot.held.by_reason(|spent| spent.slowed_s)),
+    ];
+    let line = |(word, sums): (&str, Vec<(&str, Duration)>)| {
+        let total: Duration = sums.iter().map(|(_, time)| *time).sum();
+        let parts: Vec<_> = sums.iter().map(|(by, time)| format!("{by} {}", span(*time))).collect();
+        (!sums.is_empty()).then(|| format!("{word} {}: {}", span(total), parts.join(", ")))
+    };
+    let lines: Vec<_> = sums.into_iter().filter_map(line).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 /// Writes by what a run was verified; nothing is claimed that was not looked at.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::holding::{Holding, Slowing};
 use super::outcome::Outcome;
 use super::snapshot::Snapshot;
-use crate::walk::Chunk;
+use crate::walk::{Chunk, Key};
 
 /// Why a run stopped without being done.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -68,6 +69,20 @@ pub enum Event {
         /// With so many keys.
         rows: u32,
     },
+    /// Somebody has locked rows of this stretch: the rows behind it are done first.
+    PutAside {
+        /// Its last key.
+        upto: Key,
+        /// Its keys.
+        keys: u32,
+    },
+    /// A single row takes longer than others should wait, and may.
+    Lifted {
+        /// Its key.
+        key: Key,
+        /// The bound that does not hold for it.
+        give_way: Duration,
+    },
     /// This process was told to leave, and does when its batch has ended.
     Leaving,
     /// A pause was asked for and the run stands.
@@ -78,6 +93,34 @@ pub enum Event {
     Throttled {
         /// What applies now, in words.
         now: String,
+    },
+    /// A signal, or a window, holds the run.
+    Held(Holding),
+    /// It goes on.
+    Released {
+        /// What held it.
+        by: String,
+        /// For how long.
+        lasted: Duration,
+    },
+    /// A signal comes near its limit, and the run slows down.
+    Slowed(Slowing),
+    /// It is at full speed again.
+    Unslowed,
+    /// Another window applies, or none.
+    Window {
+        /// Which one, and until when, in words.
+        now: String,
+    },
+    /// The table was vacuumed beside the walk.
+    Vacuumed {
+        /// How long that took.
+        took: Duration,
+    },
+    /// The table should be vacuumed, and is not.
+    VacuumPutOff {
+        /// Why.
+        why: String,
     },
     /// The walk is over and the table is looked at.
     Verifying,

@@ -5,15 +5,23 @@
 mod figures;
 mod status;
 mod outcome;
+mod pace;
+mod holding;
 mod pending;
 mod progress;
+mod schedule;
+mod overrides;
 mod snapshot;
 mod event;
 
 pub use event::{Event, Failure, FailureKind};
 pub use figures::{count, counted};
+pub use holding::{Held, Holding, Slowing, Spent, WINDOW};
 pub use outcome::Outcome;
+pub use overrides::{HoldChange, Overrides};
+pub use pace::{Pace, Said};
 pub use pending::Pending;
-pub use progress::{Eta, Meter, Pulse, Timing, fraction};
+pub use progress::{as_timestamp, Eta, Meter, Pulse, Timing, fraction};
+pub use schedule::{Current, Schedule, until};
 pub use snapshot::{Owner, Rows, Snapshot};
 pub use status::{IllegalTransition, Intent, Phase, Shown, Status, Transition, shown};

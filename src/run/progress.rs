@@ -7,7 +7,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::holding::{Holding, Slowing};
 
 /// Samples older than this say nothing about now.
 const WINDOW: f64 = 60.0;
@@ -28,6 +31,12 @@ pub fn fraction(seen: u64, total: Option<u64>, is_over: bool) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a fraction for people")]
     let fraction = seen as f64 / total as f64;
     Some(fraction.clamp(0.0, 0.999))
+}
+
+/// Returns the instant that is so many seconds after 1970.
+pub fn as_timestamp(seconds: f64) -> Timestamp {
+    let since = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    Timestamp::UNIX_EPOCH.checked_add(since).unwrap_or(Timestamp::MAX)
 }
 
 /// When it will be over.
@@ -82,6 +91,18 @@ pub struct Pulse {
     pub looked: u64,
     /// Why it is not at full speed now: trouble that is being waited out.
     pub trouble: Option<String>,
+    /// What holds it now.
+    pub holding: Option<Holding>,
+    /// What slows it down now.
+    pub slowing: Option<Slowing>,
+    /// The names of the signals by which it may be held.
+    pub signals: Vec<String>,
+    /// The window that applies, or when the next one does, in words.
+    pub window: Option<String>,
+    /// What the VACUUM beside the walk does, or why it does not run.
+    pub vacuum: Option<String>,
+    /// Seconds until the phase is over, at least and at most, with closed hours counted.
+    pub eta: Option<(f64, f64)>,
 }
 
 /// Measures the rate from samples of committed state.
@@ -138,15 +159,25 @@ fn speed((from, before): (f64, u64), (to, after): (f64, u64)) -> f64 {
 #[derive(Debug, Clone, Default)]
 pub struct Timing {
     took: VecDeque<Duration>,
+    rows: VecDeque<u32>,
 }
 
 impl Timing {
-    /// Learns that a batch took `took`.
-    pub fn observe(&mut self, took: Duration) {
+    /// Learns that a batch over `rows` keys took `took`.
+    pub fn observe(&mut self, rows: u32, took: Duration) {
         if self.took.len() == BATCHES {
             self.took.pop_front();
+            self.rows.pop_front();
         }
         self.took.push_back(took);
+        self.rows.push_back(rows);
+    }
+
+    /// Returns the keys per second of the last batches, with nothing between them.
+    pub fn speed(&self) -> Option<f64> {
+        let took = self.took.iter().sum::<Duration>().as_secs_f64();
+        let rows = self.rows.iter().map(|rows| f64::from(*rows)).sum::<f64>();
+        (took > 0.0).then(|| rows / took)
     }
 
     /// Returns the time that `percent` of the last batches did not exceed, in milliseconds.
@@ -218,7 +249,7 @@ mod tests {
         let mut timing = Timing::default();
         assert_eq!(timing.percentile(95), None);
         for ms in 1..=100 {
-            timing.observe(Duration::from_millis(ms));
+            timing.observe(1, Duration::from_millis(ms));
         }
         assert_eq!(timing.percentile(95), Some(95.0));
         assert_eq!(timing.percentile(50), Some(50.0));

@@ -2,8 +2,11 @@
 //!
 //! Bar, lines, `status`, `watch` and JSON all render this, so they cannot disagree (R26).
 
+use std::time::Duration;
+
 use super::event::Failure;
 use super::figures::counted;
+use super::holding::Held;
 use super::pending::Pending;
 use super::progress::{Eta, Pulse, fraction};
 use super::status::{Intent, Phase, Shown, Status, shown};
@@ -75,6 +78,8 @@ pub struct Snapshot {
     pub verified: Option<String>,
     /// Rows that the verification looked at, and how long it took in seconds.
     pub looked: Option<(u64, f64)>,
+    /// What held and slowed it, up to now.
+    pub held: Held,
     /// Seconds from start to end, or to now.
     pub elapsed: f64,
     /// When it was started (RFC 3339).
@@ -92,7 +97,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// Returns what people are shown.
     pub fn shown(&self) -> Shown {
-        shown(self.status, self.intent, self.owner.as_ref().is_some_and(|owner| owner.is_live))
+        let is_live = self.owner.as_ref().is_some_and(|owner| owner.is_live);
+        shown(self.status, self.intent, is_live, self.pulse.holding.is_some())
     }
 
     /// Returns the rows that the phase the run is in has passed.
@@ -122,7 +128,22 @@ impl Snapshot {
 
     /// Returns when the phase will be over.
     pub fn eta(&self) -> Eta {
-        Eta::of(self.total().map(|total| total - self.done()), &self.pulse)
+        if let Some((low, high)) = self.pulse.eta {
+            let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+            return Eta::Between(time(low), time(high));
+        }
+        Eta::of(self.left(), &self.pulse)
+    }
+
+    /// Returns the rows that are left of the phase that the run is in; `None` if that is unknown.
+    pub fn left(&self) -> Option<u64> {
+        self.total().map(|total| total - self.done())
+    }
+
+    /// Returns for how long the hold goes on, by the server's clock.
+    pub fn held_for(&self) -> Option<Duration> {
+        let since = self.pulse.holding.as_ref()?.since;
+        Some(Duration::try_from_secs_f64(self.now - since).unwrap_or_default())
     }
 
     /// Writes what is committed, as in `16 batches, 34,210 rows`.

@@ -200,16 +200,20 @@ pub enum Shown {
     Pausing,
     /// Running, and a cancel has been asked for.
     Cancelling,
+    /// Running, and standing still because of a signal or a window.
+    Holding,
     /// Running by its status, but its lease is over: nobody works on it.
     Stalled,
 }
 
-/// Derives what is shown from what is stored and from whether the lease is alive by the server's clock.
-pub fn shown(status: Status, intent: Intent, is_live: bool) -> Shown {
+/// Derives what is shown from what is stored, from whether the lease is alive by the server's clock,
+/// and from whether its holder says that it is held.
+pub fn shown(status: Status, intent: Intent, is_live: bool, is_held: bool) -> Shown {
     match (status, intent, is_live) {
         (Status::Running, _, false) => Shown::Stalled,
         (Status::Running, Intent::Pause, true) => Shown::Pausing,
         (Status::Running, Intent::Cancel, true) => Shown::Cancelling,
+        (Status::Running, Intent::Run, true) if is_held => Shown::Holding,
         // Nobody may claim it: the table has no arrow from ready to paused, and needs none.
         (Status::Ready, Intent::Pause, _) => Shown::As(Status::Paused),
         (status, _, _) => Shown::As(status),
@@ -222,6 +226,7 @@ impl fmt::Display for Shown {
             Shown::As(status) => status.word(),
             Shown::Pausing => "pausing",
             Shown::Cancelling => "cancelling",
+            Shown::Holding => "holding",
             Shown::Stalled => "stalled",
         })
     }
@@ -257,8 +262,15 @@ mod tests {
 
     #[test]
     fn a_running_run_whose_lease_is_over_is_stalled() {
-        assert_eq!(shown(Status::Running, Intent::Pause, false), Shown::Stalled);
-        assert_eq!(shown(Status::Running, Intent::Pause, true), Shown::Pausing);
-        assert_eq!(shown(Status::Paused, Intent::Pause, false), Shown::As(Status::Paused));
+        assert_eq!(shown(Status::Running, Intent::Pause, false, true), Shown::Stalled);
+        assert_eq!(shown(Status::Running, Intent::Pause, true, true), Shown::Pausing);
+        assert_eq!(shown(Status::Paused, Intent::Pause, false, true), Shown::As(Status::Paused));
+    }
+
+    #[test]
+    fn only_a_run_that_is_worked_on_can_be_held() {
+        assert_eq!(shown(Status::Running, Intent::Run, true, true), Shown::Holding);
+        assert_eq!(shown(Status::Running, Intent::Run, true, false), Shown::As(Status::Running));
+        assert_eq!(shown(Status::Ready, Intent::Run, true, true), Shown::As(Status::Ready));
     }
 }

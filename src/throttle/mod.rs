@@ -5,15 +5,20 @@
 //! is held. A signal that cannot be read is not "fine" (R16). The rate is paid *after* a batch, with
 //! the rows that were really touched.
 
+mod gate;
 mod rate;
 mod reading;
+mod survey;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub(crate) use gate::{Change, Changes, Gate, Guarded, View};
 pub use rate::{Allowance, Payment};
 pub(crate) use reading::{Blind, Cause, Reading, Unit, Verdict};
+
+pub(crate) use survey::throttlers;
 
 use crate::pg::Session;
 

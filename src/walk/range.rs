@@ -3,7 +3,7 @@
 use super::key::Key;
 
 /// A range as the ledger has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Range {
     /// Its number within the run.
     pub no: i64,
@@ -19,6 +19,8 @@ pub(crate) struct Range {
     pub rev: i64,
     /// Whether no key is left between cursor and end.
     pub done: bool,
+    /// How many times it was put aside, because somebody had locked its rows.
+    pub aside: i64,
 }
 
 impl Range {
@@ -45,20 +47,25 @@ pub(crate) enum Gap {
     Unfinished(i64),
 }
 
-/// Checks that `ranges`, in the order of their numbers, begin at the start of the key space, follow
-/// each other without gap or overlap, and have all been walked to their ends.
+/// Checks that `ranges` begin at the start of the key space, follow each other without gap or overlap
+/// to a common end, and have all been walked to their ends. Their numbers say nothing of their order.
 ///
 /// # Errors
 /// The first range at which that is not so.
 pub(crate) fn tiles(ranges: &[Range]) -> Result<(), Gap> {
-    let first = ranges.first().ok_or(Gap::Nothing)?;
-    if first.after.is_some() {
-        return Err(Gap::Start(first.no));
-    }
-    for pair in ranges.windows(2) {
-        if pair[0].upto.is_none() || pair[0].upto != pair[1].after {
-            return Err(Gap::Between(pair[1].no));
+    let mut left: Vec<&Range> = ranges.iter().collect();
+    let first = left.first().ok_or(Gap::Nothing)?.no;
+    let mut end: Option<&Key> = None;
+    while !left.is_empty() {
+        let next = left.iter().position(|range| range.after.as_ref() == end);
+        let Some(next) = next else {
+            return Err(end.map_or(Gap::Start(first), |_| Gap::Between(left[0].no)));
+        };
+        let range = left.swap_remove(next);
+        if range.upto.is_none() && !left.is_empty() {
+            return Err(Gap::Between(left[0].no));
         }
+        end = range.upto.as_ref();
     }
     match ranges.iter().find(|range| !range.done || range.cursor != range.upto) {
         Some(range) => Err(Gap::Unfinished(range.no)),
@@ -75,7 +82,7 @@ mod tests {
     }
 
     fn range(no: i64, after: Option<Key>, upto: Option<Key>) -> Range {
-        Range { no, pass: 0, after, cursor: upto.clone(), upto, rev: 1, done: true }
+        Range { no, pass: 0, after, cursor: upto.clone(), upto, rev: 1, done: true, aside: 0 }
     }
 
     #[test]
@@ -97,6 +104,28 @@ mod tests {
         let mut short = range(0, None, Some(key("5")));
         short.cursor = Some(key("4"));
         assert_eq!(tiles(&[short]), Err(Gap::Unfinished(0)));
+    }
+
+    #[test]
+    fn the_numbers_of_ranges_need_not_follow_the_keys() {
+        let ranges = [
+            range(0, None, Some(key("2"))),
+            range(1, Some(key("5")), Some(key("9"))),
+            range(2, Some(key("2")), Some(key("5"))),
+        ];
+        assert_eq!(tiles(&ranges), Ok(()));
+    }
+
+    #[test]
+    fn two_ranges_over_the_same_keys_do_not_tile() {
+        let twice = [
+            range(0, None, Some(key("5"))),
+            range(1, Some(key("5")), Some(key("9"))),
+            range(2, Some(key("5")), Some(key("9"))),
+        ];
+        assert!(matches!(tiles(&twice), Err(Gap::Between(_))));
+        let whole_twice = [range(0, None, Some(key("5"))), range(1, None, Some(key("5")))];
+        assert!(matches!(tiles(&whole_twice), Err(Gap::Between(_))));
     }
 
     #[test]

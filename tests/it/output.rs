@@ -172,7 +172,7 @@ fn shape(value: &Value) -> Vec<String> {
 #[test]
 fn the_status_document_has_the_fields_of_its_contract() {
     let db = Db::with(&numbers(100));
-    let held = Held::row(&db, 50);
+    let held = Held::from(&db, 50);
     let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
     let running = cli.start(&["run", "job", "-y"]);
     held.is_reached(&db);
@@ -289,7 +289,7 @@ fn a_password_is_seen_by_nobody() {
         db.exec(
             "CREATE TABLE t AS SELECT id, 0 AS n FROM posts; ALTER TABLE t ADD PRIMARY KEY (id)",
         );
-        Held::row(&db, 50)
+        Held::from(&db, 50)
     };
     cli.write("job", &Toml::increment().rows(10).text());
     cli.url =

@@ -37,7 +37,7 @@ fn a_table_that_takes_the_place_of_the_one_walked_is_not_touched() {
 #[test]
 fn a_cancel_is_obeyed_by_an_owner_that_is_told_to_leave() {
     let db = Db::with(&numbers(100));
-    let held = Held::row(&db, 50);
+    let held = Held::from(&db, 50);
     let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
     let running = cli.start(&["run", "job", "-y"]);
     held.is_reached(&db);
@@ -51,7 +51,7 @@ fn a_cancel_is_obeyed_by_an_owner_that_is_told_to_leave() {
 #[test]
 fn a_cancel_whose_owner_is_killed_does_not_wait_for_ever() {
     let db = Db::with(&numbers(100));
-    let held = Held::row(&db, 50);
+    let held = Held::from(&db, 50);
     let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
     let running = cli.start(&["run", "job", "-y"]);
     held.is_reached(&db);

@@ -14,7 +14,7 @@ use crate::support::until;
 
 /// A run of a hundred rows that has done 49 of them and cannot do the next.
 fn held_run(db: &Db, rows: u32) -> (Cli, Running, Held) {
-    let held = Held::row(db, 50);
+    let held = Held::from(db, 50);
     let cli = Cli::new(db, "job", &Toml::increment().rows(rows).text());
     let running = cli.start(&["run", "job", "-y"]);
     held.is_reached(db);

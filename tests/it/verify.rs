@@ -16,7 +16,7 @@ fn prices() -> Toml {
 #[test]
 fn a_where_that_stays_true_is_a_filter_and_is_never_swept() {
     let db = Db::with(PRICES);
-    let held = Held::row(&db, 50);
+    let held = Held::from(&db, 50);
     let cli = Cli::new(&db, "prices", &prices().text());
     let killed = cli.start(&["run", "prices", "-y"]);
     db.until("to_regclass('piecemeal.range') IS NOT NULL");
@@ -62,7 +62,7 @@ fn places() -> Toml {
 #[test]
 fn rows_that_appear_behind_the_walk_and_above_it_are_swept() {
     let db = Db::with(PLACES);
-    let held = Held::row(&db, 50);
+    let held = Held::from(&db, 50);
     let cli = Cli::new(&db, "places", &places().text());
     let running = cli.start(&["run", "places", "-y"]);
     held.is_reached(&db);

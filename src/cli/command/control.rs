@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use piecemeal::control::Pace;
-use piecemeal::run::{Intent, Status};
+use piecemeal::control::Desk;
+use piecemeal::job::{Rate, show_duration};
+use piecemeal::run::{Intent, Overrides, Said, Schedule, Status};
 use piecemeal::{Error, ErrorKind};
 
 use super::Done;
-use crate::cli::args::{OneJob, Stop, Throttle};
+use crate::cli::args::{OneJob, Stop, Throttle, WhichSchedule};
 use crate::cli::exit::Exit;
-use crate::cli::settings::Settings;
+use crate::cli::settings::{Problem, Settings};
 
 /// How often it is looked whether it has happened.
 const EVERY: Duration = Duration::from_millis(200);
@@ -54,15 +55,49 @@ fn overtaken(name: &str, wanted: Status, status: Status) -> Error {
 
 pub(crate) async fn throttle(settings: &Settings, args: &Throttle) -> Done {
     let name = settings.job_name(&args.job);
+    let change = overrides(settings, args)?;
     let desk = settings.desk(None).await?;
-    let pace = Pace { rate: args.rate, target: args.target, lasting: args.lasting };
-    desk.throttle(&name, (!args.clear).then_some(pace)).await?;
+    if !args.clear {
+        check_holds(&desk, &name, &change).await?;
+    }
+    desk.throttle(&name, (!args.clear).then_some(&change), args.lasting).await?;
     settings.printer.say(&if args.clear {
         format!("pace: `{name}` goes on as it was started")
     } else {
-        format!("pace: `{name}` takes it up within a second; `piecemeal throttle {name} --clear` takes it back")
+        let lasting = args.lasting.map(|time| format!(" for {}", show_duration(time)));
+        format!(
+            "pace: {change}{}; `{name}` takes it up within a second; `piecemeal throttle {name} --clear` takes it back",
+            lasting.unwrap_or_default()
+        )
     });
     Ok(Exit::Done)
+}
+
+fn overrides(settings: &Settings, args: &Throttle) -> Result<Overrides, Problem> {
+    let schedule = match args.schedule {
+        None => None,
+        Some(WhichSchedule::Off) => Some(Schedule::new(Vec::new())),
+        Some(WhichSchedule::File) => Some(Schedule::new(settings.job(&args.job)?.pace.windows)),
+    };
+    let said = Said { rate: args.rate.map(Rate::rows_per_second), target: args.target };
+    Ok(Overrides { said, schedule, holds: args.holds.iter().cloned().collect() })
+}
+
+/// A hold that the run does not have cannot be changed; who nobody works on cannot be asked.
+async fn check_holds(desk: &Desk, name: &str, change: &Overrides) -> Result<(), Error> {
+    let snapshots = desk.status(Some(name)).await?;
+    let live = snapshots.iter().filter(|it| it.owner.as_ref().is_some_and(|owner| owner.is_live));
+    for snapshot in live {
+        let known = &snapshot.pulse.signals;
+        let unknown = change.holds.keys().find(|hold| !known.contains(hold));
+        if let Some(unknown) = unknown.filter(|_| !known.is_empty()) {
+            let what = format!("run `{name}` is not held by `{unknown}`");
+            return Err(Error::new(ErrorKind::Usage, "no-hold", what)
+                .because(format!("it is held by {}", known.join(", ")))
+                .with_hint("another signal is named under [[hold]] in the job file"));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) async fn forget(settings: &Settings, args: &OneJob) -> Done {

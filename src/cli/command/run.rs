@@ -1,5 +1,7 @@
 //! `run` and `resume`: starts a job or goes on with it, in the foreground, with progress.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use piecemeal::control::{self, Desk, RACED, check_definition, check_open};
 use piecemeal::engine::{self, Ending, Options, Report};
 use piecemeal::job::Identity;
@@ -69,7 +71,8 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, args: &Run) -> Done 
         }
         desk.create(&plan, found.as_ref()).await?
     };
-    follow(settings, desk, plan, run, args.pace_options()).await
+    let options = options(desk, &args.pace).await?;
+    follow(settings, desk, plan, run, options).await
 }
 
 fn not_ended(run: &control::Run) -> Error {
@@ -96,7 +99,8 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
     if desk.resume(&name).await?.is_live {
         return hand_over(settings, &desk, &run).await;
     }
-    follow(settings, &desk, plan, run.id, options(&args.pace)).await
+    let options = options(&desk, &args.pace).await?;
+    follow(settings, &desk, plan, run.id, options).await
 }
 
 /// The owner that stands by goes on with the run.
@@ -111,19 +115,26 @@ async fn hand_over(settings: &Settings, desk: &Desk, run: &control::Run) -> Done
     Ok(Exit::Done)
 }
 
-impl Run {
-    fn pace_options(&self) -> Options {
-        options(&self.pace)
-    }
-}
-
-fn options(pace: &RunPace) -> Options {
-    Options {
+async fn options(desk: &Desk, pace: &RunPace) -> Result<Options, Error> {
+    let until = match &pace.until {
+        Some(hour) => Some(until(hour, desk.clock().await?)?),
+        None => None,
+    };
+    Ok(Options {
         limit: pace.limit,
         rate: pace.rate.map(piecemeal::job::Rate::rows_per_second),
         target: pace.target,
+        max_runtime: pace.max_runtime,
+        until,
         ..Options::new(actor())
-    }
+    })
+}
+
+fn until(hour: &str, now: Timestamp) -> Result<Timestamp, Error> {
+    piecemeal::run::until(hour, now, &TimeZone::system()).map_err(|error| {
+        Error::new(ErrorKind::Usage, "until", format!("`--until {hour}` is no hour"))
+            .because(error.to_string())
+    })
 }
 
 /// Works on a run until it ends, showing what happens.
@@ -155,18 +166,23 @@ pub(crate) async fn work(
     if settings.output == crate::cli::args::Output::Json {
         settings.printer.data(&json::runs(std::slice::from_ref(&report.snapshot)).to_string())?;
     }
-    let exit = match (report.ending, seen.exit()) {
+    let exit = match (&report.ending, seen.exit()) {
         (Ending::Succeeded, _) => Exit::Done,
         (Ending::Left, Some(exit)) => exit,
-        (Ending::Left | Ending::Limit | Ending::Cancelled, _) => Exit::Stopped,
+        (
+            Ending::Left | Ending::Limit | Ending::TimeUp | Ending::Held(_) | Ending::Cancelled,
+            _,
+        ) => Exit::Stopped,
     };
     Ok((exit, report))
 }
 
 fn in_words(job: &str, report: &Report) -> String {
-    match report.ending {
+    match &report.ending {
         Ending::Succeeded => words::done(&report.snapshot),
         Ending::Limit | Ending::Left => left(job, report),
+        Ending::TimeUp => format!("time is up\n{}", left(job, report)),
+        Ending::Held(reason) => format!("held for too long: {reason}\n{}", left(job, report)),
         Ending::Cancelled => {
             let changed = words::counted(report.snapshot.rows.changed, "rows");
             format!("cancelled: {job}; what is done stays done: {changed}")
@@ -175,8 +191,9 @@ fn in_words(job: &str, report: &Report) -> String {
 }
 
 fn left(job: &str, report: &Report) -> String {
+    let held = words::held(&report.snapshot).map(|held| held + "\n").unwrap_or_default();
     format!(
-        "left: {job}; committed: {}; `piecemeal {} {job}` continues",
+        "{held}left: {job}; committed: {}; `piecemeal {} {job}` continues",
         report.snapshot.committed(),
         if report.snapshot.status == Status::Paused { "resume" } else { "run" },
     )

@@ -141,21 +141,28 @@ impl Db {
     }
 }
 
-/// A row of `t` that another session holds, so that a walk gets this far and no further.
+/// Rows of `t` that another session holds, so that a walk gets this far and no further.
 pub(crate) struct Held {
     session: Db,
     id: i64,
 }
 
 impl Held {
-    /// Locks the row with this key.
+    /// Locks the row with this key, and no other.
     pub(crate) fn row(db: &Db, id: i64) -> Held {
         let session = db.session();
         session.exec(&format!("BEGIN; SELECT FROM t WHERE id = {id} FOR UPDATE"));
         Held { session, id }
     }
 
-    /// Waits until everything before the row is done.
+    /// Locks the rows from this key on.
+    pub(crate) fn from(db: &Db, id: i64) -> Held {
+        let session = db.session();
+        session.exec(&format!("BEGIN; SELECT FROM t WHERE id >= {id} FOR UPDATE"));
+        Held { session, id }
+    }
+
+    /// Waits until everything before them is done.
     pub(crate) fn is_reached(&self, db: &Db) {
         // Before the ledger exists, asking for it would be an error.
         db.until("to_regclass('piecemeal.range') IS NOT NULL");

@@ -1,0 +1,55 @@
+//! What is measured while working, for the pulse: shared by all tasks of a run in this process.
+
+use crate::pg::CancelToken;
+use crate::run::{Held, Holding, Pulse, Slowing, Timing};
+
+/// The measures of one process's work on one run.
+#[derive(Default)]
+pub(super) struct Gauge {
+    /// Times of batches.
+    pub(super) timing: Timing,
+    /// Keys of the next chunk.
+    pub(super) rows: Option<u32>,
+    /// Rows that this process has changed.
+    pub(super) changed: u64,
+    /// Rows that the verification has looked at.
+    pub(super) looked: u64,
+    /// What is being waited out.
+    pub(super) trouble: Option<String>,
+    /// What holds the run now.
+    pub(super) holding: Option<Since>,
+    /// What slows it down now.
+    pub(super) slowing: Option<Slowing>,
+    /// What held and slowed it in this process.
+    pub(super) held: Held,
+    /// What the VACUUM beside the walk does.
+    pub(super) vacuum: Option<String>,
+    /// Ends the statement that the worker runs.
+    pub(super) cancel: Option<CancelToken>,
+}
+
+/// A hold, and since when by the clock of this process.
+#[derive(Debug, Clone)]
+pub(super) struct Since {
+    /// The hold; its own `since` is not known yet.
+    pub(super) holding: Holding,
+    /// When it began.
+    pub(super) at: std::time::Instant,
+}
+
+impl Gauge {
+    /// Writes what was measured into `pulse`, of which `now` is the server's time.
+    pub(super) fn fill(&self, pulse: &mut Pulse, now: f64) {
+        pulse.rows = self.rows;
+        pulse.p50_ms = self.timing.percentile(50);
+        pulse.p95_ms = self.timing.percentile(95);
+        pulse.looked = self.looked;
+        pulse.trouble.clone_from(&self.trouble);
+        pulse.holding = self.holding.as_ref().map(|it| Holding {
+            since: now - it.at.elapsed().as_secs_f64(),
+            ..it.holding.clone()
+        });
+        pulse.slowing.clone_from(&self.slowing);
+        pulse.vacuum.clone_from(&self.vacuum);
+    }
+}

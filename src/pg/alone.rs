@@ -1,0 +1,50 @@
+//! A connection for one long statement that cannot run in a transaction, such as VACUUM.
+//!
+//! It belongs to one caller, is opened for the statement and closed after it, and never goes to a
+//! pool. So its settings may belong to the session: a direct connection is a condition, which the
+//! caller checks. The statement can be cancelled from elsewhere.
+
+use tokio_postgres::{CancelToken, Client};
+
+use super::fault::Fault;
+use super::message::DbMessage;
+use super::pool::Database;
+
+/// A connection of one's own.
+pub(crate) struct Alone {
+    client: Client,
+    /// The server process behind it.
+    pub(crate) backend: i64,
+}
+
+impl Alone {
+    /// Opens one with these settings; time limits of the role do not hold on it.
+    pub(crate) async fn open(
+        database: &Database,
+        settings: &[(&str, &str)],
+    ) -> Result<Alone, Fault> {
+        let opened = database.connect().open().await;
+        let (client, _) = opened
+            .map_err(|error| Fault::Unknown(DbMessage::local(error.to_string())))?;
+        let mut sql = String::from(
+            "SET statement_timeout = 0; SET lock_timeout = 0; SET search_path = pg_temp",
+        );
+        for (name, value) in settings {
+            sql.extend(["; SET ", name, " = '", value, "'"]);
+        }
+        client.batch_execute(&sql).await?;
+        let row = client.query_typed("SELECT pg_catalog.pg_backend_pid()::int8", &[]).await?;
+        let backend = row.first().map_or(0, |row| row.get(0));
+        Ok(Alone { client, backend })
+    }
+
+    /// Runs a statement outside any transaction of ours.
+    pub(crate) async fn run(&self, sql: &str) -> Result<(), Fault> {
+        Ok(self.client.batch_execute(sql).await?)
+    }
+
+    /// Returns what ends the statement from another connection.
+    pub(crate) fn cancel_token(&self) -> CancelToken {
+        self.client.cancel_token()
+    }
+}

@@ -1,0 +1,163 @@
+//! What people changed with `throttle` while a run goes on, as the ledger keeps it.
+//!
+//! Each change has a key of its own, so that each can expire by itself. Which of them apply is for the
+//! server's clock to say; here they are read and put into words.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::figures::count;
+use super::pace::Said;
+use super::schedule::Schedule;
+use crate::job::{Limit, Signal, Window};
+
+/// What a key begins with that changes a hold.
+const HOLD: &str = "hold ";
+
+/// The changes that apply.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides {
+    /// Rate and target.
+    pub said: Said,
+    /// Windows instead of the job's; none at all turns them off.
+    pub schedule: Option<Schedule>,
+    /// Limits of holds, by their names.
+    pub holds: BTreeMap<String, HoldChange>,
+}
+
+/// What becomes of a hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum HoldChange {
+    /// It holds nothing any more.
+    Off,
+    /// It holds above another limit.
+    Above(Limit),
+}
+
+impl fmt::Display for HoldChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HoldChange::Off => f.write_str("off"),
+            HoldChange::Above(limit) => limit.fmt(f),
+        }
+    }
+}
+
+impl HoldChange {
+    /// Reads a change of the hold `name`: a limit, or `off`.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn parse(name: &str, text: &str) -> Result<HoldChange, String> {
+        if text.trim() == "off" {
+            return Ok(HoldChange::Off);
+        }
+        // A name that is no signal's own was given to a query by the job.
+        let signal = Signal::from_word(name).unwrap_or(Signal::Query);
+        signal.parse_limit(text).map(HoldChange::Above).map_err(|error| error.to_string())
+    }
+}
+
+impl Overrides {
+    /// Reads them from the values that the ledger keeps under their keys; what another release wrote
+    /// and this one cannot read is left out.
+    pub fn read(values: &Map<String, Value>) -> Overrides {
+        let number = |key: &str| values.get(key).and_then(Value::as_u64);
+        let windows = values.get("schedule").cloned();
+        let windows = windows.and_then(|it| serde_json::from_value::<Vec<Window>>(it).ok());
+        let hold = |(key, value): (&String, &Value)| {
+            let name = key.strip_prefix(HOLD)?;
+            Some((name.to_owned(), HoldChange::parse(name, value.as_str()?).ok()?))
+        };
+        Overrides {
+            said: Said {
+                rate: number("rate").and_then(|rate| u32::try_from(rate).ok()),
+                target: number("target_ms").map(Duration::from_millis),
+            },
+            schedule: windows.map(Schedule::new),
+            holds: values.iter().filter_map(hold).collect(),
+        }
+    }
+
+    /// Returns the values under the keys that the ledger keeps.
+    pub fn write(&self) -> Map<String, Value> {
+        let mut values = Map::new();
+        let mut put = |key: String, value: Value| drop(values.insert(key, value));
+        if let Some(rate) = self.said.rate {
+            put("rate".into(), json!(rate));
+        }
+        if let Some(target) = self.said.target {
+            put("target_ms".into(), json!(u64::try_from(target.as_millis()).unwrap_or(u64::MAX)));
+        }
+        if let Some(schedule) = &self.schedule {
+            put("schedule".into(), json!(schedule.windows()));
+        }
+        for (name, change) in &self.holds {
+            put(format!("{HOLD}{name}"), json!(change.to_string()));
+        }
+        values
+    }
+
+    /// Puts the change under one of the ledger's keys into words, as in `rate 500 rows/s`.
+    pub fn in_words(key: &str, value: &Value) -> String {
+        let one = Map::from_iter([(key.to_owned(), value.clone())]);
+        let read = Overrides::read(&one);
+        if read == Overrides::default() { format!("{key} {value}") } else { read.to_string() }
+    }
+}
+
+impl fmt::Display for Overrides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        words.extend(self.said.rate.map(|rate| format!("rate {} rows/s", count(rate.into()))));
+        words.extend(self.said.target.map(|target| format!("target {} ms", target.as_millis())));
+        words.extend(self.schedule.as_ref().map(|schedule| match schedule.windows() {
+            [] => "windows off".to_owned(),
+            [one] => format!("window {}", one.text),
+            many => format!("{} windows", many.len()),
+        }));
+        words.extend(self.holds.iter().map(|(name, change)| format!("{name} {change}")));
+        if words.is_empty() {
+            return f.write_str("as it was started");
+        }
+        f.write_str(&words.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed() -> Overrides {
+        let said = Said { rate: Some(500), target: Some(Duration::from_millis(5)) };
+        let lag = HoldChange::parse("replica-lag", "20s").unwrap();
+        let holds = [("replica-lag".to_owned(), lag), ("busy".to_owned(), HoldChange::Off)];
+        Overrides { said, schedule: Some(Schedule::new(Vec::new())), holds: holds.into() }
+    }
+
+    #[test]
+    fn they_are_put_into_words() {
+        let words = "rate 500 rows/s, target 5 ms, windows off, busy off, replica-lag 20s";
+        assert_eq!(changed().to_string(), words);
+        assert_eq!(Overrides::default().to_string(), "as it was started");
+        assert_eq!(Overrides::in_words("rate", &json!(2_000)), "rate 2,000 rows/s");
+        assert_eq!(Overrides::in_words("colour", &json!("red")), "colour \"red\"");
+    }
+
+    #[test]
+    fn the_ledger_gives_back_what_it_was_given() {
+        assert_eq!(Overrides::read(&changed().write()), changed());
+    }
+
+    #[test]
+    fn what_a_newer_release_wrote_is_left_out_and_nothing_else() {
+        let mut values = changed().write();
+        values.insert("colour".into(), json!("red"));
+        values.insert("hold replica-lag".into(), json!("three fathoms"));
+        let read = Overrides::read(&values);
+        assert_eq!((read.said, read.holds.len()), (changed().said, 1));
+    }
+}

@@ -1,0 +1,99 @@
+//! The pace that applies now, from what the job, the flags, its windows and people say.
+//!
+//! A pure choice. A window replaces the pace of the job and of the flags while it applies. What
+//! people say with `throttle` replaces that, but for the rate of a window: under it they can slow a
+//! run down, and to be faster than it allows they must turn the windows off.
+
+use std::time::Duration;
+
+use crate::job::{Window, WindowRate};
+
+/// A rate and a target, as far as somebody said them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Rows per second.
+    pub rate: Option<u32>,
+    /// Time of a batch.
+    pub target: Option<Duration>,
+}
+
+/// The pace that applies.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Rows per second; `None` is without limit.
+    pub rate: Option<u32>,
+    /// Time of a batch; `None` leaves it to the job.
+    pub target: Option<Duration>,
+    /// Whether a window stops the walk.
+    pub is_closed: bool,
+    /// The window that applies, or when the next one does, in words.
+    pub window: Option<String>,
+}
+
+impl Pace {
+    /// Chooses from what job and flags say, what people said since, and the window that applies.
+    pub fn of(base: Said, people: Said, window: Option<&Window>) -> Pace {
+        let limit = match window.and_then(|window| window.rate) {
+            Some(WindowRate::Rate(rate)) => Some(rate.rows_per_second()),
+            Some(WindowRate::Pause) | None => None,
+        };
+        let rate = match (limit, people.rate) {
+            (Some(limit), Some(rate)) => Some(limit.min(rate)),
+            (limit, rate) => limit.or(rate).or(base.rate),
+        };
+        Pace {
+            rate,
+            target: people.target.or_else(|| window?.target).or(base.target),
+            is_closed: window.is_some_and(|window| window.rate == Some(WindowRate::Pause)),
+            window: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Rate, When};
+    use jiff::civil::{Time, Weekday};
+
+    fn window(rate: Option<WindowRate>) -> Window {
+        let when = When { days: vec![Weekday::Monday], from: Time::midnight(), to: Time::midnight() };
+        let target = Some(Duration::from_millis(5));
+        let (text, zone) = ("Mon".to_owned(), jiff::tz::TimeZone::UTC);
+        Window { when, text, zone, rate, target, span: 0..0 }
+    }
+
+    fn at(rate: u32) -> Option<WindowRate> {
+        Some(WindowRate::Rate(Rate::new(rate).unwrap()))
+    }
+
+    fn rate(rate: u32) -> Said {
+        Said { rate: Some(rate), target: None }
+    }
+
+    #[test]
+    fn a_window_replaces_the_pace_of_the_job_in_both_directions() {
+        let open = Pace::of(rate(500), Said::default(), Some(&window(at(20_000))));
+        assert_eq!((open.rate, open.target), (Some(20_000), Some(Duration::from_millis(5))));
+        assert_eq!(Pace::of(rate(500), Said::default(), None).rate, Some(500));
+    }
+
+    #[test]
+    fn people_can_be_slower_than_a_window_and_not_faster() {
+        let busy = window(at(500));
+        assert_eq!(Pace::of(Said::default(), rate(100), Some(&busy)).rate, Some(100));
+        assert_eq!(Pace::of(Said::default(), rate(9_000), Some(&busy)).rate, Some(500));
+        assert_eq!(Pace::of(rate(10), rate(9_000), None).rate, Some(9_000));
+    }
+
+    #[test]
+    fn a_pause_stays_a_pause_whatever_people_say_of_the_rate() {
+        let pace = Pace::of(rate(10), rate(9_000), Some(&window(Some(WindowRate::Pause))));
+        assert!(pace.is_closed);
+    }
+
+    #[test]
+    fn a_window_without_a_rate_leaves_the_rate_alone() {
+        assert_eq!(Pace::of(rate(10), Said::default(), Some(&window(None))).rate, Some(10));
+    }
+}

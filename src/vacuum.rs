@@ -1,0 +1,88 @@
+//! VACUUM of the table beside its walk, so that the next batches reuse the space of the last ones.
+//!
+//! A walk that rewrites every row doubles a table that nobody vacuums in time. This module knows how
+//! one VACUUM is run, what would make it useless, and whether somebody waits for it; when to run it
+//! is the engine's. It needs a direct connection, and the privilege to vacuum the table.
+
+use crate::pg::{Alone, CancelToken, Database, Fault, Guards, Param, Session};
+
+/// Pages that are read or dirtied are paid with these pauses, so that traffic does not feel a
+/// VACUUM in one piece. Measured beside traffic on two cores: see `docs/reference/performance.md`.
+const SETTINGS: &[(&str, &str)] =
+    &[("vacuum_cost_delay", "2ms"), ("vacuum_cost_limit", "1000"), ("vacuum_cost_page_miss", "2")];
+
+/// `SKIP_LOCKED`, because waiting for its lock would make others wait behind us; no truncation,
+/// which locks everybody out; no parallel workers, which would take the cores of the traffic.
+const OPTIONS: &str = "(SKIP_LOCKED, TRUNCATE false, INDEX_CLEANUP auto, PARALLEL 0)";
+
+/// A VACUUM that can run.
+pub(crate) struct Vacuum {
+    alone: Alone,
+    sql: String,
+}
+
+impl Vacuum {
+    /// Opens its connection.
+    pub(crate) async fn open(database: &Database, table: &str) -> Result<Vacuum, Fault> {
+        let alone = Alone::open(database, SETTINGS).await?;
+        Ok(Vacuum { alone, sql: format!("VACUUM {OPTIONS} {table}") })
+    }
+
+    /// Runs it to its end.
+    pub(crate) async fn run(&self) -> Result<(), Fault> {
+        self.alone.run(&self.sql).await
+    }
+
+    /// Returns what ends it, and by what others see it.
+    pub(crate) fn handle(&self) -> (CancelToken, i64) {
+        (self.alone.cancel_token(), self.alone.backend)
+    }
+}
+
+const WAITED_FOR: &str = "\
+SELECT EXISTS (SELECT FROM pg_catalog.pg_locks w WHERE NOT w.granted AND w.relation = ($1::int8)::oid
+               AND $2::int8::int4 = ANY (pg_catalog.pg_blocking_pids(w.pid)))";
+
+/// Returns whether somebody waits for a lock on the table that `backend` holds.
+pub(crate) async fn is_waited_for(
+    session: &mut Session,
+    oid: u32,
+    backend: i64,
+) -> Result<bool, Fault> {
+    let params = [i64::from(oid).into(), backend.into()];
+    let rows = session.transact(&Guards::reading(), WAITED_FOR, &params).await?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
+}
+
+const MARK: &str = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text";
+
+/// Returns a mark in the order of transactions: everything that happens later is after it.
+pub(crate) async fn mark(session: &mut Session) -> Result<String, Fault> {
+    let rows = session.transact(&Guards::reading(), MARK, &[]).await?;
+    Ok(rows.first().map_or_else(|| "3".to_owned(), |row| row.get(0)))
+}
+
+// What is hidden from this role cannot pin anything as far as we know: the VACUUM then runs, and
+// removes what it can.
+const PINNED_BY: &str = "\
+SELECT holder.who FROM (
+    SELECT CASE a.backend_type WHEN 'walsender' THEN 'a standby, served by pid ' ELSE 'the session with pid ' END
+           || a.pid || coalesce(', since ' || pg_catalog.date_trunc('second', a.xact_start)::text, '') AS who,
+           a.backend_xmin AS xmin
+    FROM pg_catalog.pg_stat_activity a
+    WHERE a.backend_xmin IS NOT NULL AND (a.datname = pg_catalog.current_database() OR a.backend_type = 'walsender')
+    UNION ALL
+    SELECT 'the prepared transaction ' || x.gid, x.transaction FROM pg_catalog.pg_prepared_xacts x
+    WHERE x.database = pg_catalog.current_database()
+    UNION ALL
+    SELECT 'the replication slot ' || s.slot_name, s.xmin FROM pg_catalog.pg_replication_slots s
+    WHERE s.xmin IS NOT NULL
+) holder WHERE pg_catalog.age(holder.xmin) > pg_catalog.age($1::xid8::xid)
+ORDER BY pg_catalog.age(holder.xmin) DESC LIMIT 1";
+
+/// Returns who keeps everything alive that has died since `mark`: a VACUUM would remove nothing of it.
+pub(crate) async fn pinned_by(session: &mut Session, mark: &str) -> Result<Option<String>, Fault> {
+    let params = [Param::Text(Some(mark))];
+    let rows = session.transact(&Guards::reading(), PINNED_BY, &params).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
