@@ -129,10 +129,11 @@ pub(super) fn nearest<'w>(written: &str, words: &[&'w str]) -> Option<&'w str> {
     if written.len() > 40 {
         return None;
     }
-    let written = written.to_lowercase().replace('-', "_");
+    let plain = |text: &str| text.to_lowercase().replace('-', "_");
+    let written = plain(written);
     words
         .iter()
-        .map(|word| (strsim::jaro_winkler(&written, word), *word))
+        .map(|word| (strsim::jaro_winkler(&written, &plain(word)), *word))
         .filter(|(likeness, _)| *likeness >= 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)

@@ -21,6 +21,7 @@ mod resolve;
 mod source;
 mod syntax;
 mod units;
+mod when;
 mod window;
 
 pub use builder::Builder;
@@ -34,4 +35,7 @@ pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};
 pub use source::Source;
 pub use units::{Rate, UnitError, parse_bytes, parse_duration, show_bytes, show_duration};
-pub use window::{When, Window, WindowRate};
+pub use when::When;
+pub(crate) use when::parse_clock;
+pub(crate) use window::zone_name;
+pub use window::{Window, WindowRate, parse_zone};

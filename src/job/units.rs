@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// Why a text is not a length of time or a rate; says what to write instead.
+/// Why a text is not a length of time, a rate or another value with a form of its own; says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnitError(String);
