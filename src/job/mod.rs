@@ -18,6 +18,7 @@ mod name;
 mod problem;
 mod read;
 mod resolve;
+mod secret;
 mod source;
 mod syntax;
 mod units;
@@ -26,7 +27,7 @@ mod window;
 
 pub use builder::Builder;
 pub use fingerprint::{Identity, fingerprint};
-pub use fragment::{Fragment, Refusal, scan};
+pub use fragment::{Fragment, Refusal, scan, scan_query};
 pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
     Assignment, BadRows, Batch, Job, Pace, Size, SynchronousCommit, Table, Vacuum, Verify, Work,
