@@ -131,11 +131,10 @@ impl Signal {
         };
         match limit {
             // There is always some lag; a run with such a limit would never move.
-            Limit::Time(Duration::ZERO) | Limit::Bytes(0) => {
-                let example = if matches!(limit, Limit::Time(_)) { "5s" } else { "100 MB" };
-                let said = format!("a limit for `{self}` is above 0, as in \"{example}\"");
-                Err(UnitError::new(said))
-            }
+            Limit::Time(Duration::ZERO) | Limit::Bytes(0) => Err(UnitError::new(format!(
+                "a limit for `{self}` is above 0, as in {}",
+                self.example()
+            ))),
             Limit::Time(_) | Limit::Bytes(_) | Limit::Number(_) | Limit::Never => Ok(limit),
         }
     }
@@ -226,7 +225,7 @@ mod tests {
             (Signal::ReplicaLag, "5", "5 has no unit; write \"5s\""),
             (Signal::ReplicaLag, "5 xB", "\"5 xB\" is not an amount of data"),
             (Signal::ReplicaLag, "0s", "a limit for `replica-lag` is above 0, as in \"5s\""),
-            (Signal::SlotLag, "0 B", "is above 0, as in \"100 MB\""),
+            (Signal::SlotLag, "0 B", "is above 0, as in \"10 GB\""),
             (Signal::SlotLag, "5s", "\"5s\" is not an amount of data"),
             (Signal::Latency, "5", "5 has no unit; write \"5ms\""),
             (Signal::Latency, "-5ms", "negative"),

@@ -40,8 +40,9 @@ impl FromStr for When {
         let text = without_blanks_in_lists(text);
         let mut parts = text.split_whitespace();
         let (days, hours) = (parts.next(), parts.next());
-        if parts.next().is_some() {
-            return Err(no_window(&text));
+        if let Some(third) = parts.next() {
+            let zone = if third.contains('/') { "; a time zone is written as `zone`" } else { "" };
+            return Err(UnitError::new(format!("{}{zone}", no_window(&text))));
         }
         let days = days.ok_or_else(|| no_window(&text))?;
         if days.starts_with(|c: char| c.is_ascii_digit()) {
@@ -97,7 +98,10 @@ fn read_day(text: &str) -> Result<usize, UnitError> {
     DAYS.iter().position(|(name, _)| is_day(name)).ok_or_else(|| {
         let names = DAYS.map(|(name, _)| name);
         let shown = shortened(text);
+        let plain = text.to_ascii_lowercase();
         let meant = match nearest(text, &names) {
+            _ if plain.starts_with("weekday") => "write Mon-Fri".to_owned(),
+            _ if plain.starts_with("weekend") => "write Sat,Sun".to_owned(),
             Some(near) => format!("did you mean {}?", &near[..3]),
             None => "write Mon, Tue, Wed, Thu, Fri, Sat, Sun or daily".to_owned(),
         };
@@ -235,7 +239,10 @@ mod tests {
             ("08:00-20:00", "write \"daily 08:00-20:00\""),
             ("Mo-Fr 08:00-20:00", "\"Mo\" is not a day; did you mean Mon?"),
             ("Frieday", "did you mean Fri?"),
-            ("weekend", "is not a day; write Mon"),
+            ("weekend", "is not a day; write Sat,Sun"),
+            ("Weekdays 08:00-20:00", "is not a day; write Mon-Fri"),
+            ("Caturday", "is not a day; did you mean Sat?"),
+            ("always", "is not a day; write Mon, Tue"),
             ("Mon, 08:00-20:00", "\"08:00\" is not a day"),
             ("Mon 8-20", "\"8\" is not a time of the day"),
             ("Mon 08:00-20:60", "\"20:60\" is not a time of the day"),

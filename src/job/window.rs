@@ -42,7 +42,8 @@ impl FromStr for WindowRate {
         if text.trim().eq_ignore_ascii_case("pause") {
             return Ok(WindowRate::Pause);
         }
-        let or_pause = |error: UnitError| UnitError::new(format!("{error}, or \"pause\""));
+        let or_pause =
+            |error: UnitError| UnitError::new(format!("{error}; to stand still write \"pause\""));
         text.parse().map(WindowRate::Rate).map_err(or_pause)
     }
 }
@@ -216,7 +217,10 @@ mod tests {
             (json!({"when": "daily", "zone": "UTC"}), "needs a `rate` or a `target`"),
             (json!({"when": "Mo", "zone": "UTC", "rate": "pause"}), "did you mean Mon?"),
             (json!({"when": "daily", "zone": "Berlin", "rate": "pause"}), "Europe/Berlin"),
-            (json!({"when": "daily", "zone": "UTC", "rate": "0/s"}), "or \"pause\""),
+            (
+                json!({"when": "daily", "zone": "UTC", "rate": "0/s"}),
+                "to stand still write \"pause\"",
+            ),
             (json!({"when": "daily", "zone": "UTC", "target": "11s"}), "from 1ms to 10s"),
             (json!({"when": "daily", "zone": "UTC", "rates": "pause"}), "unknown field"),
         ] {
