@@ -8,6 +8,7 @@
 
 mod builder;
 mod document;
+mod entry;
 mod file;
 mod fingerprint;
 mod fragment;
@@ -28,6 +29,7 @@ mod when;
 mod window;
 
 pub use builder::Builder;
+pub use entry::{HoldBuilder, WindowBuilder};
 pub use fingerprint::{Identity, fingerprint};
 pub use fragment::{Fragment, Refusal, scan, scan_query};
 pub use hold::{Hold, Limit, Signal, Url};

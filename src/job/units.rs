@@ -17,7 +17,7 @@ pub struct UnitError(String);
 
 impl UnitError {
     /// Says what is wrong, and what to write.
-    pub(super) fn new(message: impl Into<String>) -> UnitError {
+    pub(crate) fn new(message: impl Into<String>) -> UnitError {
         UnitError(message.into())
     }
 }

@@ -8,6 +8,7 @@ mod outcome;
 mod pending;
 mod progress;
 mod snapshot;
+mod schedule;
 mod event;
 
 pub use event::{Event, Failure, FailureKind};
@@ -15,5 +16,6 @@ pub use figures::{count, counted};
 pub use outcome::Outcome;
 pub use pending::Pending;
 pub use progress::{Eta, Meter, Pulse, Timing, fraction};
+pub use schedule::{Current, Overlap, Schedule, Stretches, until};
 pub use snapshot::{Owner, Rows, Snapshot};
 pub use status::{IllegalTransition, Intent, Phase, Shown, Status, Transition, shown};
