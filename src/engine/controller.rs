@@ -157,9 +157,9 @@ impl Controller {
         if brief.orders.overrides != before.orders.overrides {
             self.voice.say(Event::Throttled { now: brief.orders.overrides.to_string() });
         }
-        if let Some(now) = brief.pace.window.as_ref().filter(|_| brief.pace.window != before.pace.window)
-        {
-            self.voice.say(Event::Window { now: now.clone() });
+        if brief.pace.applies != before.pace.applies {
+            let now = brief.pace.window.clone().unwrap_or_else(|| "no windows".into());
+            self.voice.say(Event::Window { now });
         }
         self.changes.send_if_modified(|known| {
             let changes = changes(&brief.orders.overrides);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::handle::Options;
-use crate::job::Rate;
+use crate::job::{Rate, Window};
 use crate::ledger::control::Orders;
 use crate::plan::Plan;
 use crate::run::{
@@ -46,7 +46,11 @@ impl Pacing {
         let schedule = self.schedule(&orders.overrides);
         let current = schedule.at(now);
         let pace = Pace::of(self.base, orders.overrides.said, current.window);
-        Pace { window: (!schedule.is_empty()).then(|| current.to_string()), ..pace }
+        if schedule.is_empty() {
+            return pace;
+        }
+        let applies = current.window.map_or_else(|| "no window".to_owned(), Window::to_string);
+        Pace { applies: Some(applies), window: Some(current.to_string()), ..pace }
     }
 
     /// Whether this process has worked for as long as it may.

@@ -3,16 +3,17 @@
 //! The builder writes the text of a job file and has it read, so that both are checked by the same rules and every
 //! later problem has a text to point into.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use super::model::Job;
+use super::entry::{Entry, HoldBuilder, WindowBuilder};
+use super::model::{Job, Vacuum};
 use super::problem::Problems;
 use super::source::Source;
 use super::units::{Rate, show_duration};
 
 /// Collects the parts of a job; nothing is checked before [`Builder::build`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Builder {
     name: String,
     table: Vec<String>,
@@ -20,13 +21,22 @@ pub struct Builder {
     batch: Vec<String>,
     pace: Vec<String>,
     verify: Vec<String>,
+    /// Each window and each hold.
+    entries: Vec<Entry>,
+}
+
+/// Its `Debug` shows no part, because a hold may name a standby with its password (R28).
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Builder {
     pub(super) fn new(name: String, table: &str) -> Self {
         let table = vec![format!("name = {}", quoted(table))];
         let (set, batch, pace, verify) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { name, table, set, batch, pace, verify }
+        Self { name, table, set, batch, pace, verify, entries: Vec::new() }
     }
 
     /// Sets a column, named literally, from an SQL expression over the row.
@@ -85,6 +95,34 @@ impl Builder {
         self
     }
 
+    /// Sets a pace of its own for a stretch of the week; the first window that contains now applies.
+    #[must_use]
+    pub fn window(mut self, window: WindowBuilder) -> Self {
+        self.entries.push(window.0);
+        self
+    }
+
+    /// Slows the run down, and then holds it, by a signal of the database.
+    #[must_use]
+    pub fn hold(mut self, hold: HoldBuilder) -> Self {
+        self.entries.push(hold.0);
+        self
+    }
+
+    /// Says when the table is vacuumed beside the walk.
+    #[must_use]
+    pub fn vacuum(mut self, vacuum: Vacuum) -> Self {
+        self.pace.push(format!("vacuum = {}", quoted(&vacuum.to_string())));
+        self
+    }
+
+    /// Stops the run, resumable, when a hold lasts longer, 1 s to 30 days.
+    #[must_use]
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.pace.push(format!("max_hold = {}", quoted(&show_duration(max_hold))));
+        self
+    }
+
     /// Says what must be true of every row in the end, by an SQL condition.
     #[must_use]
     pub fn expect(mut self, condition: impl AsRef<str>) -> Self {
@@ -101,10 +139,12 @@ impl Builder {
             ("pace", &self.pace),
             ("verify", &self.verify),
         ];
+        let entries = self.entries.iter().map(Entry::text);
         let text: Vec<String> = sections
             .into_iter()
             .filter(|(_, lines)| !lines.is_empty())
             .map(|(name, lines)| format!("[{name}]\n{}\n", lines.join("\n")))
+            .chain(entries)
             .collect();
         Job::parse(&self.name, Source { path: None, text: text.join("\n") })
     }
@@ -116,7 +156,7 @@ fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
 }
 
 /// Writes any text as a TOML string on one line.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {
@@ -135,7 +175,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Size, Work};
+    use super::super::{Hold, Limit, Signal, Size, Window, WindowRate, Work};
     use super::*;
 
     #[test]
@@ -159,6 +199,43 @@ mod tests {
         assert!(matches!(job.batch.size, Size::Target { target, .. } if target.as_millis() == 50));
         assert_eq!(job.pace.rate.unwrap().rows_per_second(), 20_000);
         assert_eq!(job.verify.expect.unwrap().text, "loc IS NOT NULL");
+    }
+
+    #[test]
+    fn windows_and_holds_reach_the_job() {
+        let job = Job::builder("posts-loc", "public.posts")
+            .window(
+                Window::builder("Mon-Fri 08:00-20:00")
+                    .zone("Europe/Berlin")
+                    .rate(WindowRate::Pause),
+            )
+            .set("loc", "point(lng, lat)")
+            .hold(Hold::builder(Signal::ReplicaLag).above("5s").url("host=standby password=secret"))
+            .window(Window::builder("daily").target(Duration::from_millis(5)))
+            .hold(
+                Hold::builder(Signal::Query).sql("SELECT \"n\" FROM load").above("40").name("load"),
+            )
+            .hold(Hold::builder(Signal::Autovacuum).floor("100 rows/s".parse().unwrap()))
+            .vacuum(Vacuum::Every(25))
+            .max_hold(Duration::from_hours(2));
+        assert!(!format!("{job:?}").contains("secret"));
+        let job = job.build().unwrap();
+        assert!(!format!("{job:?}").contains("secret"));
+        let windows: Vec<String> = job.pace.windows.iter().map(ToString::to_string).collect();
+        assert_eq!(windows, ["window Mon-Fri 08:00-20:00: pause", "window daily: target 5ms"]);
+        assert_eq!(job.pace.windows[0].zone.iana_name(), Some("Europe/Berlin"));
+        assert_eq!(
+            (job.pace.vacuum, job.pace.max_hold),
+            (Vacuum::Every(25), Duration::from_hours(2))
+        );
+        let names: Vec<&str> = job.holds.iter().map(|hold| hold.name.as_str()).collect();
+        assert_eq!(names, ["replica-lag", "load", "autovacuum"]);
+        assert_eq!(job.holds[0].url.as_ref().unwrap().0, "host=standby password=secret");
+        assert_eq!(job.holds[1].sql.as_ref().unwrap().text, "SELECT \"n\" FROM load");
+        assert_eq!(job.holds[1].above, Limit::Number(40.0));
+        assert_eq!(job.holds[2].floor.unwrap().rows_per_second(), 100);
+        let wrong = Job::builder("x", "t").set("n", "1").window(Window::builder("Mo")).build();
+        assert_eq!(wrong.unwrap_err().iter().count(), 2);
     }
 
     #[test]

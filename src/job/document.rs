@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::keys::{is_meant, judge, path, shortened};
+use super::keys::{header, is_meant, judge, path, shortened};
 use super::problem::Problem;
 
 type Value<'d> = Spanned<DeValue<'d>>;
@@ -22,6 +22,11 @@ pub(super) struct Section<'d> {
 }
 
 impl<'d> Section<'d> {
+    /// Shows one of its keys with the table, as in `batch.max`.
+    pub(super) fn path(&self, key: &str) -> String {
+        path(self.name, key)
+    }
+
     /// Says where a key has its value, if it is there.
     pub(super) fn span_of(&self, key: &str) -> Option<Range<usize>> {
         self.table.get(key).map(Spanned::span)
@@ -87,6 +92,44 @@ impl Reader {
         };
         self.mismatch(name, "a table", value, help);
         None
+    }
+
+    /// Takes the tables of a list, such as each `[[hold]]`, in the order of the file; beyond `most` they are refused.
+    pub(super) fn sections<'d>(
+        &mut self,
+        parent: &Section<'d>,
+        name: &'static str,
+        most: usize,
+    ) -> Vec<Section<'d>> {
+        let key = name.rsplit('.').next().unwrap_or(name);
+        let Some(value) = parent.table.get(key) else { return Vec::new() };
+        let header = header(name);
+        let Some(list) = value.get_ref().as_array() else {
+            let help = match value.get_ref() {
+                DeValue::Table(_) => format!("write `{header}`, with double brackets"),
+                _ => format!(
+                    "write `{header}` on a line of its own, and its keys on the lines below"
+                ),
+            };
+            self.mismatch(name, "a list of tables", value, help);
+            return Vec::new();
+        };
+        if let Some(first) = list.iter().nth(most) {
+            let message = format!("a job has at most {most} {header}, found {}", list.len());
+            self.problems.push(Problem::new("out-of-range", message).at(first.span()));
+        }
+        let mut sections = Vec::new();
+        for item in list.iter().take(most) {
+            if let DeValue::Table(table) = item.get_ref() {
+                let section = Section { name, table, span: item.span() };
+                self.judge_keys(&section);
+                sections.push(section);
+            } else {
+                let help = format!("write `{header}`, and its keys on the lines below");
+                self.mismatch(name, "a list of tables", item, help);
+            }
+        }
+        sections
     }
 
     fn judge_keys(&mut self, section: &Section<'_>) {
@@ -177,7 +220,8 @@ impl Reader {
         let value = section.table.get(key)?;
         let text = match value.get_ref() {
             DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) => number.to_string(),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or_else(|_| number.to_string(), |number| number.to_string()),
             DeValue::Float(number) => number.to_string(),
             DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
                 let help = format!("write {key} = \"…\", a number and its unit");

@@ -1,7 +1,8 @@
 //! The job file: what each key says by itself.
 //!
 //! Promises that every key was looked at, that each value has its kind, unit and bounds, and that all that is wrong
-//! is noted. What the keys say together, and what holds when they say nothing, is in `resolve`.
+//! is noted. The pace and the holds have files of their own. What the keys say together, and what holds when they say
+//! nothing, is in `resolve`.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,15 +11,20 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::document::{Reader, Section};
-use super::fragment::{Fragment, scan};
+use super::fragment::{Fragment, Refusal, scan};
+use super::hold::Hold;
 use super::keys::{self, nearest, not_available};
 use super::model::{Assignment, SynchronousCommit};
 use super::name::{NameError, TableName, check_name};
+use super::pace::RawPace;
 use super::problem::Problem;
 use super::source::Source;
-use super::units::{Rate, parse_duration, show_duration};
+use super::units::{parse_duration_in, show_duration};
+use super::window::TARGETS;
 
 const MAX_ROWS: u32 = 1_000_000;
+
+const GIVE_WAYS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mins(1));
 
 /// An index has at most so many columns.
 const MAX_KEY: usize = 32;
@@ -30,7 +36,8 @@ pub(super) struct RawJob {
     pub(super) table: RawTable,
     pub(super) set: Vec<Assignment>,
     pub(super) batch: RawBatch,
-    pub(super) rate: Option<Rate>,
+    pub(super) pace: RawPace,
+    pub(super) holds: Vec<Hold>,
     pub(super) max_bad_rows: Option<u32>,
     pub(super) expect: Option<Fragment>,
 }
@@ -65,20 +72,23 @@ pub(super) fn read(document: &DeTable<'_>, source: &Source) -> (RawJob, Vec<Prob
         table: file.table(&root),
         set: file.set(&root),
         batch: file.batch(&root),
-        rate: file.pace(&root),
+        pace: file.pace(&root),
+        holds: file.holds(&root),
         max_bad_rows: file.bad_rows(&root),
         expect: file.verify(&root),
     };
     (raw, file.reader.problems)
 }
 
-struct File<'s> {
-    reader: Reader,
+/// What has been read, and from where.
+pub(super) struct File<'s> {
+    pub(super) reader: Reader,
     source: &'s Source,
 }
 
 impl File<'_> {
-    fn note(&mut self, problem: Problem, span: Range<usize>) {
+    /// Notes what is wrong at a place.
+    pub(super) fn note(&mut self, problem: Problem, span: Range<usize>) {
         self.reader.problems.push(problem.at(span));
     }
 
@@ -211,7 +221,8 @@ impl File<'_> {
         }
     }
 
-    fn not_a_choice(&mut self, key: &str, written: &Spanned<String>, choices: &[&str]) {
+    /// Notes a word that is none of those that a key takes.
+    pub(super) fn not_a_choice(&mut self, key: &str, written: &Spanned<String>, choices: &[&str]) {
         let listed: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
         let kind = if choices.len() == 1 { "must be" } else { "must be one of" };
         let found = keys::shortened(written.get_ref());
@@ -259,12 +270,22 @@ impl File<'_> {
             return None;
         };
         let fragment = Fragment { text: text.to_owned(), span: value.span() };
-        if let Err(refusal) = scan(text) {
+        self.check_fragment(&key, &fragment, scan);
+        Some(fragment)
+    }
+
+    /// Sees to it that a piece of SQL stays within the parentheses that are put around it.
+    pub(super) fn check_fragment(
+        &mut self,
+        key: &str,
+        fragment: &Fragment,
+        scan: fn(&str) -> Result<(), Refusal>,
+    ) {
+        if let Err(refusal) = scan(&fragment.text) {
             let problem = Problem::new("expression", format!("`{key}`: {}", refusal.message));
-            let place = self.source.locate(&fragment, refusal.at);
+            let place = self.source.locate(fragment, refusal.at);
             self.note(problem.help(refusal.help), place);
         }
-        Some(fragment)
     }
 
     /// Says how a value that is not a string is written as SQL.
@@ -289,29 +310,33 @@ impl File<'_> {
         let Some(batch) = self.reader.section(root, "batch") else { return RawBatch::default() };
         let rows = (1, MAX_ROWS);
         RawBatch {
-            target: self.duration(&batch, "target", Duration::from_secs(10)),
+            target: self.duration(&batch, "target", TARGETS),
             min: self.reader.integer(&batch, "min", rows),
             max: self.reader.integer(&batch, "max", rows),
-            give_way: self.duration(&batch, "give_way", Duration::from_mins(1)),
+            give_way: self.duration(&batch, "give_way", GIVE_WAYS),
             rows: self.reader.integer(&batch, "rows", rows),
             synchronous_commit: self.synchronous_commit(&batch),
         }
     }
 
-    /// Takes a length of time from 1 ms to `most`.
-    fn duration(
+    /// Takes a length of time within bounds.
+    pub(super) fn duration(
         &mut self,
         section: &Section<'_>,
         key: &str,
-        most: Duration,
+        (low, high): (Duration, Duration),
     ) -> Option<Spanned<Duration>> {
-        let duration = self.reader.measure(section, key, parse_duration)?;
-        if (Duration::from_millis(1)..=most).contains(duration.get_ref()) {
+        // Who leaves the unit out of a longer time means seconds.
+        let unit = if low < Duration::from_secs(1) { "ms" } else { "s" };
+        let read = |text: &str| parse_duration_in(text, unit);
+        let duration = self.reader.measure(section, key, read)?;
+        if (low..=high).contains(duration.get_ref()) {
             return Some(duration);
         }
         let found = show_duration(*duration.get_ref());
-        let message =
-            format!("`batch.{key}` must be from 1ms to {}, found {found}", show_duration(most));
+        let (low, high) = (show_duration(low), show_duration(high));
+        let key = section.path(key);
+        let message = format!("`{key}` must be from {low} to {high}, found {found}");
         self.note(Problem::new("out-of-range", message), duration.span());
         None
     }
@@ -325,19 +350,6 @@ impl File<'_> {
             self.not_a_choice("batch.synchronous_commit", &written, &names);
         }
         chosen
-    }
-
-    fn pace(&mut self, root: &Section<'_>) -> Option<Rate> {
-        let pace = self.reader.section(root, "pace")?;
-        if let Some(workers) = self.reader.integer(&pace, "workers", (0, u32::MAX))
-            && *workers.get_ref() != 1
-        {
-            self.note(
-                not_available("pace.workers", "write workers = 1, or leave it out"),
-                workers.span(),
-            );
-        }
-        self.reader.measure(&pace, "rate", str::parse).map(Spanned::into_inner)
     }
 
     fn bad_rows(&mut self, root: &Section<'_>) -> Option<u32> {

@@ -1,7 +1,7 @@
 //! What makes two jobs the same run.
 //!
 //! A run goes on only with the job it began with: another `where` would call rows done that never were looked at.
-//! Batch, pace, bad rows and the description may change at any time and are no part of it.
+//! Batch, pace, holds, bad rows and the description may change at any time and are no part of it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -133,7 +133,9 @@ mod tests {
     #[test]
     fn how_fast_and_in_which_order_does_not_matter() {
         let other = "description = 'x'\n[set]\nb = '2'\na = '1'\n[table]\nname = '\"posts\"'\nwhere = 'loc IS NULL'\n\
-                     [batch]\nrows = 5\n[pace]\nrate = '5/s'\n[bad_rows]\nmax = 7\n";
+                     [batch]\nrows = 5\n[pace]\nrate = '5/s'\nvacuum = 'off'\nmax_hold = '2h'\n\
+                     [[pace.window]]\nwhen = 'Sat'\nrate = 'pause'\n[[hold]]\non = 'query'\nsql = 'SELECT 1'\n\
+                     [bad_rows]\nmax = 7\n";
         assert_eq!(fingerprint(&identity(BASE)), fingerprint(&identity(other)));
     }
 

@@ -1,4 +1,4 @@
-//! A piece of SQL that a person wrote, and the check that it is one expression.
+//! A piece of SQL that a person wrote, and the check that it is one expression, or one query.
 //!
 //! The check is lexical, by the rules of `PostgreSQL`'s scanner: it promises that an accepted text cannot leave the
 //! `(\n<text>\n)` that every statement puts around it, whatever follows. It relies on `standard_conforming_strings`
@@ -11,7 +11,7 @@ use std::ops::Range;
 /// An expression is code, not data; one of this size is a mistake.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// An SQL expression of the user, as it stands in the job file.
+/// An SQL expression or query of the user, as it stands in the job file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fragment {
     /// The SQL, verbatim.
@@ -34,17 +34,22 @@ pub struct Refusal {
 
 /// Checks that a text is one SQL expression that cannot leave the parentheses put around it.
 pub fn scan(text: &str) -> Result<(), Refusal> {
-    if text.len() > MAX_BYTES {
-        let message =
-            format!("an expression has at most 64 KiB, this one has {} bytes", text.len());
-        let help = "put it into an SQL function, and call that here";
-        return Err(Refusal { message, help, at: 0..text.len() });
+    let mut scanner = Scanner { text, at: 0, open: Vec::new(), start: None, is_query: false };
+    scanner.scan()
+}
+
+/// Checks that a text is one SQL query that cannot leave the parentheses put around it.
+pub fn scan_query(text: &str) -> Result<(), Refusal> {
+    let mut scanner = Scanner { text, at: 0, open: Vec::new(), start: None, is_query: true };
+    scanner.scan()?;
+    let start = scanner.start.unwrap_or_default();
+    scanner.at = start;
+    scanner.skip_while(continues_word);
+    let word = &text[start..scanner.at];
+    if ["SELECT", "WITH"].iter().any(|first| first.eq_ignore_ascii_case(word)) {
+        return Ok(());
     }
-    let mut scanner = Scanner { text, at: 0, open: Vec::new(), is_blank: true };
-    while let Some(byte) = scanner.byte(0) {
-        scanner.token(byte)?;
-    }
-    scanner.finish()
+    scanner.refuse(start, "a query begins with SELECT", "write for example SELECT count(*) FROM …")
 }
 
 struct Scanner<'t> {
@@ -52,11 +57,30 @@ struct Scanner<'t> {
     at: usize,
     /// Brackets not closed yet, with their places.
     open: Vec<(u8, usize)>,
-    /// Nothing but blanks and comments so far.
-    is_blank: bool,
+    /// Where the first thing is that is neither a blank nor a comment.
+    start: Option<usize>,
+    /// A query has commas, and words of its own in messages.
+    is_query: bool,
 }
 
 impl Scanner<'_> {
+    fn scan(&mut self) -> Result<(), Refusal> {
+        if self.text.len() > MAX_BYTES {
+            let (what, bytes) = (self.what(), self.text.len());
+            let message = format!("{what} has at most 64 KiB, this one has {bytes} bytes");
+            let help = "put it into an SQL function, and call that here";
+            return Err(Refusal { message, help, at: 0..bytes });
+        }
+        while let Some(byte) = self.byte(0) {
+            self.token(byte)?;
+        }
+        self.finish()
+    }
+
+    fn what(&self) -> &'static str {
+        if self.is_query { "a query" } else { "an expression" }
+    }
+
     fn byte(&self, ahead: usize) -> Option<u8> {
         self.text.as_bytes().get(self.at + ahead).copied()
     }
@@ -78,7 +102,7 @@ impl Scanner<'_> {
             (b'/', Some(b'*')) => return self.block_comment(),
             (byte, _) if is_blank(byte) => self.at += 1,
             (byte, next) => {
-                self.is_blank = false;
+                self.start = self.start.or(Some(self.at));
                 return self.element(byte, next);
             }
         }
@@ -109,13 +133,21 @@ impl Scanner<'_> {
     fn separator(&mut self, byte: u8) -> Result<(), Refusal> {
         let from = self.at;
         match byte {
+            b';' if self.is_query => self.refuse(
+                from,
+                "`;` ends a statement, and this must be one query",
+                "remove the `;`, and what follows it",
+            ),
             b';' => self.refuse(
                 from,
                 "`;` ends a statement, and this must be one expression",
                 "remove the `;`; a job changes rows only by the expressions under [set]",
             ),
-            0 => self.refuse(from, "an expression contains a NUL byte", "remove the `\\u0000`"),
-            _ if self.open.is_empty() => self.refuse(
+            0 => {
+                let message = format!("{} contains a NUL byte", self.what());
+                self.refuse(from, &message, "remove the `\\u0000`")
+            }
+            _ if self.open.is_empty() && !self.is_query => self.refuse(
                 from,
                 "one expression is expected, found a comma",
                 "write each column on its own line under [set], or put a row or list into parentheses",
@@ -259,11 +291,12 @@ impl Scanner<'_> {
             self.at += 1;
         }
         if self.byte(0).is_none() {
-            return self.refuse(
-                from,
-                "the comment `--` runs to the end of the expression and would hide what follows it",
-                "remove it, write /* … */, or put it behind a `#` outside the quotes",
+            let whole = if self.is_query { "query" } else { "expression" };
+            let message = format!(
+                "the comment `--` runs to the end of the {whole} and would hide what follows it"
             );
+            let help = "remove it, write /* … */, or put it behind a `#` outside the quotes";
+            return self.refuse(from, &message, help);
         }
         Ok(())
     }
@@ -299,24 +332,28 @@ impl Scanner<'_> {
         if byte == 0 { self.separator(0) } else { Ok(()) }
     }
 
-    fn finish(mut self) -> Result<(), Refusal> {
+    fn finish(&mut self) -> Result<(), Refusal> {
         if let Some((open, place)) = self.open.pop() {
             self.at = place + 1;
             let message = format!("`{}` is not closed", char::from(open));
             let help = "write the closing one that belongs to it, or remove it";
             return self.refuse(place, &message, help);
         }
-        if self.is_blank {
-            let message = if self.text.trim().is_empty() {
-                "the expression is empty"
-            } else {
-                "the expression is only a comment"
-            };
-            return self.refuse(0, message, "write an SQL expression, or leave the key out");
+        if self.start.is_some() {
+            return Ok(());
         }
-        Ok(())
+        let is_empty = self.text.trim().is_empty();
+        let (message, help) = match (self.is_query, is_empty) {
+            (true, true) => ("the query is empty", "write a SELECT"),
+            (true, false) => ("the query is only a comment", "write a SELECT"),
+            (false, true) => ("the expression is empty", WRITE_EXPRESSION),
+            (false, false) => ("the expression is only a comment", WRITE_EXPRESSION),
+        };
+        self.refuse(0, message, help)
     }
 }
+
+const WRITE_EXPRESSION: &str = "write an SQL expression, or leave the key out";
 
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::scan;
+use super::{scan, scan_query};
 
 const ACCEPTED: &[&str] = &[
     "point(lng, lat)",
@@ -101,6 +101,33 @@ fn the_size_is_bounded() {
 fn deep_nesting_is_only_a_matter_of_size() {
     let deep = "(".repeat(30_000) + "x" + &")".repeat(30_000);
     assert_eq!(scan(&deep), Ok(()));
+}
+
+#[test]
+fn one_query_is_accepted_and_more_or_less_is_refused() {
+    for text in [
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'",
+        "/* load */ select a.n > b.n FROM a, b",
+        "WITH x AS (SELECT 1) SELECT * FROM x",
+    ] {
+        assert_eq!(scan_query(text), Ok(()), "{text}");
+    }
+    for (text, at, message) in [
+        ("SELECT 1; DELETE FROM t", ";", "one query"),
+        ("SELECT 1) OR (SELECT 2", ")", "closes nothing"),
+        ("SELECT $1", "$1", "is a parameter"),
+        ("SELECT 1 -- x", "-- x", "runs to the end"),
+        ("pg_is_in_recovery()", "pg_is_in_recovery", "begins with SELECT"),
+        ("DELETE FROM t", "DELETE", "begins with SELECT"),
+        ("selected", "selected", "begins with SELECT"),
+        ("(SELECT 1)", "(", "begins with SELECT"),
+        ("", "", "the query is empty"),
+        ("/* x */", "/", "only a comment"),
+    ] {
+        let refusal = scan_query(text).unwrap_err();
+        assert!(refusal.message.contains(message), "{text}: {}", refusal.message);
+        assert!(text[refusal.at.clone()].starts_with(at), "{text}: {:?}", refusal.at);
+    }
 }
 
 proptest! {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::fragment::Fragment;
-use super::units::{Rate, UnitError, parse_bytes, parse_duration, show_bytes, show_duration};
+use super::units::{
+    Rate, UnitError, parse_bytes, parse_duration_in, show_bytes_exactly, show_duration,
+};
 
 macro_rules! signals {
     ($($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
@@ -79,7 +81,7 @@ impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Limit::Time(time) => f.write_str(&show_duration(*time)),
-            Limit::Bytes(bytes) => f.write_str(&show_bytes(*bytes)),
+            Limit::Bytes(bytes) => f.write_str(&show_bytes_exactly(*bytes)),
             Limit::Number(number) => write!(f, "{number}"),
             Limit::Never => f.write_str("never"),
         }
@@ -112,21 +114,48 @@ impl Signal {
     /// # Errors
     /// What to write instead.
     pub fn parse_limit(self, text: &str) -> Result<Limit, UnitError> {
-        match self {
-            Signal::ReplicaLag if parse_bytes(text).is_ok() => parse_bytes(text).map(Limit::Bytes),
-            Signal::ReplicaLag | Signal::OldestTransaction | Signal::Latency => {
-                parse_duration(text).map(Limit::Time)
+        let limit = match self {
+            Signal::ReplicaLag if is_bytes(text) => Limit::Bytes(parse_bytes(text)?),
+            Signal::ReplicaLag | Signal::OldestTransaction => {
+                Limit::Time(parse_duration_in(text, "s")?)
             }
-            Signal::SlotLag => parse_bytes(text).map(Limit::Bytes),
-            Signal::ArchiveBacklog
-            | Signal::LockWaits
-            | Signal::ActiveSessions
-            | Signal::Query => number(text).map(Limit::Number),
+            Signal::Latency => Limit::Time(parse_duration_in(text, "ms")?),
+            Signal::SlotLag => Limit::Bytes(parse_bytes(text)?),
+            Signal::ArchiveBacklog | Signal::LockWaits | Signal::ActiveSessions | Signal::Query => {
+                Limit::Number(number(text)?)
+            }
             Signal::Autovacuum => {
-                Err(UnitError::new("`autovacuum` is true or false and takes no limit"))
+                let said = "`autovacuum` is true or false and takes no limit";
+                return Err(UnitError::new(said));
             }
+        };
+        match limit {
+            // There is always some lag; a run with such a limit would never move.
+            Limit::Time(Duration::ZERO) | Limit::Bytes(0) => Err(UnitError::new(format!(
+                "a limit for `{self}` is above 0, as in {}",
+                self.example()
+            ))),
+            Limit::Time(_) | Limit::Bytes(_) | Limit::Number(_) | Limit::Never => Ok(limit),
         }
     }
+
+    /// Returns a limit as an example of what to write.
+    pub(super) fn example(self) -> &'static str {
+        match self {
+            Signal::ReplicaLag => "\"5s\"",
+            Signal::SlotLag => "\"10 GB\"",
+            Signal::ArchiveBacklog => "100",
+            Signal::LockWaits => "5",
+            Signal::ActiveSessions | Signal::Query | Signal::Autovacuum => "40",
+            Signal::OldestTransaction => "\"10min\"",
+            Signal::Latency => "\"5ms\"",
+        }
+    }
+}
+
+/// Whether a text was meant as an amount of data, not as a time: it ends with the `B` that only those have.
+fn is_bytes(text: &str) -> bool {
+    text.trim_end().ends_with(['b', 'B'])
 }
 
 fn number(text: &str) -> Result<f64, UnitError> {
@@ -163,5 +192,103 @@ pub struct Url(pub String);
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Url(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_is_read_by_its_signal() {
+        for (signal, text, limit) in [
+            (Signal::ReplicaLag, "5s", Limit::Time(Duration::from_secs(5))),
+            (Signal::ReplicaLag, "10m", Limit::Time(Duration::from_mins(10))),
+            (Signal::ReplicaLag, "100 MB", Limit::Bytes(100_000_000)),
+            (Signal::SlotLag, "2 GiB", Limit::Bytes(2 << 30)),
+            (Signal::ArchiveBacklog, "0", Limit::Number(0.0)),
+            (Signal::ActiveSessions, "40", Limit::Number(40.0)),
+            (Signal::LockWaits, " 3 ", Limit::Number(3.0)),
+            (Signal::OldestTransaction, "10min", Limit::Time(Duration::from_mins(10))),
+            (Signal::Latency, "1.5ms", Limit::Time(Duration::from_micros(1_500))),
+            (Signal::Query, "0.75", Limit::Number(0.75)),
+        ] {
+            assert_eq!(signal.parse_limit(text), Ok(limit), "{signal} {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_limit_of_a_signal_is_refused_with_what_to_write() {
+        for (signal, text, said) in [
+            (Signal::ReplicaLag, "5", "5 has no unit; write \"5s\""),
+            (Signal::ReplicaLag, "5 xB", "\"5 xB\" is not an amount of data"),
+            (Signal::ReplicaLag, "0s", "a limit for `replica-lag` is above 0, as in \"5s\""),
+            (Signal::SlotLag, "0 B", "is above 0, as in \"10 GB\""),
+            (Signal::SlotLag, "5s", "\"5s\" is not an amount of data"),
+            (Signal::Latency, "5", "5 has no unit; write \"5ms\""),
+            (Signal::Latency, "-5ms", "negative"),
+            (Signal::ActiveSessions, "40%", "\"40%\" is not a number from 0"),
+            (Signal::Query, "-1", "is not a number from 0"),
+            (Signal::Query, "inf", "is not a number from 0"),
+            (Signal::Query, "NaN", "is not a number from 0"),
+            (Signal::Autovacuum, "1", "takes no limit"),
+        ] {
+            let error = signal.parse_limit(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{signal} {text}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_example_and_each_default_is_a_limit() {
+        for signal in Signal::ALL.iter().filter(|signal| **signal != Signal::Autovacuum) {
+            let example = signal.example().trim_matches('"');
+            assert!(signal.parse_limit(example).is_ok(), "{signal}");
+            let default = signal.default_limit().map(|limit| limit.to_string());
+            assert!(default.is_none_or(|text| signal.parse_limit(&text).is_ok()), "{signal}");
+        }
+    }
+
+    #[test]
+    fn each_signal_has_one_word() {
+        for signal in Signal::ALL {
+            assert_eq!(Signal::from_word(signal.word()), Some(*signal));
+            assert_eq!(serde_json::to_value(signal).unwrap(), signal.word());
+        }
+        assert_eq!(Signal::from_word("Replica-Lag"), None);
+    }
+
+    #[test]
+    fn where_a_standby_is_is_not_shown() {
+        assert_eq!(format!("{:?}", Url("postgres://u:secret@standby/app".into())), "Url(…)");
+    }
+
+    fn limits() -> impl Strategy<Value = (Signal, Limit)> {
+        let time = (1..=u64::MAX / 4).prop_map(|nanos| Limit::Time(Duration::from_nanos(nanos)));
+        let number = (0.0..1e15_f64).prop_map(Limit::Number);
+        let of = |signals: &'static [Signal], limits| (prop::sample::select(signals), limits);
+        prop_oneof![
+            of(&[Signal::ReplicaLag, Signal::OldestTransaction, Signal::Latency], time.boxed()),
+            of(
+                &[Signal::ReplicaLag, Signal::SlotLag],
+                (1..u64::MAX).prop_map(Limit::Bytes).boxed()
+            ),
+            of(&[Signal::Query, Signal::LockWaits, Signal::ArchiveBacklog], number.boxed()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_shown_limit_reads_back((signal, limit) in limits()) {
+            prop_assert_eq!(signal.parse_limit(&limit.to_string()), Ok(limit));
+        }
+
+        #[test]
+        fn reading_a_limit_never_panics(text in "\\PC{0,20}|[0-9.kmsMB ]{0,12}") {
+            for signal in Signal::ALL {
+                let _ = signal.parse_limit(&text);
+            }
+        }
     }
 }

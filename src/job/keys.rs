@@ -7,13 +7,21 @@ use super::problem::Problem;
 
 /// The tables of a job file and their keys; the first is the file itself. The columns under [set] are free.
 const KEYS: &[(&str, &[&str])] = &[
-    ("", &["description", "table", "set", "batch", "pace", "bad_rows", "verify"]),
+    ("", &["description", "table", "set", "batch", "pace", "hold", "bad_rows", "verify"]),
     ("table", &["name", "key", "order", "where", "search_path"]),
     ("batch", &["target", "min", "max", "give_way", "rows", "synchronous_commit"]),
-    ("pace", &["rate", "workers"]),
+    ("pace", &["rate", "workers", "vacuum", "max_hold", "window"]),
+    (WINDOW, &["when", "zone", "rate", "target", "workers"]),
+    (HOLD, &["on", "above", "floor", "url", "sql", "name"]),
     ("bad_rows", &["policy", "max"]),
     ("verify", &["expect"]),
 ];
+
+/// The table of a window; there may be several.
+pub(super) const WINDOW: &str = "pace.window";
+
+/// The table of a hold; there may be several.
+pub(super) const HOLD: &str = "hold";
 
 /// Table and key, how people write it, and what to do without it.
 const LATER: &[(&str, &str, &str, &str)] = &[
@@ -22,12 +30,6 @@ const LATER: &[(&str, &str, &str, &str)] = &[
     ("", "copy", "[copy]", ONLY_SET),
     ("", "sql", "[sql]", ONLY_SET),
     ("", "transform", "[transform]", ONLY_SET),
-    (
-        "",
-        "hold",
-        "[[hold]]",
-        "remove it, limit the speed with `rate` under [pace], and watch the server yourself",
-    ),
     ("", "expand", "[expand]", "remove it, and apply its statements yourself before the run"),
     (
         "",
@@ -48,14 +50,6 @@ const LATER: &[(&str, &str, &str, &str)] = &[
         "remove it, and check its condition yourself before you drop the old columns",
     ),
     ("batch", "stripes", "batch.stripes", "remove it; each chunk is updated in one pass"),
-    (
-        "pace",
-        "window",
-        "[[pace.window]]",
-        "remove it, and set `rate` under [pace] to what the busiest hour bears",
-    ),
-    ("pace", "vacuum", "pace.vacuum", "remove it, and let autovacuum or your own VACUUM clean up"),
-    ("pace", "max_hold", "pace.max_hold", "remove it; nothing holds a run yet"),
 ];
 
 const ONLY_SET: &str = "so far there is [set], which rewrites rows in place; write the job with it, or wait for a later version";
@@ -66,6 +60,15 @@ pub(super) const WORK: [&str; 5] = ["set", "delete", "copy", "sql", "transform"]
 /// Shows a key with its table, as in `batch.max`.
 pub(super) fn path(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
+}
+
+/// Shows a table as it is written in the file, as in `[pace]` or `[[hold]]`.
+pub(super) fn header(section: &str) -> String {
+    if [WINDOW, HOLD].contains(&section) {
+        format!("[[{section}]]")
+    } else {
+        format!("[{section}]")
+    }
 }
 
 /// Says that something is known but not there yet.
@@ -97,13 +100,10 @@ fn keys_of(section: &str) -> &'static [&'static str] {
 }
 
 fn unknown(section: &str, key: &str, keys: &[&str]) -> Problem {
-    let place = if section.is_empty() { String::new() } else { format!(" under [{section}]") };
+    let place =
+        if section.is_empty() { String::new() } else { format!(" under {}", header(section)) };
     let message = format!("unknown key `{}`{place}", shortened(key));
-    let homes: Vec<String> = KEYS
-        .iter()
-        .filter(|(name, keys)| !name.is_empty() && keys.contains(&key))
-        .map(|(name, _)| format!("[{name}]"))
-        .collect();
+    let homes = homes(key);
     let message = if !section.is_empty() && keys_of("").contains(&key) {
         format!("{message}; it belongs at the top of the file, above the first table")
     } else if !homes.is_empty() {
@@ -113,14 +113,27 @@ fn unknown(section: &str, key: &str, keys: &[&str]) -> Problem {
     } else {
         message
     };
+    let is_table = |key: &&&str| **key == "set" || !keys_of(&path(section, key)).is_empty();
+    let tables = keys.iter().filter(is_table).map(|key| header(&path(section, key)));
+    let tables: Vec<String> = tables.collect();
+    let keys: Vec<&str> = keys.iter().filter(|key| !is_table(key)).copied().collect();
     let help = if section.is_empty() {
-        let tables = keys.iter().filter(|key| **key != "description");
-        let tables: Vec<String> = tables.map(|key| format!("[{key}]")).collect();
         format!("a job file has a description, and the tables {}", tables.join(", "))
+    } else if tables.is_empty() {
+        format!("the keys under {} are {}", header(section), keys.join(", "))
     } else {
-        format!("the keys under [{section}] are {}", keys.join(", "))
+        let (keys, tables) = (keys.join(", "), tables.join(", "));
+        format!("the keys under {} are {keys}; it also has {tables}", header(section))
     };
     Problem::new("unknown-key", message).help(help)
+}
+
+/// The tables that have a key; those that a file has once, if there is one.
+fn homes(key: &str) -> Vec<String> {
+    let has_it = KEYS.iter().filter(|(name, keys)| !name.is_empty() && keys.contains(&key));
+    let (lists, tables): (Vec<String>, Vec<String>) =
+        has_it.map(|(name, _)| header(name)).partition(|header| header.starts_with("[["));
+    if tables.is_empty() { lists } else { tables }
 }
 
 /// Finds the word that was probably meant.
@@ -129,10 +142,11 @@ pub(super) fn nearest<'w>(written: &str, words: &[&'w str]) -> Option<&'w str> {
     if written.len() > 40 {
         return None;
     }
-    let written = written.to_lowercase().replace('-', "_");
+    let plain = |text: &str| text.to_lowercase().replace('-', "_");
+    let written = plain(written);
     words
         .iter()
-        .map(|word| (strsim::jaro_winkler(&written, word), *word))
+        .map(|word| (strsim::jaro_winkler(&written, &plain(word)), *word))
         .filter(|(likeness, _)| *likeness >= 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, word)| word)
@@ -167,6 +181,10 @@ mod tests {
     fn a_key_in_the_wrong_table_is_told_where_it_belongs() {
         assert!(message("batch", "rate").ends_with("it belongs under [pace]"));
         assert!(message("", "max").ends_with("it belongs under [batch] or [bad_rows]"));
+        assert!(message("batch", "above").ends_with("it belongs under [[hold]]"));
+        assert!(
+            message(WINDOW, "max_hold").contains("under [[pace.window]]; it belongs under [pace]")
+        );
         assert!(message("table", "description").contains("at the top of the file"));
     }
 

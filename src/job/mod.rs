@@ -8,24 +8,30 @@
 
 mod builder;
 mod document;
+mod entry;
 mod file;
 mod fingerprint;
 mod fragment;
 mod hold;
+mod holds;
 mod keys;
 mod model;
 mod name;
+mod pace;
 mod problem;
 mod read;
 mod resolve;
+mod secret;
 mod source;
 mod syntax;
 mod units;
+mod when;
 mod window;
 
 pub use builder::Builder;
+pub use entry::{HoldBuilder, WindowBuilder};
 pub use fingerprint::{Identity, fingerprint};
-pub use fragment::{Fragment, Refusal, scan};
+pub use fragment::{Fragment, Refusal, scan, scan_query};
 pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
     Assignment, BadRows, Batch, Job, Pace, Size, SynchronousCommit, Table, Vacuum, Verify, Work,
@@ -34,4 +40,7 @@ pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};
 pub use source::Source;
 pub use units::{Rate, UnitError, parse_bytes, parse_duration, show_bytes, show_duration};
-pub use window::{When, Window, WindowRate};
+pub use when::When;
+pub(crate) use when::parse_clock;
+pub(crate) use window::zone_name;
+pub use window::{Window, WindowRate, parse_zone};

@@ -3,6 +3,7 @@
 //! These are values. `file` and `resolve` make them from text, [`Builder`](super::Builder) writes such a text for
 //! library users, and nothing else makes them. Spans point into `source`, for whoever finds a problem later.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -158,6 +159,15 @@ pub enum Vacuum {
     Off,
     /// When the run has made so many dead rows, in percent of the table's rows, 1 to 100; 10 if unset.
     Every(u32),
+}
+
+impl fmt::Display for Vacuum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Every(percent) => write!(f, "{percent}%"),
+        }
+    }
 }
 
 /// What happens when the server refuses a row: the run stops.

@@ -34,6 +34,13 @@ impl NameError {
     }
 }
 
+/// Whether a text is fit to name a job or a hold: 1 to 63 letters, digits, `_`, `.` or `-`.
+pub(super) fn is_word(name: &str) -> bool {
+    name.len() <= MAX_NAME
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
 /// Checks the name of a column or a schema: 1 to 63 bytes, none of them NUL.
 pub(super) fn check_name(name: &str) -> Result<(), NameError> {
     if name.is_empty() {

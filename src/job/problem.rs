@@ -1,11 +1,13 @@
 //! What is wrong with a job file, and all of it at once.
 //!
 //! A [`Problem`] says what was found, what was expected and what to do, and where; [`Problems`] holds every one of
-//! a file with its text, so that it can print itself like a compiler does. The drawing is in `source`.
+//! a file with its text, so that it can print itself like a compiler does. What may be a password is never part of
+//! it. The drawing is in `source`.
 
 use std::fmt;
 use std::ops::Range;
 
+use super::secret::hide;
 use super::source::Source;
 
 /// More problems than these are counted, not drawn: nobody reads them, and a hostile file could make us draw for hours.
@@ -27,7 +29,7 @@ pub struct Problem {
 impl Problem {
     /// Creates a problem without a place and without help.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: None, span: None }
+        Self { code, message: hide(&message.into()), help: None, span: None }
     }
 
     /// Says where it is, in bytes of the file's text.
@@ -40,7 +42,7 @@ impl Problem {
     /// Says what to do about it.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(hide(&help.into()));
         self
     }
 }

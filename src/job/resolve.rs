@@ -8,6 +8,8 @@ use toml::Spanned;
 
 use super::file::{self, RawBatch, RawJob};
 use super::model::{BadRows, Batch, Job, Pace, Size, Table, Vacuum, Verify, Work};
+use super::name::is_word;
+use super::pace;
 use super::problem::{Problem, Problems};
 use super::source::Source;
 use super::syntax;
@@ -40,6 +42,7 @@ pub(super) fn resolve(name: &str, mut source: Source) -> Result<Job, Problems> {
     };
     problems.extend(key_columns_set(&raw));
     problems.extend(contradictions(&raw.batch));
+    problems.extend(pace::contradictions(&raw.pace, &raw.batch, GIVE_WAY));
     match (raw.table.name.clone(), problems.is_empty()) {
         (Some(table), true) => Ok(job(name, raw, table, source)),
         _ => Err(Problems::new(source, problems)),
@@ -47,10 +50,7 @@ pub(super) fn resolve(name: &str, mut source: Source) -> Result<Job, Problems> {
 }
 
 fn check_job_name(name: &str) -> Option<Problem> {
-    let is_good = name.len() <= 63
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-    (!is_good).then(|| {
+    (!is_word(name)).then(|| {
         let shown = name.escape_debug();
         Problem::new("job-name", format!("`{shown}` cannot be the name of a job"))
             .help("name the file with 1 to 63 letters, digits, `_`, `.` or `-`, beginning with a letter or digit")
@@ -146,12 +146,12 @@ fn job(name: &str, raw: RawJob, table: Spanned<super::name::TableName>, source: 
         work: Work::Set(raw.set),
         batch: batch(&raw.batch),
         pace: Pace {
-            rate: raw.rate,
-            vacuum: VACUUM,
-            max_hold: MAX_HOLD,
-            windows: Vec::new(),
+            rate: raw.pace.rate,
+            vacuum: raw.pace.vacuum.unwrap_or(VACUUM),
+            max_hold: raw.pace.max_hold.unwrap_or(MAX_HOLD),
+            windows: raw.pace.windows.into_iter().map(|raw| raw.window).collect(),
         },
-        holds: Vec::new(),
+        holds: raw.holds,
         bad_rows: BadRows { max: raw.max_bad_rows.unwrap_or(MAX_BAD_ROWS) },
         verify: Verify { expect: raw.expect },
         source,

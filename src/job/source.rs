@@ -3,6 +3,7 @@
 //! A job keeps its source, so that a later stage (the server that refuses a column, say) can point into the file as
 //! well. Spans are bytes of `text`; one that does not fit is clamped, never a panic.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -12,18 +13,25 @@ use annotate_snippets::{
 
 use super::fragment::Fragment;
 use super::problem::Problem;
+use super::secret::Hidden;
 
 /// Characters of a line that are drawn before the place and from it on.
 const BEFORE: usize = 1000;
 const AFTER: usize = 80;
 
-/// Where a job came from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Where a job came from. Its `Debug` shows nothing of the text, which may hold a password (R28).
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Source {
     /// The file, if it was one.
     pub path: Option<PathBuf>,
     /// The whole text, without a byte order mark.
     pub text: String,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Source {
@@ -85,7 +93,7 @@ struct Excerpt {
     column: usize,
     text: String,
     carets: Range<usize>,
-    /// The beginning of the line is missing.
+    /// The beginning of the line is missing, or something in it.
     is_cut: bool,
 }
 
@@ -94,8 +102,11 @@ impl Excerpt {
         let start = text.floor_char_boundary(span.start);
         let from = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let rest = text[start..].lines().next().unwrap_or_default();
-        let before = &text[from..start];
         let width = rest.ceil_char_boundary(span.end.saturating_sub(start));
+        let line = Hidden::of(&text[from..start + rest.len()]);
+        let (begin, end) = (line.place(start - from), line.place(start - from + width));
+        let (before, rest) = line.text.split_at(begin);
+        let width = end - begin;
 
         let head = before.char_indices().rev().nth(BEFORE).map_or(0, |(at, _)| at);
         let tail = rest.char_indices().nth(AFTER).map_or(rest.len(), |(at, _)| at);
@@ -103,9 +114,9 @@ impl Excerpt {
         let shown = format!("{}{}", dots(head > 0), &before[head..]);
         Self {
             line: text[..from].matches('\n').count() + 1,
-            column: before.chars().count() + 1,
+            column: text[from..start].chars().count() + 1,
             carets: shown.len()..shown.len() + width.min(tail),
-            is_cut: head > 0,
+            is_cut: head > 0 || line.has_secrets(),
             text: format!("{shown}{}{}", &rest[..tail], dots(tail < rest.len())),
         }
     }
@@ -131,6 +142,15 @@ mod tests {
           |
           = help: write `table`
         ");
+    }
+
+    #[test]
+    fn what_may_be_a_password_is_not_drawn() {
+        let text = "hold = [{ on = 'x', url = 'postgres://u:secret@h/db', above = 5 }]";
+        let drawn = source(text).render(&Problem::new("x", "wrong").at(59..64));
+        assert!(drawn.contains("1:60"), "{drawn}");
+        assert!(drawn.contains("url = 'postgres://…', above = 5"), "{drawn}");
+        assert!(!format!("{:?}", source(text)).contains("secret"));
     }
 
     #[test]

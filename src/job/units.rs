@@ -1,6 +1,7 @@
-//! Lengths of time and rates, as people write them: "20ms", "1h 30m", "500/s", "20k rows/s".
+//! Lengths of time, rates and amounts of data, as people write them: "20ms", "1h 30m", "20k rows/s", "100 MB".
 //!
-//! Promises that what is shown can be read back to the same value, and that a number without a unit is refused.
+//! Promises that what is shown can be read back to the same value (but for [`show_bytes`], which rounds for people),
+//! and that a number without a unit is refused.
 //! Bounds are not here: what is too much depends on the key (`file`).
 
 use std::fmt;
@@ -9,14 +10,14 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// Why a text is not a length of time or a rate; says what to write instead.
+/// Why a text is not a length of time, a rate or another value with a form of its own; says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnitError(String);
 
 impl UnitError {
     /// Says what is wrong, and what to write.
-    pub(super) fn new(message: impl Into<String>) -> UnitError {
+    pub(crate) fn new(message: impl Into<String>) -> UnitError {
         UnitError(message.into())
     }
 }
@@ -79,7 +80,8 @@ impl FromStr for Rate {
         if !is_number(number) {
             return Err(not_a_rate());
         }
-        whole_rows(number, unit).and_then(Self::new).ok_or_else(|| {
+        let rows = whole(number, unit).and_then(|rows| u32::try_from(rows).ok());
+        rows.and_then(Self::new).ok_or_else(|| {
             UnitError(format!(
                 "a rate is a whole number from 1 to 1,000,000,000 rows/s, found \"{text}\""
             ))
@@ -87,25 +89,30 @@ impl FromStr for Rate {
     }
 }
 
-/// Multiplies a decimal text by a unit, exactly; none if a part of a row is left or it does not fit.
-fn whole_rows(number: &str, unit: u64) -> Option<u32> {
+/// Multiplies a decimal text by a unit, exactly; none if a part of a row or byte is left or it does not fit.
+fn whole(number: &str, unit: u64) -> Option<u64> {
     let (whole, part) = number.split_once('.').unwrap_or((number, ""));
     let digits = part.trim_end_matches('0');
-    let scale = 10_u64.checked_pow(u32::try_from(digits.len()).ok()?)?;
-    let part = if digits.is_empty() { 0 } else { digits.parse::<u64>().ok()? };
-    let scaled = whole.parse::<u64>().ok()?.checked_mul(scale)?.checked_add(part)?;
-    let rows = scaled.checked_mul(unit)?;
-    if !rows.is_multiple_of(scale) {
+    let scale = 10_u128.checked_pow(u32::try_from(digits.len()).ok()?)?;
+    let part = if digits.is_empty() { 0 } else { digits.parse::<u128>().ok()? };
+    let scaled = whole.parse::<u128>().ok()?.checked_mul(scale)?.checked_add(part)?;
+    let units = scaled.checked_mul(u128::from(unit))?;
+    if !units.is_multiple_of(scale) {
         return None;
     }
-    u32::try_from(rows / scale).ok()
+    u64::try_from(units / scale).ok()
 }
 
 /// Reads a length of time with its unit, such as "20ms", "1.5s" or "1h 30m"; never negative.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
+    parse_duration_in(text, "ms")
+}
+
+/// Reads a length of time; a number without a unit is refused with the unit that it probably has.
+pub(super) fn parse_duration_in(text: &str, unit: &str) -> Result<Duration, UnitError> {
     let text = text.trim();
     if is_number(text) {
-        return Err(UnitError(format!("{text} has no unit; write \"{text}ms\"")));
+        return Err(UnitError(format!("{text} has no unit; write \"{text}{unit}\"")));
     }
     let shown = text.escape_debug();
     let length: SignedDuration = text.parse().map_err(|_| {
@@ -123,22 +130,71 @@ pub fn show_duration(duration: Duration) -> String {
         .map_or_else(|_| format!("{duration:?}"), |d| format!("{d:#}"))
 }
 
+/// The units of data, the larger first; within a size, the one that people write more often.
+const BYTES: [(&str, u64); 9] = [
+    ("TiB", 1 << 40),
+    ("TB", 1_000_000_000_000),
+    ("GiB", 1 << 30),
+    ("GB", 1_000_000_000),
+    ("MiB", 1 << 20),
+    ("MB", 1_000_000),
+    ("KiB", 1 << 10),
+    ("kB", 1_000),
+    ("B", 1),
+];
+
 /// Reads an amount of data with its unit, such as "100 MB" or "2GiB"; kB, MB and GB are powers of ten.
+///
+/// The `B` is needed: "10m" is a length of time.
 pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     let text = text.trim();
     if is_number(text) {
         return Err(UnitError(format!("{text} has no unit; write \"{text} MB\"")));
     }
-    let bytes: Result<bytesize::ByteSize, _> = text.parse();
-    bytes.map(|bytes| bytes.as_u64()).map_err(|_| {
-        let shown = text.escape_debug();
-        UnitError(format!("\"{shown}\" is not an amount of data; write for example \"100 MB\" or \"2 GiB\""))
+    let shown = text.escape_debug();
+    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = (text[..end].trim_end(), &text[end..]);
+    let known = BYTES.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
+    let Some((_, unit)) = known.filter(|_| is_number(number)) else {
+        return Err(UnitError(format!(
+            "\"{shown}\" is not an amount of data; write for example \"100 MB\" or \"2 GiB\""
+        )));
+    };
+    whole(number, *unit).ok_or_else(|| {
+        UnitError(format!("an amount of data is a whole number of bytes, found \"{shown}\""))
     })
 }
 
-/// Shows an amount of data with its unit.
+/// Shows an amount of data for people: exactly if that is short, else rounded to a tenth of its unit.
 pub fn show_bytes(bytes: u64) -> String {
-    bytesize::ByteSize::b(bytes).display().si().to_string()
+    exact(bytes).unwrap_or_else(|| {
+        let decimal = BYTES.iter().filter(|(name, _)| !name.contains('i'));
+        let (name, unit) =
+            decimal.into_iter().find(|(_, unit)| bytes >= *unit).unwrap_or(&BYTES[8]);
+        let tenths = (u128::from(bytes) * 10 + u128::from(unit / 2)) / u128::from(*unit);
+        format!("{}.{} {name}", tenths / 10, tenths % 10)
+    })
+}
+
+/// Shows an amount of data as [`parse_bytes`] reads it to the same number.
+pub(super) fn show_bytes_exactly(bytes: u64) -> String {
+    exact(bytes).unwrap_or_else(|| format!("{bytes} B"))
+}
+
+/// Shows an amount of data without rounding, if that is short: at most one digit behind the point.
+fn exact(bytes: u64) -> Option<String> {
+    BYTES.iter().filter(|(_, unit)| bytes >= *unit || *unit == 1).find_map(|(name, unit)| {
+        let whole = bytes.is_multiple_of(*unit) && bytes / unit < 10_000;
+        let tenth = unit / 10;
+        let has_tenths = unit.is_multiple_of(10) && bytes.is_multiple_of(tenth);
+        if whole {
+            Some(format!("{} {name}", bytes / unit))
+        } else if has_tenths && bytes / unit < 10_000 {
+            Some(format!("{}.{} {name}", bytes / unit, bytes % unit / tenth))
+        } else {
+            None
+        }
+    })
 }
 
 /// A plain decimal number, such as `20` or `1.5`.
@@ -213,7 +269,49 @@ mod tests {
         }
     }
 
+    #[test]
+    fn amounts_of_data_are_read_with_their_units() {
+        for (text, bytes) in [
+            ("100 MB", 100_000_000),
+            ("2GiB", 2 << 30),
+            ("1.5 kB", 1_500),
+            ("0 B", 0),
+            (" 7 tib ", 7 << 40),
+            ("18446744073709551615 B", u64::MAX),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        // "10m" is ten minutes and "5k" is five thousand rows.
+        for text in ["", "MB", "10m", "5k", "1 PB", "-1 MB", "1.0001 kB", "99999999 TB", "1e3 B"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+        assert_eq!(parse_bytes("16").unwrap_err().to_string(), "16 has no unit; write \"16 MB\"");
+    }
+
+    #[test]
+    fn an_amount_of_data_is_shown_in_short() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (1_500, "1.5 kB"),
+            (16 << 20, "16 MiB"),
+            (100_000_000, "100 MB"),
+            (123_456_789, "123.5 MB"),
+            (999_999_999, "1000.0 MB"),
+            (u64::MAX, "18446744.1 TB"),
+        ] {
+            assert_eq!(show_bytes(bytes), shown);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn an_amount_of_data_shown_exactly_reads_back(
+            bytes in prop_oneof![any::<u64>(), (0..5000_u64).prop_map(|n| n * 100_000), (0..5000_u64).prop_map(|n| n << 20)],
+        ) {
+            prop_assert_eq!(parse_bytes(&show_bytes_exactly(bytes)), Ok(bytes));
+            prop_assert!(parse_bytes(&show_bytes(bytes)).is_ok() || bytes > u64::MAX / 2);
+        }
+
         #[test]
         fn a_shown_rate_reads_back(rows in prop_oneof![1..=Rate::MAX, (1..1000_u32).prop_map(|n| n * 100_000)]) {
             let rate = Rate::new(rows).unwrap();
@@ -230,6 +328,7 @@ mod tests {
         fn reading_never_panics(text in "\\PC{0,20}|[0-9.kmrows/ ]{0,14}") {
             let _ = text.parse::<Rate>();
             let _ = parse_duration(&text);
+            let _ = parse_bytes(&text);
         }
     }
 }

@@ -9,9 +9,9 @@ mod pace;
 mod holding;
 mod pending;
 mod progress;
-mod schedule;
 mod overrides;
 mod snapshot;
+mod schedule;
 mod event;
 
 pub use event::{Event, Failure, FailureKind};
@@ -22,6 +22,6 @@ pub use overrides::{HoldChange, Overrides};
 pub use pace::{Pace, Said};
 pub use pending::Pending;
 pub use progress::{as_timestamp, Eta, Meter, Pulse, Timing, fraction};
-pub use schedule::{Current, Schedule, until};
+pub use schedule::{Current, Overlap, Schedule, Stretches, until};
 pub use snapshot::{Owner, Rows, Snapshot};
 pub use status::{IllegalTransition, Intent, Phase, Shown, Status, Transition, shown};

@@ -26,7 +26,9 @@ pub struct Pace {
     pub target: Option<Duration>,
     /// Whether a window stops the walk.
     pub is_closed: bool,
-    /// The window that applies, or when the next one does, in words.
+    /// The window that applies, or that none does, in words; `None` where there are no windows.
+    pub applies: Option<String>,
+    /// The same, and until when.
     pub window: Option<String>,
 }
 
@@ -45,6 +47,7 @@ impl Pace {
             rate,
             target: people.target.or_else(|| window?.target).or(base.target),
             is_closed: window.is_some_and(|window| window.rate == Some(WindowRate::Pause)),
+            applies: None,
             window: None,
         }
     }

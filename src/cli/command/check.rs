@@ -1,6 +1,7 @@
 //! `check`: job files, without a database.
 
-use piecemeal::{Error, ErrorKind};
+use piecemeal::run::Schedule;
+use piecemeal::{Error, ErrorKind, Job};
 use serde_json::json;
 
 use super::Done;
@@ -21,19 +22,34 @@ pub(crate) fn run(settings: &Settings, args: &Check) -> Done {
     let mut exit = Exit::Done;
     let mut good = Vec::new();
     for path in &paths {
-        match piecemeal::Job::from_file(path) {
-            Ok(job) => good.push(job.name),
+        match Job::from_file(path) {
+            Ok(job) => good.push(job),
             Err(problems) => exit = explain::problem(settings, &Problem::File(problems)),
         }
     }
+    let notes: Vec<(&str, String)> = good
+        .iter()
+        .flat_map(|job| notes(job).into_iter().map(|note| (job.name.as_str(), note)))
+        .collect();
     if settings.is_json() {
-        settings.printer.data(&json!({ "v": 1, "jobs": good }).to_string())?;
+        let names: Vec<&str> = good.iter().map(|job| job.name.as_str()).collect();
+        let notes = notes.iter().map(|(job, note)| json!({ "job": job, "note": note }));
+        let notes: Vec<_> = notes.collect();
+        settings.printer.data(&json!({ "v": 1, "jobs": names, "notes": notes }).to_string())?;
     } else {
-        for name in good {
-            settings.printer.say(&format!("ok: {name}"));
+        for job in &good {
+            settings.printer.say(&format!("ok: {}", job.name));
+            for (_, note) in notes.iter().filter(|(name, _)| *name == job.name) {
+                settings.printer.say(&format!("note: {note}"));
+            }
         }
     }
     Ok(exit)
+}
+
+/// Says what is right, but perhaps not what was meant.
+fn notes(job: &Job) -> Vec<String> {
+    Schedule::new(job.pace.windows.clone()).notes(job.pace.rate)
 }
 
 fn no_folder(settings: &Settings, error: &std::io::Error) -> Problem {
