@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use piecemeal::control::Desk;
 use piecemeal::engine::{self, Options, Report};
+use piecemeal::job::Source;
 use piecemeal::run::Event;
 use piecemeal::sandbox::{Programs, Sandbox};
 use piecemeal::{Actor, Connect, Database, Environment, Job, Plan};
@@ -130,6 +131,15 @@ impl Ground {
 async fn heap(client: &Client, table: &str) -> Result<i64, Failure> {
     let row = client.query_one("SELECT pg_relation_size($1::text::regclass)", &[&table]).await?;
     Ok(row.get(0))
+}
+
+/// Returns the job, with more lines of its file at its head; or why they are refused, in one line.
+pub(crate) fn job(more: &str) -> Result<Job, String> {
+    let text = format!("{more}\n[table]\nname = \"public.t\"\n[set]\nnew = \"{NEW}\"\n");
+    Job::parse("bench", Source { path: None, text }).map_err(|problems| {
+        let said = problems.to_string();
+        said.lines().next().unwrap_or("the job is refused").to_owned()
+    })
 }
 
 /// Returns the middle of the values; of an even number the upper one of the two, of none NaN.

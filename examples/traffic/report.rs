@@ -15,15 +15,15 @@ const COLUMNS: &[(&str, usize, usize)] = &[
     ("rows/s", 8, 0),
     ("speed", 7, 2),
     ("p50", 9, 2),
-    ("x", 7, 1),
+    ("x", 9, 1),
     ("p99", 9, 1),
-    ("x", 7, 1),
-    ("max", 9, 0),
-    ("x", 7, 1),
-    ("verify p99 x", 13, 1),
+    ("x", 9, 1),
+    ("max", 7, 0),
+    ("x", 9, 1),
+    ("verify p99 x", 14, 1),
     ("waited", 8, 0),
     ("heap", 6, 2),
-    ("foreign", 8, 2),
+    ("foreign", 9, 2),
 ];
 
 /// What came out; NaN is what is not known.

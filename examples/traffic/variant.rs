@@ -4,9 +4,8 @@
 //! that variant out instead of not compiling.
 
 use piecemeal::Job;
-use piecemeal::job::Source;
 
-use super::ground::NEW;
+use super::ground::{NEW, job};
 
 /// Rows that the loop does before it commits.
 const LOOP_ROWS: u32 = 1_000;
@@ -53,7 +52,7 @@ enum Kind {
     Nothing,
     Update,
     Loop,
-    /// A job file with this at its end.
+    /// A job file with these lines more.
     Job(&'static str),
     HalfSpeed,
 }
@@ -75,7 +74,7 @@ impl Variant {
             Kind::Nothing => Ok(Work::Nothing),
             Kind::Update => Ok(Work::Statement(format!("UPDATE t SET new = {NEW}"))),
             Kind::Loop => Ok(Work::Statement(looped(rows))),
-            Kind::Job(rest) => job(rest).map(|job| Work::Job(Box::new(job))),
+            Kind::Job(more) => job(more).map(|job| Work::Job(Box::new(job))),
             Kind::HalfSpeed => {
                 let half = speed.ok_or("the speed of `default` is not known")? / 2.0;
                 job(&format!("[pace]\nrate = \"{half:.0} rows/s\"\n"))
@@ -95,14 +94,6 @@ fn looped(rows: u32) -> String {
          END $$",
         rows.saturating_sub(1) / LOOP_ROWS
     )
-}
-
-fn job(rest: &str) -> Result<Job, String> {
-    let text = format!("[table]\nname = \"public.t\"\n\n[set]\nnew = \"{NEW}\"\n\n{rest}");
-    Job::parse("bench", Source { path: None, text }).map_err(|problems| {
-        let said = problems.to_string();
-        said.lines().next().unwrap_or("the job is refused").to_owned()
-    })
 }
 
 /// Chooses variants by name, in the order of a round, with those that they are compared with.
