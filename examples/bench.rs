@@ -45,7 +45,7 @@ async fn main() -> Result<(), Failure> {
     let sandbox = ground::server(&programs, "off")?;
     let ground = Ground::make(&sandbox, rows, indexes).await?;
     say(&format!("{rows} rows, primary key and {indexes} more, {rounds} rounds"));
-    say("round        s   ratio   with verify s   ratio   heap");
+    say("round        s   ratio   with verify s   ratio   heap   of");
     let mut all = vec![Vec::new(); walks.len() + 1];
     for no in 1..=rounds {
         let mut of_round = vec![(UPDATE, update(&ground).await?)];
