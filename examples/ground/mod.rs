@@ -21,7 +21,7 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) const NEW: &str = "lower(email)";
 
 /// A backfill that takes longer is left where it is.
-pub(crate) const LIMIT: Duration = Duration::from_mins(5);
+pub(crate) const LIMIT: Duration = Duration::from_mins(3);
 
 const SERVER: &[(&str, &str)] = &[
     ("fsync", "on"),
