@@ -53,6 +53,7 @@ mod verify;
 // The whole, then the views.
 pub mod engine;
 pub mod control;
+pub mod doctor;
 pub mod report;
 
 pub use control::open_run;
