@@ -118,7 +118,7 @@ fn of(
 ) -> Forecast {
     let rows = ground.rows.map(as_f64);
     let matching = rows.zip(seen.matching()).map(|(rows, share)| rows * share);
-    let took = seen.took().as_secs_f64();
+    let took = seen.walked().as_secs_f64();
     let rows_per_second = (seen.matched() > 0 && took > 0.0).then(|| as_f64(seen.matched()) / took);
     let time = match rows_per_second {
         Some(speed) => matching.and_then(|matching| finish(matching, speed)),

@@ -21,7 +21,14 @@ fn measured(keys: u64, changed: u64, hot: Option<u64>) -> Measured {
 
 fn seen(measured: Measured) -> Rehearsal {
     let came_to = CameTo::Measured(measured);
-    let batch = Rehearsed { after: None, rows: 1_000, held: Duration::ZERO, tries: 1, came_to };
+    let batch = Rehearsed {
+        after: None,
+        rows: 1_000,
+        held: Duration::ZERO,
+        found: Duration::ZERO,
+        tries: 1,
+        came_to,
+    };
     Rehearsal { batches: vec![batch] }
 }
 

@@ -17,6 +17,8 @@ SELECT pg_catalog.jsonb_build_object(
         SELECT o.option_value::int4 FROM pg_catalog.pg_options_to_table(self.reloptions) o
         WHERE o.option_name = 'fillfactor'), 100),
     'owner', pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(self.relowner)),
+    'owner_is_superuser', coalesce((
+        SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = self.relowner), false),
     'is_autovacuum_off', coalesce((
         SELECT NOT o.option_value::bool FROM pg_catalog.pg_options_to_table(self.reloptions) o
         WHERE o.option_name = 'autovacuum_enabled'), false),

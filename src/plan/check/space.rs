@@ -20,6 +20,10 @@ pub(crate) fn vacuum(facts: &Facts, job: &Job) -> Vec<Finding> {
             let finding = Finding::warn("vacuum-privilege", what).because(cost(table));
             let finding = if facts.server.major() >= 17 {
                 finding.recipe(format!("GRANT MAINTAIN ON {name} TO {role};"))
+            } else if table.owner_is_superuser {
+                finding.recipe(format!(
+                    "run it as a role that owns {name} and is no superuser; {owner}, its owner now, is one"
+                ))
             } else {
                 finding.recipe(format!("let it act as the owner: GRANT {owner} TO {role};"))
             };
@@ -72,4 +76,60 @@ pub(crate) fn fillfactor(facts: &Facts, job: &Job) -> Vec<Finding> {
              a tenth larger"
         ));
     vec![finding]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::tests::{job, table};
+    use super::*;
+    use crate::plan::facts::{Relation, Server};
+
+    fn facts(table: Table) -> Facts {
+        let server = json!({
+            "version": 150_000, "version_text": "x", "in_recovery": false, "is_read_only": false,
+            "encoding": "UTF8", "database": "db", "role": "app", "is_superuser": false,
+            "bypasses_row_security": false, "sees_activity": true, "path": [],
+        });
+        let server: Server = serde_json::from_value(server).unwrap();
+        let relation = json!({
+            "oid": 1, "schema": "public", "name": "public.t", "kind": "r", "is_temporary": false,
+            "is_system": false, "is_ledger": false, "place": 0, "leaves": [],
+        });
+        let relation: Relation = serde_json::from_value(relation).unwrap();
+        let (relations, near) = (vec![relation], Vec::new());
+        Facts { server, relations, near, table: Some(table), surroundings: None }
+    }
+
+    #[test]
+    fn a_job_that_vacuums_is_told_only_if_it_may_not() {
+        let found = |can_vacuum, pace| {
+            let facts = facts(Table { can_vacuum, ..table(&["id", "n"]) });
+            let mut job = job("");
+            job.pace.vacuum = pace;
+            vacuum(&facts, &job).first().map(|finding| finding.code)
+        };
+        assert_eq!(found(true, Vacuum::Every(10)), None);
+        assert_eq!(found(false, Vacuum::Every(10)), Some("vacuum-privilege"));
+        assert_eq!(found(false, Vacuum::Off), Some("vacuum-off"));
+        assert_eq!(found(true, Vacuum::Off), Some("vacuum-off"));
+    }
+
+    #[test]
+    fn the_cost_is_said_in_bytes_and_whether_autovacuum_helps() {
+        let table = Table { heap_bytes: 1_000_000, is_autovacuum_off: true, ..table(&[]) };
+        let cost = cost(&table);
+        assert!(cost.contains("from 1.0 MB to 2.0 MB"), "{cost}");
+        assert!(cost.contains("autovacuum is switched off for it"), "{cost}");
+    }
+
+    #[test]
+    fn only_full_pages_of_a_large_table_are_worth_a_note() {
+        let found = |heap_bytes, fillfactor| {
+            let facts = facts(Table { heap_bytes, fillfactor, ..table(&["id", "n"]) });
+            super::fillfactor(&facts, &job("")).len()
+        };
+        assert_eq!([found(LARGE, 100), found(LARGE - 1, 100), found(LARGE, 99)], [1, 0, 0]);
+    }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Table {
     pub fillfactor: u32,
     /// Its owner, quoted.
     pub owner: String,
+    /// Whether its owner is a superuser.
+    pub owner_is_superuser: bool,
     /// Whether this role may vacuum it.
     pub can_vacuum: bool,
     /// Whether autovacuum was switched off for it.

@@ -44,10 +44,11 @@ pub struct Fired {
 }
 
 impl Measured {
-    /// Reads the document of `EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON)` of the UPDATE.
+    /// Reads the document of `EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON)` of the work of a batch.
     pub(super) fn of_explain(document: &Value) -> Measured {
         let explained = &document[0];
-        let update = &explained["Plan"];
+        let nothing = Value::Null;
+        let update = find(&explained["Plan"], "ModifyTable").unwrap_or(&nothing);
         let took =
             milliseconds(&explained["Planning Time"]) + milliseconds(&explained["Execution Time"]);
         Measured {
@@ -59,6 +60,14 @@ impl Measured {
             ..Measured::default()
         }
     }
+}
+
+/// The node of this type; the first one is that of the outermost statement.
+fn find<'p>(plan: &'p Value, node: &str) -> Option<&'p Value> {
+    if plan["Node Type"] == node {
+        return Some(plan);
+    }
+    plan["Plans"].as_array()?.iter().find_map(|inner| find(inner, node))
 }
 
 /// The rows that went into the UPDATE; its subplans belong to the user's expressions.
@@ -99,11 +108,15 @@ mod tests {
     fn what_the_server_says_is_read_and_subplans_are_passed_over() {
         let subplan = json!({"Parent Relationship": "SubPlan", "Actual Rows": 7});
         let outer = json!({"Parent Relationship": "Outer", "Actual Rows": 250.00});
-        let update = json!({"WAL Bytes": 4096, "Shared Read Blocks": 3, "Plans": [subplan, outer]});
+        let update = json!({
+            "Node Type": "ModifyTable", "WAL Bytes": 4096, "Shared Read Blocks": 3,
+            "Plans": [subplan, outer],
+        });
+        let whole = json!({"Node Type": "Aggregate", "WAL Bytes": 1, "Plans": [update]});
         let trigger = json!({"Trigger Name": "touch", "Time": 1.5, "Calls": 250});
         let check = json!({"Trigger Name": "RI_1", "Constraint Name": "t_fk", "Calls": 2});
         let document = json!([{
-            "Plan": update, "Planning Time": 0.5, "Execution Time": 9.5, "Triggers": [trigger, check],
+            "Plan": whole, "Planning Time": 0.5, "Execution Time": 9.5, "Triggers": [trigger, check],
         }]);
         let seen = Measured::of_explain(&document);
         assert_eq!((seen.matched, seen.wal_bytes, seen.blocks_read), (250, Some(4096), Some(3)));

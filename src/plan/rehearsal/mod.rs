@@ -56,6 +56,8 @@ pub struct Rehearsed {
     pub rows: u32,
     /// How long locks were held, as seen from here, all tries together.
     pub held: Duration,
+    /// How long it took to find its last key, as seen from here.
+    pub found: Duration,
     /// 1, or 2 if it was tried again with fewer rows.
     pub tries: u32,
     /// What came of it.
@@ -136,25 +138,27 @@ impl Plan {
         rows: u32,
         last: &Key,
     ) -> Result<Rehearsed, Fault> {
-        let mut held = Duration::ZERO;
+        let (mut held, mut found) = (Duration::ZERO, Duration::ZERO);
         let mut slow = None;
         for (tries, rows) in (1..).zip([rows, rows.div_ceil(SMALLER)]) {
+            let asked = Instant::now();
             let upto = self.nth_after(session, after.as_ref(), rows, last).await?;
             let started = Instant::now();
+            found = started - asked;
             let tried = self.try_stretch(session, after.as_ref(), &upto).await?;
             held += started.elapsed();
             match tried {
                 Tried::Done(came_to) => {
                     let came_to =
                         self.with_old_size(session, after.as_ref(), &upto, came_to).await?;
-                    return Ok(Rehearsed { after, rows, held, tries, came_to });
+                    return Ok(Rehearsed { after, rows, held, found, tries, came_to });
                 }
                 Tried::TooSlow(message) => slow = Some(message),
             }
         }
         let why = slow.as_ref().map(in_time_words).unwrap_or_default();
         let rows = rows.div_ceil(SMALLER);
-        Ok(Rehearsed { after, rows, held, tries: 2, came_to: CameTo::OutOfTime(why) })
+        Ok(Rehearsed { after, rows, held, found, tries: 2, came_to: CameTo::OutOfTime(why) })
     }
 
     async fn nth_after(
@@ -180,8 +184,8 @@ impl Plan {
     ) -> Result<Tried, Fault> {
         let (has_lower, mut params) = (after.is_some(), vec![texts(upto)]);
         params.extend(after.map(texts));
-        let update = self.statements.update.of_stretch(has_lower);
-        let explain = format!("EXPLAIN (ANALYZE, WAL, BUFFERS, FORMAT JSON) {update}");
+        let work = self.statements.rehearsal.of_stretch(has_lower);
+        let explain = format!("EXPLAIN (ANALYZE, WAL, BUFFERS, FORMAT JSON) {work}");
         let (counted, looked) = (self.counted(), self.looked(has_lower));
         let statements: [(&str, &[Param<'_>]); 4] =
             [(&counted, &[]), (&explain, &params), (&counted, &[]), (&looked, &params)];
@@ -306,6 +310,13 @@ impl Rehearsal {
     /// Returns the time on the server, all batches together.
     pub fn took(&self) -> Duration {
         self.measured().map(|measured| measured.took).sum()
+    }
+
+    /// Returns the time that the walk needs for all of it: to find where each batch ends, and to do
+    /// it.
+    pub fn walked(&self) -> Duration {
+        let is_measured = |batch: &&Rehearsed| matches!(batch.came_to, CameTo::Measured(_));
+        self.took() + self.batches.iter().filter(is_measured).map(|it| it.found).sum::<Duration>()
     }
 
     /// Returns the time that row locks were held, all batches together, seen from here.
