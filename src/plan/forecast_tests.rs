@@ -123,7 +123,7 @@ proptest! {
         let changed = as_u64(as_f64(keys) * part);
         let hot = as_u64(as_f64(changed) * hot);
         let rows = Measured { row_before: Some(before), row_after: Some(after), ..measured(keys, changed, Some(hot)) };
-        let ground = Ground { fillfactor, heap_bytes, ..ground(Some(percent)) };
+        let ground = Ground { heap_bytes, fillfactor, ..ground(Some(percent)) };
         let forecast = of(&ground, &seen(rows), at_full_speed);
         for growth in [forecast.heap, forecast.indexes] {
             let (plain, vacuumed) = (growth.plain.unwrap(), growth.vacuumed.unwrap());

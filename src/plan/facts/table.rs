@@ -8,6 +8,7 @@ use serde::Deserialize;
 /// An ordinary table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "the catalog's own flags, each on its own")]
 pub(crate) struct Table {
     /// Whether a crash empties it.
     pub is_unlogged: bool,
