@@ -54,6 +54,7 @@ mod vacuum;
 // The whole, then the views.
 pub mod engine;
 pub mod control;
+pub mod doctor;
 pub mod report;
 
 pub use control::open_run;

@@ -113,8 +113,8 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Check job files without a database
     Check(Check),
-    /// Show what a job would do; change nothing
-    Plan(OneJob),
+    /// Show what a job would do, and rehearse it; change no visible row
+    Plan(Plan),
     /// Start a job, or continue it where it stopped
     #[command(visible_alias = "up")]
     Run(Run),
@@ -140,6 +140,8 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Install the ledger
     Init(Init),
+    /// Check connection, pooler, privileges, clock and what can be observed
+    Doctor(Doctor),
 }
 
 #[derive(Debug, clap::Args)]
@@ -147,6 +149,24 @@ pub(crate) struct OneJob {
     /// The job
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    /// The job
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// Leave out the rehearsal, the only part that takes row locks, writes WAL and leaves dead rows:
+    /// a few batches that are rolled back
+    #[arg(long)]
+    pub(crate) no_rehearsal: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// A job, whose table and privileges are to be looked at, too
+    #[arg(value_name = "JOB")]
+    pub(crate) job: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

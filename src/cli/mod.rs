@@ -63,6 +63,7 @@ async fn dispatch(args: Args) -> Exit {
         Command::Forget(it) => command::control::forget(&settings, it).await,
         Command::Demo(it) => command::demo::run(&settings, it).await,
         Command::Init(it) => command::init::run(&settings, it).await,
+        Command::Doctor(it) => command::doctor::run(&settings, it).await,
     };
     done.unwrap_or_else(|problem| explain::problem(&settings, &problem))
 }

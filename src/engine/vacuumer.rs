@@ -52,7 +52,7 @@ impl Vacuumer {
     ) -> Vacuumer {
         let plan = &runner.plan;
         let enough = match plan.job.pace.vacuum {
-            job::Vacuum::Every(percent) if is_direct && plan.can_vacuum() => {
+            job::Vacuum::Every(percent) if is_direct && plan.can_vacuum => {
                 snapshot.total().map(|rows| (rows / 100 * u64::from(percent)).max(FEWEST))
             }
             job::Vacuum::Every(_) | job::Vacuum::Off => None,

@@ -7,6 +7,7 @@
 //! A session is clean only between statements; one that is dropped in the middle is closed (R21).
 
 use deadpool_postgres::Object;
+use futures_util::future::join_all;
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, Row};
@@ -125,6 +126,36 @@ impl Session {
             (Ok(()), Ok(_), Err(last)) => Err(fault(last)),
             (Ok(()), Ok(rows), Ok(())) => Ok(rows),
         };
+        self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
+        result
+    }
+
+    /// Runs several statements in one transaction that is always rolled back, and returns the rows
+    /// of each: what would happen, without it happening.
+    ///
+    /// Unlike in [`transact`](Session::transact), nothing is sent before BEGIN has succeeded:
+    /// outside a transaction, the statements would stand. Then they are sent together with
+    /// ROLLBACK, so that no lock is held while the network is waited for.
+    pub async fn rehearse(
+        &mut self,
+        begin: &str,
+        statements: &[(&str, &[Param<'_>])],
+    ) -> Result<Vec<Vec<Row>>, Fault> {
+        let Some(client) = &self.client else { return Err(closed()) };
+        let typed: Vec<(&str, Vec<_>)> = statements
+            .iter()
+            .map(|(sql, params)| (*sql, params.iter().map(Param::typed).collect()))
+            .collect();
+        self.idle = false;
+        let begun = client.batch_execute(begin).await;
+        let asked = if begun.is_ok() { typed.as_slice() } else { &[] };
+        let (answers, ended) = tokio::join!(
+            biased;
+            join_all(asked.iter().map(|(sql, params)| client.query_typed(sql, params))),
+            client.batch_execute("ROLLBACK"),
+        );
+        let answers = begun.and_then(|()| answers.into_iter().collect::<Result<Vec<_>, _>>());
+        let result = answers.and_then(|answers| ended.map(|()| answers)).map_err(Fault::from);
         self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
         result
     }

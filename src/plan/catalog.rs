@@ -56,6 +56,20 @@ pub(super) async fn read(session: &mut Session, job: &Job) -> Result<Facts, Faul
     Ok(facts)
 }
 
+/// Reads what can be known without a job: the server, the role, the ledger and who holds old rows.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(super) async fn read_around(session: &mut Session) -> Result<Facts, Fault> {
+    let server: Server = read_server(session).await?;
+    let mut facts =
+        Facts { server, relations: Vec::new(), near: Vec::new(), table: None, surroundings: None };
+    if facts.server.major() >= OLDEST {
+        facts.surroundings = one(session, SURROUNDINGS, &[Param::Texts(Some(&[]))]).await?;
+    }
+    Ok(facts)
+}
+
 /// Reads the server's facts under the session's own search path, as it was before our guards.
 async fn read_server(session: &mut Session) -> Result<Server, Fault> {
     let begin = Guards::reading().begin() + "SET LOCAL search_path TO DEFAULT";

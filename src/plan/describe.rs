@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::prepare::Plan;
 use super::statements::size_in_words;
-use crate::job::Size;
+use crate::job::{Size, Vacuum};
+use crate::run::counted;
 use crate::walk::FIRST;
 
 impl fmt::Display for Plan {
@@ -50,6 +51,7 @@ impl fmt::Display for Plan {
             self.job.batch.give_way.as_millis(),
             self.job.batch.give_way.as_millis() / 2
         )?;
+        writeln!(f, "vacuum: {}", self.vacuum())?;
         writeln!(f, "verified by: {}", self.verified_by())?;
         section(
             f,
@@ -103,6 +105,26 @@ impl Plan {
                 of(FIRST.clamp(min, max)),
                 FIRST.clamp(min, max)
             ),
+        }
+    }
+
+    fn vacuum(&self) -> String {
+        match self.job.pace.vacuum {
+            Vacuum::Off => "off, as the job says".into(),
+            Vacuum::Every(_) if !self.can_vacuum => {
+                "none: this role may not vacuum the table".into()
+            }
+            Vacuum::Every(_) if !self.is_direct => {
+                "none behind a pooler: it needs a connection of its own to the server".into()
+            }
+            Vacuum::Every(percent) => {
+                let dead = self.estimate.map_or("an unknown number of dead rows".into(), |rows| {
+                    format!("about {}", counted(rows * u64::from(percent) / 100, "dead rows"))
+                });
+                format!(
+                    "every {percent} % of the table's rows ({dead}), on a connection of its own"
+                )
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! Job + catalog facts = plan, or every reason why not.
 //!
 //! Reads only (R24): a plan, or its refusal, leaves the database as it was, and comes before the
-//! ledger exists. Nothing here decides while a run goes on.
+//! ledger exists. A rehearsal, if it is asked for, is the one thing here that takes locks and leaves
+//! dead rows. Nothing here decides while a run goes on.
 
 mod facts;
 mod catalog;
@@ -12,9 +13,15 @@ mod explain;
 mod prepare;
 mod statements;
 mod target;
+mod around;
+mod rehearsal;
+mod forecast;
 #[cfg(test)]
 mod preflight_tests;
 
+pub(crate) use around::{Around, look_around};
+pub use forecast::{Forecast, Growth};
 pub use prepare::{Plan, is_same_table, last_key};
+pub use rehearsal::{CameTo, Fired, Measured, Rehearsal, Rehearsed};
 pub use statements::{Forms, Statements};
 pub use target::Target;

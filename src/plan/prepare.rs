@@ -9,6 +9,7 @@ use super::{catalog, check};
 use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::job::{Identity, Job, Size};
+use crate::ledger::lease::backend;
 use crate::pg::{Database, Fault, Guards, Lane, Session};
 use crate::walk::{Key, Sizer};
 
@@ -34,6 +35,18 @@ pub struct Plan {
     pub last_key: Option<Key>,
     /// Rows expected; `None` if that is unknown.
     pub estimate: Option<u64>,
+    /// Whether this role may vacuum the table.
+    pub can_vacuum: bool,
+    /// Whether the server itself answers, and no pooler in front of it.
+    pub is_direct: bool,
+    /// Bytes of the table's own file.
+    pub heap_bytes: u64,
+    /// Bytes of its indexes.
+    pub index_bytes: u64,
+    /// Pages of the table when the catalog last counted them.
+    pub relpages: u64,
+    /// How full new pages become, in percent.
+    pub fillfactor: u32,
 }
 
 impl Plan {
@@ -48,7 +61,7 @@ impl Plan {
         let mut session = database.session(Lane::Work).await.map_err(broken)?;
         let facts = catalog::read(&mut session, job).await.map_err(broken)?;
         let mut findings = check::findings(&facts, job);
-        let Some(target) = facts.resolve(job) else {
+        let (Some(target), Some(table)) = (facts.resolve(job), &facts.table) else {
             return Err(Error::refused(&job.name, findings));
         };
         findings.extend(explain::compile(&mut session, job, &target).await.map_err(broken)?);
@@ -66,7 +79,14 @@ impl Plan {
             return Err(Error::refused(&job.name, sorted(findings)));
         }
         let estimate = estimate(&mut session, &target).await.map_err(broken)?;
+        let (_, port) = backend(&mut session).await.map_err(broken)?;
         Ok(Plan {
+            can_vacuum: table.can_vacuum,
+            is_direct: database.is_direct(port),
+            heap_bytes: table.heap_bytes,
+            index_bytes: table.index_bytes,
+            relpages: table.relpages,
+            fillfactor: table.fillfactor,
             identity: Identity::of(job),
             job: job.clone(),
             target,
@@ -93,9 +113,6 @@ impl Plan {
             Size::Fixed(_) => Duration::from_millis(20),
         }
     }
-
-    /// Whether this role may vacuum the table.
-    pub fn can_vacuum(&self) -> bool { true }
 
     /// Returns the key's columns, for messages.
     pub fn key_names(&self) -> String {

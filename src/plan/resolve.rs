@@ -25,7 +25,10 @@ impl Facts {
         let set = assignments.iter().map(|set| Some(table.column(&set.column)?.quoted.clone()));
         let schemas = self.surroundings.iter().flat_map(|around| &around.search_path);
         let path = std::iter::once(&relation.schema).chain(schemas.map(|schema| &schema.quoted));
+        let columns = table.columns.iter().filter(|column| !column.is_dropped);
+        let readable = columns.map(|column| column.can_select.then(|| column.quoted.clone()));
         Some(Target {
+            readable_columns: readable.collect(),
             oid: relation.oid,
             keyset: Keyset { table: relation.name.clone(), columns: key.collect::<Option<_>>()? },
             index: index.name.clone(),

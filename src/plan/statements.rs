@@ -62,6 +62,8 @@ pub struct Statements {
     pub batch: Forms,
     /// The UPDATE of the batch alone, for people and EXPLAIN: upper end, lower end.
     pub update: Forms,
+    /// The work and the counting of a batch, without ledger: for a rehearsal: upper end, lower end.
+    pub rehearsal: Forms,
     /// What a stretch looks like now: upper end, lower end.
     pub look: Forms,
     /// Some keys of a stretch that are not as they should be: limit, upper end, whether `where` is
@@ -99,6 +101,7 @@ impl Statements {
             count: Forms::of(|has_lower| text.count(has_lower)),
             batch: Forms::of(|has_lower| text.batch(has_lower)),
             update: Forms::of(|has_lower| text.update(1, has_lower.then_some(2), "")),
+            rehearsal: Forms::of(|has_lower| text.rehearsal(has_lower)),
             look: Forms::of(|has_lower| text.look(has_lower)),
             sample: Forms::of(|has_lower| text.sample(has_lower)),
             begin_batch: batch.begin(),
@@ -175,6 +178,15 @@ impl Text<'_> {
             set = set.join(", "),
             stretch = self.stretch(upper, lower),
             filter = filter.unwrap_or_default(),
+        )
+    }
+
+    fn rehearsal(&self, has_lower: bool) -> String {
+        format!(
+            "WITH piecemeal_work AS (\n{update}\nRETURNING {still} AS still\n)\n\
+             SELECT count(*), count(*) FILTER (WHERE still) FROM piecemeal_work",
+            update = self.update(1, has_lower.then_some(2), ""),
+            still = self.still_matches(),
         )
     }
 

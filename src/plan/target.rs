@@ -15,6 +15,8 @@ pub struct Target {
     pub search_path: Vec<String>,
     /// The columns that `[set]` writes, in the job's order.
     pub set_columns: Vec<String>,
+    /// All columns, if this role may read each of them: by them the size of a row is measured.
+    pub readable_columns: Option<Vec<String>>,
     /// Whether a trigger could suppress the update of a row.
     pub has_before_update_trigger: bool,
     /// Rows, as the catalog estimates; `None` if it was never counted.

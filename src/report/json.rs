@@ -11,7 +11,7 @@ use crate::finding::Finding;
 use crate::run::{Eta, Event, Shown, Snapshot, Status};
 
 /// The version of every document.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Returns a run, as `status -o json` has it.
 pub fn run(snapshot: &Snapshot) -> Value {

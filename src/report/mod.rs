@@ -2,3 +2,5 @@
 
 pub mod json;
 pub mod words;
+pub mod plan;
+pub mod doctor;

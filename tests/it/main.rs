@@ -8,3 +8,4 @@ mod verify;
 mod steer;
 mod output;
 mod races;
+mod plan;

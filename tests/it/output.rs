@@ -9,7 +9,7 @@ use crate::support::db::{Db, Held, port};
 use crate::support::job::{Toml, numbers};
 
 /// What differs from one call to the next, and what stands for it.
-const FILTERS: [(&str, &str); 14] = [
+const FILTERS: [(&str, &str); 15] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
     (r"[\w-]+@\S+ as ", "[who]@[host] as "),
     (r"pid: \d+, host: \S+", "pid: [pid], host: [host]"),
@@ -24,6 +24,7 @@ const FILTERS: [(&str, &str); 14] = [
     (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
     (r"127\.0\.0\.1 port \d+", "127.0.0.1 port [port]"),
     (r"cluster \d+", "cluster [id]"),
+    (r"PostgreSQL \d+\.\d+( \([^)]*\))?,", "PostgreSQL [version],"),
 ];
 
 #[track_caller]
@@ -56,6 +57,33 @@ fn calm(mut answer: Answer) -> String {
         lines.iter().enumerate().filter(|(at, line)| Some(*at) == first || !is_progress(line));
     answer.stderr = kept.flat_map(|(_, line)| [*line, "\n"]).collect();
     all(&answer)
+}
+
+/// The same, without the numbers that were measured.
+fn unmeasured(text: &str) -> String {
+    let mut is_measured = false;
+    let number = |c: char| c.is_ascii_digit() || c == '.' || c == ',';
+    let line = |line: &str| {
+        is_measured = match line {
+            "rehearsal:" => true,
+            line if line.starts_with("---") => false,
+            _ => is_measured,
+        };
+        if !is_measured {
+            return format!("{line}\n");
+        }
+        let mut words = line.split(' ').map(|word| {
+            let bare = word.trim_matches(|c: char| !c.is_ascii_digit());
+            if bare.is_empty() || !bare.chars().all(number) {
+                word.to_owned()
+            } else {
+                word.replace(bare, "N")
+            }
+        });
+        let first = words.next().unwrap_or_default();
+        words.fold(first, |line, word| line + " " + &word) + "\n"
+    };
+    text.lines().map(line).collect()
 }
 
 /// The same with columns as narrow as can be: the name of the host makes them wider.
@@ -112,9 +140,31 @@ fn every_command_has_a_help_that_fits_a_screen() {
 #[test]
 fn a_plan_shows_what_would_happen() {
     let (_db, cli) = posts();
-    shows("plan", &all(&cli.done(&["plan", "posts-loc"])));
-    let plan = cli.done(&["plan", "posts-loc", "-o", "json"]).json();
+    shows("plan", &unmeasured(&all(&cli.done(&["plan", "posts-loc"]))));
+    let mut plan = cli.done(&["plan", "posts-loc", "-o", "json"]).json();
+    let parts = ["rehearsal", "forecast"].map(|part| plan["plan"][part].take());
     shows("plan-json", &serde_json::to_string_pretty(&plan).expect("JSON"));
+    shows("plan-json-measured", &parts.map(|part| shape(&part).join("\n")).join("\n\n"));
+}
+
+#[test]
+fn a_plan_without_rehearsal_says_nothing_of_one() {
+    let (_db, cli) = posts();
+    let plan = cli.done(&["plan", "posts-loc", "--no-rehearsal"]).stdout;
+    assert!(!plan.contains("rehearsal") && !plan.contains("forecast"), "{plan}");
+    let plan = cli.done(&["plan", "posts-loc", "--no-rehearsal", "-o", "json"]).json();
+    assert!(plan["plan"]["rehearsal"].is_null() && plan["plan"]["forecast"].is_null(), "{plan}");
+}
+
+#[test]
+fn the_doctor_says_what_is_well_and_what_is_not() {
+    let (_db, cli) = posts();
+    shows("doctor", &all(&cli.done(&["doctor"])));
+    shows("doctor-of-job", &all(&cli.done(&["doctor", "posts-loc"])));
+    let checkup = cli.done(&["doctor", "-o", "json"]).json();
+    shows("doctor-json", &shape(&checkup).join("\n"));
+    cli.write("wrong", &JOB.replace("\"posts\"", "\"post\""));
+    shows("doctor-unfit", &all(&cli.call(&["doctor", "wrong"]).exits(3)));
 }
 
 #[test]

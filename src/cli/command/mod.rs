@@ -3,6 +3,7 @@
 pub(super) mod check;
 pub(super) mod control;
 pub(super) mod demo;
+pub(super) mod doctor;
 pub(super) mod history;
 pub(super) mod init;
 pub(super) mod plan;

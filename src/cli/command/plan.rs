@@ -1,27 +1,45 @@
-//! `plan`: what a job would do. Changes nothing.
+//! `plan`: what a job would do, what a few batches of it were like, and what the whole will cost.
 
 use piecemeal::control::Desk;
-use piecemeal::report::json;
+use piecemeal::finding::Finding;
+use piecemeal::plan::Rehearsal;
+use piecemeal::report;
 use piecemeal::{Job, Plan};
-use serde_json::json;
 
 use super::Done;
-use crate::cli::args::OneJob;
+use crate::cli::args::Plan as PlanArgs;
 use crate::cli::exit::Exit;
 use crate::cli::explain;
 use crate::cli::settings::{Problem, Settings};
 
-pub(crate) async fn run(settings: &Settings, args: &OneJob) -> Done {
+pub(crate) async fn run(settings: &Settings, args: &PlanArgs) -> Done {
     let job = settings.job(&args.job)?;
     let desk = settings.desk(Some(&job.name)).await?;
     let plan = build(&job, &desk).await?;
+    let seen = if args.no_rehearsal { None } else { Some(plan.rehearse(desk.database()).await?) };
+    let findings = all_findings(&plan, seen.as_ref());
     if settings.is_json() {
-        settings.printer.data(&document(&plan).to_string())?;
+        let document = report::plan::plan(&plan, seen.as_ref(), &findings);
+        settings.printer.data(&document.to_string())?;
     } else {
-        settings.printer.data(&plan.to_string())?;
-        show_findings(settings, &plan);
+        settings.printer.data(&in_words(&plan, seen.as_ref()))?;
+        show(settings, &plan.job, &findings);
     }
     Ok(Exit::Done)
+}
+
+fn in_words(plan: &Plan, seen: Option<&Rehearsal>) -> String {
+    match seen {
+        Some(seen) => format!("{plan}\n{seen}\n{}", plan.forecast(seen)),
+        None => plan.to_string(),
+    }
+}
+
+fn all_findings(plan: &Plan, seen: Option<&Rehearsal>) -> Vec<Finding> {
+    let mut findings = plan.findings.clone();
+    findings.extend(seen.into_iter().flat_map(|seen| seen.findings(&plan.target.keyset.table)));
+    findings.sort_by_key(|finding| finding.severity);
+    findings
 }
 
 /// Builds the plan of a job; a refusal carries the job, so that its lines can be shown.
@@ -32,19 +50,11 @@ pub(crate) async fn build(job: &Job, desk: &Desk) -> Result<Plan, Problem> {
 
 /// Shows what preflight found.
 pub(crate) fn show_findings(settings: &Settings, plan: &Plan) {
-    for finding in &plan.findings {
-        settings.printer.say(&explain::with_place(finding, Some(&plan.job)));
-    }
+    show(settings, &plan.job, &plan.findings);
 }
 
-fn document(plan: &Plan) -> serde_json::Value {
-    let columns: Vec<_> = plan.target.keyset.columns.iter().map(|column| &column.name).collect();
-    json!({ "v": 1, "plan": {
-        "job": plan.job.name, "table": plan.target.keyset.table, "key": columns, "index": plan.target.index,
-        "rows": plan.estimate, "last_key": plan.last_key.as_ref().map(piecemeal::Key::values),
-        "batch_sql": plan.statements.update.of_stretch(true),
-        "boundary_sql": plan.statements.boundary.of_stretch(true),
-        "batch_explain": plan.explained.batch, "boundary_explain": plan.explained.boundary,
-        "findings": plan.findings.iter().map(json::finding).collect::<Vec<_>>(),
-    }})
+fn show(settings: &Settings, job: &Job, findings: &[Finding]) {
+    for finding in findings {
+        settings.printer.say(&explain::with_place(finding, Some(job)));
+    }
 }

@@ -10,6 +10,26 @@ SELECT pg_catalog.jsonb_build_object(
     'is_unlogged', self.relpersistence = 'u',
     'replica_identity', self.relreplident::text,
     'estimate', CASE WHEN self.reltuples >= 0 THEN self.reltuples::int8 END,
+    'relpages', greatest(self.relpages, 0),
+    'heap_bytes', coalesce(pg_catalog.pg_relation_size(self.oid), 0),
+    'index_bytes', coalesce(pg_catalog.pg_indexes_size(self.oid), 0),
+    'fillfactor', coalesce((
+        SELECT o.option_value::int4 FROM pg_catalog.pg_options_to_table(self.reloptions) o
+        WHERE o.option_name = 'fillfactor'), 100),
+    'owner', pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(self.relowner)),
+    'owner_is_superuser', coalesce((
+        SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = self.relowner), false),
+    'is_autovacuum_off', coalesce((
+        SELECT NOT o.option_value::bool FROM pg_catalog.pg_options_to_table(self.reloptions) o
+        WHERE o.option_name = 'autovacuum_enabled'), false),
+    -- The owner of the database may vacuum every table in it. Since PostgreSQL 17 it is a privilege,
+    -- which the table's owner has as long as nobody took it.
+    'can_vacuum', coalesce((
+        SELECT pg_catalog.pg_has_role(d.datdba, 'USAGE') FROM pg_catalog.pg_database d
+        WHERE d.datname = pg_catalog.current_database()), false)
+        OR CASE WHEN pg_catalog.current_setting('server_version_num')::int4 >= 170000
+           THEN pg_catalog.has_table_privilege(self.oid, 'MAINTAIN')
+           ELSE pg_catalog.pg_has_role(self.relowner, 'USAGE') END,
     'row_security', pg_catalog.row_security_active(self.oid),
     'schema_usage', pg_catalog.has_schema_privilege(self.relnamespace, 'USAGE'),
     'columns', coalesce((

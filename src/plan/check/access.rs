@@ -104,7 +104,7 @@ pub(crate) fn search_path(facts: &Facts, _: &Job) -> Vec<Finding> {
 }
 
 /// The ledger is there and can be written, or can be made.
-pub(crate) fn ledger(facts: &Facts, _: &Job) -> Vec<Finding> {
+pub(crate) fn ledger(facts: &Facts) -> Vec<Finding> {
     let Some(ledger) = facts.surroundings.as_ref().map(|around| &around.ledger) else {
         return Vec::new();
     };

@@ -138,17 +138,19 @@ fn referenced(table: &Table, column: &Column) -> Option<Finding> {
     )
 }
 
+/// The indexes that each update has to change, because a column that is set is in them.
+pub(crate) fn touched<'f>(facts: &Facts, table: &'f Table, job: &Job) -> Vec<&'f Index> {
+    let touched = |index: &&Index| !set_among(table, job, &index.touches).is_empty();
+    // Since PostgreSQL 16, a summarizing index does not stand in the way of HOT.
+    let counts = |index: &&Index| index.method != "brin" || facts.server.major() < 16;
+    table.indexes.iter().filter(counts).filter(touched).collect()
+}
+
 /// Which indexes each update has to change, and which of them may refuse it.
 pub(crate) fn indexes(facts: &Facts, job: &Job) -> Vec<Finding> {
     let Some((relation, table)) = facts.subject() else { return Vec::new() };
-    let touched = |index: &&Index| !set_among(table, job, &index.touches).is_empty();
-    let (strict, plain): (Vec<&Index>, Vec<&Index>) = table
-        .indexes
-        .iter()
-        // Since PostgreSQL 16, a summarizing index does not stand in the way of HOT.
-        .filter(|index| index.method != "brin" || facts.server.major() < 16)
-        .filter(touched)
-        .partition(|index| {
+    let (strict, plain): (Vec<&Index>, Vec<&Index>) =
+        touched(facts, table, job).into_iter().partition(|index| {
             (index.is_unique || index.is_exclusion)
                 && !set_among(table, job, &index.order()).is_empty()
         });

@@ -12,6 +12,7 @@ pub(super) mod columns;
 pub(super) mod key;
 pub(super) mod replication;
 pub(super) mod server;
+pub(super) mod space;
 pub(super) mod target;
 pub(super) mod triggers;
 
@@ -27,8 +28,8 @@ pub(super) type Check = fn(&Facts, &Job) -> Vec<Finding>;
 
 /// All questions; findings of equal severity are shown in this order.
 pub(super) const CHECKS: &[Check] = &[
-    server::version,
-    server::writable,
+    |facts, _| server::version(facts),
+    |facts, _| server::writable(facts),
     target::existence,
     target::kind,
     target::family,
@@ -36,7 +37,7 @@ pub(super) const CHECKS: &[Check] = &[
     access::row_security,
     access::privileges,
     access::search_path,
-    access::ledger,
+    |facts, _| access::ledger(facts),
     columns::set_columns,
     columns::moves_row,
     key::presence,
@@ -47,9 +48,11 @@ pub(super) const CHECKS: &[Check] = &[
     triggers::user_triggers,
     triggers::foreign_keys,
     columns::indexes,
+    space::vacuum,
+    space::fillfactor,
     target::durability,
-    server::role,
-    server::holders,
+    |facts, _| server::role(facts),
+    |facts, _| server::holders(facts),
     target::estimate,
 ];
 
@@ -124,7 +127,9 @@ mod tests {
     /// A table without anything attached to it.
     pub(super) fn table(columns: &[&str]) -> Table {
         let table = json!({
-            "is_unlogged": false, "replica_identity": "d", "estimate": 5, "row_security": false,
+            "is_unlogged": false, "replica_identity": "d", "estimate": 5, "relpages": 1,
+            "heap_bytes": 8192, "index_bytes": 16384, "fillfactor": 100, "owner": "app", "owner_is_superuser": false, "can_vacuum": true,
+            "is_autovacuum_off": false, "row_security": false,
             "schema_usage": true, "columns": [], "indexes": [], "foreign_keys": [], "triggers": [],
             "rules": [], "children": [], "partition_of": null, "partition_columns": [], "publications": [],
         });

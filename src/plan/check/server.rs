@@ -1,7 +1,6 @@
 //! Is this the server and the role to run with, and is it in a state to?
 
 use crate::finding::Finding;
-use crate::job::Job;
 use crate::plan::catalog::OLDEST;
 use crate::plan::facts::{Facts, Holder, HolderKind};
 
@@ -15,7 +14,7 @@ const LONG: i64 = 5 * 60;
 const FAR: i64 = 1_000_000;
 
 /// The version is one that was tested.
-pub(crate) fn version(facts: &Facts, _: &Job) -> Vec<Finding> {
+pub(crate) fn version(facts: &Facts) -> Vec<Finding> {
     let (major, text) = (facts.server.major(), &facts.server.version_text);
     let finding = if major < OLDEST {
         Finding::refuse("server-too-old", format!("the server is PostgreSQL {text}"))
@@ -32,7 +31,7 @@ pub(crate) fn version(facts: &Facts, _: &Job) -> Vec<Finding> {
 }
 
 /// It takes writes, and nobody decided that it should not.
-pub(crate) fn writable(facts: &Facts, _: &Job) -> Vec<Finding> {
+pub(crate) fn writable(facts: &Facts) -> Vec<Finding> {
     let (server, mut found) = (&facts.server, Vec::new());
     if server.in_recovery {
         let finding = Finding::refuse("server-standby", "the server is a standby")
@@ -60,7 +59,7 @@ pub(crate) fn writable(facts: &Facts, _: &Job) -> Vec<Finding> {
 }
 
 /// The role has no more power than it needs.
-pub(crate) fn role(facts: &Facts, _: &Job) -> Vec<Finding> {
+pub(crate) fn role(facts: &Facts) -> Vec<Finding> {
     let server = &facts.server;
     let finding = if server.is_superuser {
         Finding::warn("role-superuser", format!("role {} is a superuser", server.role))
@@ -80,7 +79,7 @@ pub(crate) fn role(facts: &Facts, _: &Job) -> Vec<Finding> {
 }
 
 /// Nothing keeps VACUUM from removing what the run leaves behind.
-pub(crate) fn holders(facts: &Facts, _: &Job) -> Vec<Finding> {
+pub(crate) fn holders(facts: &Facts) -> Vec<Finding> {
     let Some(around) = &facts.surroundings else { return Vec::new() };
     let is_old = |holder: &&Holder| {
         holder.seconds.is_some_and(|seconds| seconds > LONG) || holder.transactions > FAR
@@ -143,7 +142,6 @@ fn warn_of(holder: &Holder) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::job;
     use super::*;
     use crate::plan::facts::{Ledger, Server, Surroundings};
 
@@ -163,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_supported_versions_are_14_to_18() {
-        let code = |number| version(&facts(number, Vec::new()), &job("")).first().map(|it| it.code);
+        let code = |number| version(&facts(number, Vec::new())).first().map(|it| it.code);
         assert_eq!(code(139_999), Some("server-too-old"));
         assert_eq!(code(140_000), None);
         assert_eq!(code(180_009), None);
@@ -175,7 +173,7 @@ mod tests {
         let found = |seconds, transactions| {
             let (kind, name) = (HolderKind::Session, "1".to_owned());
             let holder = Holder { kind, name, since: None, seconds, transactions };
-            holders(&facts(150_000, vec![holder]), &job("")).len()
+            holders(&facts(150_000, vec![holder])).len()
         };
         assert_eq!([found(Some(300), 9), found(Some(301), 9)], [0, 1]);
         assert_eq!([found(None, 1_000_000), found(None, 1_000_001)], [0, 1]);

@@ -8,6 +8,7 @@ use serde::Deserialize;
 /// An ordinary table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "the catalog's own flags, each on its own")]
 pub(crate) struct Table {
     /// Whether a crash empties it.
     pub is_unlogged: bool,
@@ -15,6 +16,22 @@ pub(crate) struct Table {
     pub replica_identity: String,
     /// Rows, as estimated by the last ANALYZE; `None` if there was none.
     pub estimate: Option<u64>,
+    /// Pages when `estimate` was made.
+    pub relpages: u64,
+    /// Bytes of the table's own file, without indexes and values stored apart.
+    pub heap_bytes: u64,
+    /// Bytes of its indexes.
+    pub index_bytes: u64,
+    /// How full a page is made by new rows, in percent.
+    pub fillfactor: u32,
+    /// Its owner, quoted.
+    pub owner: String,
+    /// Whether its owner is a superuser.
+    pub owner_is_superuser: bool,
+    /// Whether this role may vacuum it.
+    pub can_vacuum: bool,
+    /// Whether autovacuum was switched off for it.
+    pub is_autovacuum_off: bool,
     /// Whether row security applies to this role.
     pub row_security: bool,
     /// Whether this role may use the table's schema.

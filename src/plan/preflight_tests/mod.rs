@@ -27,6 +27,7 @@ const SETTINGS: &[(&str, &str)] = &[
 
 const ROLES: &str = "
     CREATE ROLE app LOGIN; GRANT pg_read_all_stats TO app;
+    CREATE ROLE team; GRANT team TO app;
     CREATE ROLE blind LOGIN;
     CREATE ROLE strong LOGIN BYPASSRLS; GRANT pg_read_all_stats TO strong;
     CREATE ROLE \"Mixed Case\" LOGIN; GRANT pg_read_all_stats TO \"Mixed Case\";";
@@ -62,8 +63,9 @@ impl Server {
         }
         let role = case.role.name();
         if case.role.is_granted() {
+            // Whoever owns the database may vacuum its tables.
             let sql = format!(
-                "GRANT CREATE ON DATABASE {name} TO {role};
+                "ALTER DATABASE {name} OWNER TO {role};
                  GRANT USAGE ON SCHEMA public TO {role};
                  GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO {role};"
             );

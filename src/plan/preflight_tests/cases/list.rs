@@ -12,6 +12,9 @@ const T: &str = "CREATE TABLE t (id int8 PRIMARY KEY, n int);";
 const TOUCH: &str = "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN IF new.n = old.n THEN RETURN NULL; END IF; NEW.updated_at := now(); RETURN new; END $$;";
 
+/// What the bare role needs for it.
+const BARE: &str = "GRANT CREATE ON DATABASE {db} TO app; GRANT SELECT, UPDATE ON t TO app;";
+
 /// The ledger, as far as preflight looks at it.
 const LEDGER: &str = "CREATE SCHEMA piecemeal; CREATE TABLE piecemeal.ledger (version int);
     CREATE TABLE piecemeal.run (id int); CREATE TABLE piecemeal.range (id int);
@@ -152,9 +155,9 @@ fn access() -> Vec<Case> {
             on("public.t"), &["role-superuser"]).seen_by(Role::Super),
         case("access: columns of the job's SQL", "CREATE TABLE t (id int PRIMARY KEY, lat int, lng int, n int);
              GRANT CREATE ON DATABASE {db} TO app; GRANT SELECT (id, lng), UPDATE (n) ON t TO app",
-            "[table]\nname = 'public.t'\nwhere = 'lng > 0'\n[set]\nn = 'lat + 1'\n".to_owned(), &["select-denied"]).seen_by(Role::Bare),
+            "[table]\nname = 'public.t'\nwhere = 'lng > 0'\n[set]\nn = 'lat + 1'\n".to_owned(), &["select-denied", "vacuum-privilege"]).seen_by(Role::Bare),
         case("access: a role without any", "CREATE SCHEMA app; CREATE TABLE app.t (id int PRIMARY KEY, n int)", on("app.t"),
-            &["schema-denied", "select-denied", "update-denied", "ledger-create"]).seen_by(Role::Mixed),
+            &["schema-denied", "select-denied", "update-denied", "ledger-create", "vacuum-privilege"]).seen_by(Role::Mixed),
         case("ledger: no usage", &format!("{T} {LEDGER} GRANT ALL ON ALL TABLES IN SCHEMA piecemeal TO app"),
             on("public.t"), &["ledger-denied"]),
         case("ledger: no privileges on its tables", &format!("{T} {LEDGER} GRANT USAGE ON SCHEMA piecemeal TO app;
@@ -176,11 +179,11 @@ fn access() -> Vec<Case> {
 
 fn each_privilege_removed() -> Vec<Case> {
     let lacking: [(&str, &str, &'static [&'static str]); 5] = [
-        ("access: none lacks", "none", &[]),
-        ("access: no CREATE on the database", "create", &["ledger-create"]),
-        ("access: no USAGE on the schema", "usage", &["schema-denied"]),
-        ("access: no SELECT on the key", "select", &["select-denied"]),
-        ("access: no UPDATE on the column", "update", &["update-denied"]),
+        ("access: none lacks", "none", &["vacuum-privilege"]),
+        ("access: no CREATE on the database", "create", &["ledger-create", "vacuum-privilege"]),
+        ("access: no USAGE on the schema", "usage", &["schema-denied", "vacuum-privilege"]),
+        ("access: no SELECT on the key", "select", &["select-denied", "vacuum-privilege"]),
+        ("access: no UPDATE on the column", "update", &["update-denied", "vacuum-privilege"]),
     ];
     let case = |(name, lacks, codes): (&'static str, &str, &'static [&'static str])| {
         let grants = PRIVILEGES.iter().filter(|(word, _)| *word != lacks).map(|(_, sql)| *sql);
@@ -285,10 +288,26 @@ fn warnings() -> Vec<Case> {
              ALTER TABLE t ADD COLUMN o int REFERENCES other DEFERRABLE; CREATE TABLE child (t_id int8 REFERENCES t DEFERRABLE);
              CREATE TABLE plain (t_id int8 REFERENCES t)"),
             on("public.t"), &["foreign-key-deferrable", "foreign-key-deferrable"]),
+        case("warn: vacuum, of another owner", &format!("{T} {BARE} ALTER TABLE t OWNER TO strong"), on("public.t"), &["vacuum-privilege"]).seen_by(Role::Bare),
+        case("warn: vacuum, of a superuser", &format!("{T} {BARE}"), on("public.t"), &["vacuum-privilege"]).seen_by(Role::Bare),
+        case("warn: vacuum, since there is a privilege for it", &format!("{T} {BARE} ALTER TABLE t SET (autovacuum_enabled = off)"),
+            on("public.t"), &["vacuum-privilege"]).seen_by(Role::Bare).with(|facts| facts.server.version = 170_000),
+        case("quiet: vacuum, by the table's owner", &format!("{T} {BARE} ALTER TABLE t OWNER TO app"), on("public.t"), &[]).seen_by(Role::Bare),
+        case("quiet: vacuum, by a member of the owner", &format!("{T} {BARE} ALTER TABLE t OWNER TO team"), on("public.t"), &[]).seen_by(Role::Bare),
+        case("note: full pages", T, on("public.t"), &["fillfactor"]).with(enlarge),
+        case("quiet: pages with room", &format!("{T} ALTER TABLE t SET (fillfactor = 80)"), on("public.t"), &[]).with(enlarge),
+        case("quiet: full pages of an indexed column", &format!("{T} CREATE INDEX t_n ON t (n)"), on("public.t"), &["column-indexed"]).with(enlarge),
         case("note: never analyzed", T, on("public.t"), &["table-never-analyzed"]).never_analyzed(),
         case("quiet: names that need quotes", "CREATE TABLE \"a.b\"\"; --\" (\"select\" int PRIMARY KEY, n int)",
             on("public.\"a.b\"\"; --\""), &[]),
     ]
+}
+
+/// No test fills a hundred megabytes.
+fn enlarge(facts: &mut Facts) {
+    if let Some(table) = &mut facts.table {
+        table.heap_bytes += 100_000_000;
+    }
 }
 
 /// No test waits for five minutes.

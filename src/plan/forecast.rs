@@ -1,0 +1,273 @@
+//! What the whole will cost, from a rehearsal of a little of it.
+//!
+//! A pure function of plan, rehearsal and pace. What cannot be known stays `None` and is shown as
+//! `unknown`. Sizes follow a model that was measured on tables of a million rows whose walk began
+//! with full pages; `docs/how-to/how-long-and-how-big.md` says how good it is.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::prepare::Plan;
+use super::rehearsal::Rehearsal;
+use crate::job::{Rate, Vacuum, show_bytes, show_duration};
+use crate::run::count;
+
+/// What a page of the table has for rows and their pointers, in bytes.
+const PAGE: f64 = 8192.0 - 24.0;
+
+/// The dead rows that are there at the end, in budgets of the vacuum: the last one, and what the
+/// walk adds while the VACUUM before it is at work.
+const LEFT: f64 = 1.05;
+
+/// The share of new entries that the pages of an index take as they are: they are built 90 % full.
+const SPARE: f64 = 0.1;
+
+/// By how much indexes grow beyond that. Measured: 2.0 for the primary key, 1.7 for an index in random
+/// order, 2.9 for another one in the order of the walk.
+const PARTED: f64 = 2.0;
+
+/// The same with a vacuum every 10 %. Measured: 2.0, 1.0 and 2.9.
+const EMPTIED: f64 = 1.6;
+
+/// What is known of the table without rehearsing.
+#[derive(Debug, Clone, Copy)]
+struct Ground {
+    rows: Option<u64>,
+    heap_bytes: u64,
+    index_bytes: u64,
+    fillfactor: u32,
+    /// The budget of dead rows in percent, if the table will be vacuumed.
+    vacuum: Option<u32>,
+    rate: Option<Rate>,
+}
+
+/// What the whole will cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forecast {
+    /// Rows of the table.
+    pub rows: Option<u64>,
+    /// Rows that match `where`.
+    pub matching: Option<u64>,
+    /// Matching rows per second, as fast as the server goes.
+    pub rows_per_second: Option<f64>,
+    /// The limit of the job, in the same unit.
+    pub limit: Option<Rate>,
+    /// How long the walk takes under the pace of the job; the verification comes on top.
+    pub time: Option<Duration>,
+    /// Bytes of WAL.
+    pub wal_bytes: Option<u64>,
+    /// The table's own file.
+    pub heap: Growth,
+    /// Its indexes.
+    pub indexes: Growth,
+    /// After how many dead rows it is vacuumed, in percent of its rows; `None` if it is not.
+    pub vacuum: Option<u32>,
+}
+
+/// How large something is, and will be, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Growth {
+    /// Now.
+    pub now: u64,
+    /// After the run, with the vacuums of the job; `None` if it has none, too.
+    pub vacuumed: Option<u64>,
+    /// After the run, if nothing is vacuumed meanwhile.
+    pub plain: Option<u64>,
+}
+
+impl Plan {
+    /// Returns what the whole will cost, if the rest of the table is like what was rehearsed.
+    ///
+    /// This is the one place that says how a number of rows becomes a time: under the job's rate,
+    /// from now to the end without a break.
+    pub fn forecast(&self, seen: &Rehearsal) -> Forecast {
+        let rate = self.job.pace.rate;
+        let finish = |rows: f64, speed: f64| {
+            let speed = rate.map_or(speed, |rate| speed.min(f64::from(rate.rows_per_second())));
+            Duration::try_from_secs_f64(rows / speed).ok()
+        };
+        of(&self.ground(), seen, finish)
+    }
+
+    fn ground(&self) -> Ground {
+        Ground {
+            rows: self.estimate,
+            heap_bytes: self.heap_bytes,
+            index_bytes: self.index_bytes,
+            fillfactor: self.fillfactor,
+            vacuum: self.vacuum_percent(),
+            rate: self.job.pace.rate,
+        }
+    }
+
+    /// Returns after how many dead rows, in percent of the table's rows, the walk vacuums it;
+    /// `None` if it does not.
+    pub fn vacuum_percent(&self) -> Option<u32> {
+        match self.job.pace.vacuum {
+            Vacuum::Every(percent) if self.can_vacuum && self.is_direct => Some(percent),
+            Vacuum::Every(_) | Vacuum::Off => None,
+        }
+    }
+}
+
+/// `finish` says how long so many rows take, at so many rows per second without any hindrance.
+fn of(
+    ground: &Ground,
+    seen: &Rehearsal,
+    finish: impl Fn(f64, f64) -> Option<Duration>,
+) -> Forecast {
+    let rows = ground.rows.map(as_f64);
+    let matching = rows.zip(seen.matching()).map(|(rows, share)| rows * share);
+    let took = seen.walked().as_secs_f64();
+    let rows_per_second = (seen.matched() > 0 && took > 0.0).then(|| as_f64(seen.matched()) / took);
+    let time = match rows_per_second {
+        Some(speed) => matching.and_then(|matching| finish(matching, speed)),
+        // Nothing matches: the keys are passed all the same.
+        None if seen.keys() > 0 => rows
+            .and_then(|rows| Duration::try_from_secs_f64(rows * took / as_f64(seen.keys())).ok()),
+        None => None,
+    };
+    let changed = share_changed(seen);
+    Forecast {
+        rows: ground.rows,
+        matching: matching.map(as_u64),
+        rows_per_second,
+        limit: ground.rate,
+        time,
+        wal_bytes: wal(rows, changed, seen),
+        heap: heap(ground, changed, seen),
+        indexes: indexes(ground, changed, seen),
+        vacuum: ground.vacuum,
+    }
+}
+
+/// The share of the table's rows that get a new version.
+fn share_changed(seen: &Rehearsal) -> Option<f64> {
+    (seen.keys() > 0).then(|| as_f64(seen.changed()) / as_f64(seen.keys()))
+}
+
+fn wal(rows: Option<f64>, changed: Option<f64>, seen: &Rehearsal) -> Option<u64> {
+    let changed = rows? * changed?;
+    if changed == 0.0 { Some(0) } else { Some(as_u64(changed * seen.wal_per_row()?)) }
+}
+
+/// Without a vacuum, every new version that is not HOT goes to the end of the file. With it, the
+/// file is as large as the rows need, and has the last budget of dead rows besides.
+fn heap(ground: &Ground, changed: Option<f64>, seen: &Rehearsal) -> Growth {
+    let now = ground.heap_bytes;
+    let plain_and_vacuumed = || {
+        let (rows, changed) = (as_f64(ground.rows?), changed?);
+        if changed == 0.0 {
+            return Some((now, now));
+        }
+        let (before, after) =
+            (seen.row_bytes(|it| it.row_before)?, seen.row_bytes(|it| it.row_after)?);
+        let moved = changed * (1.0 - seen.hot()?);
+        // All of the difference is in the rows that were changed.
+        let new = before + (after - before) / changed;
+        let plain = as_f64(now) + pages(rows * moved, new, ground.fillfactor);
+        let needed = pages(rows, after, ground.fillfactor);
+        let budget = f64::from(ground.vacuum.unwrap_or(0)) / 100.0;
+        let left = LEFT * budget * rows * before * (1.0 - seen.hot()?);
+        let vacuumed = (needed + left).clamp(as_f64(now), plain.max(as_f64(now)));
+        Some((as_u64(plain), as_u64(vacuumed)))
+    };
+    growth(now, plain_and_vacuumed(), ground)
+}
+
+/// Each new version that is not HOT gets an entry in every index; pages that are full are parted. A
+/// vacuum empties pages that the walk comes back to: of an index in another order than the walk's.
+fn indexes(ground: &Ground, changed: Option<f64>, seen: &Rehearsal) -> Growth {
+    let now = ground.index_bytes;
+    let grown = || {
+        let changed = changed?;
+        let entries = if changed == 0.0 { 0.0 } else { changed * (1.0 - seen.hot()?) };
+        let (plain, vacuumed) = if entries <= SPARE { (1.0, 1.0) } else { (PARTED, EMPTIED) };
+        Some((as_u64(as_f64(now) * plain), as_u64(as_f64(now) * vacuumed)))
+    };
+    growth(now, grown(), ground)
+}
+
+fn growth(now: u64, plain_and_vacuumed: Option<(u64, u64)>, ground: &Ground) -> Growth {
+    let vacuumed = plain_and_vacuumed.filter(|_| ground.vacuum.is_some());
+    Growth {
+        now,
+        plain: plain_and_vacuumed.map(|(plain, _)| plain),
+        vacuumed: vacuumed.map(|(_, vacuumed)| vacuumed),
+    }
+}
+
+/// Bytes of whole pages for so many rows of such a size.
+fn pages(rows: f64, row: f64, fillfactor: u32) -> f64 {
+    let in_page = (PAGE * f64::from(fillfactor) / 100.0 / row.max(1.0)).floor().max(1.0);
+    (rows / in_page).ceil() * 8192.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a forecast")]
+fn as_f64(n: u64) -> f64 {
+    n as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a forecast of something that is not negative"
+)]
+fn as_u64(n: f64) -> u64 {
+    n.round() as u64
+}
+
+impl fmt::Display for Forecast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unknown = || "unknown".to_owned();
+        let about = |n: Option<u64>| n.map_or_else(unknown, |n| format!("about {}", count(n)));
+        let bytes = |n: Option<u64>| n.map_or_else(unknown, show_bytes);
+        writeln!(f, "forecast, if all of it is like what was rehearsed:")?;
+        let of = self.rows.map_or_else(unknown, count);
+        writeln!(f, "  rows to do: {} of {of}", about(self.matching))?;
+        writeln!(f, "  time of the walk: {}, and the verification after it", self.time_in_words())?;
+        let wal = self.wal_bytes.map_or_else(unknown, |wal| format!("about {}", show_bytes(wal)));
+        writeln!(f, "  WAL: {wal}")?;
+        for (name, growth) in [("table", self.heap), ("indexes", self.indexes)] {
+            write!(f, "  {name}: {} now, {}", show_bytes(growth.now), bytes(growth.plain))?;
+            match self.vacuum {
+                Some(percent) => {
+                    let vacuumed = bytes(growth.vacuumed);
+                    writeln!(f, " without vacuum, {vacuumed} with one every {percent} %")?;
+                }
+                None => writeln!(f, " after it")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Forecast {
+    fn time_in_words(&self) -> String {
+        let time = self.time.map_or("unknown".into(), |time| format!("about {}", rounded(time)));
+        let speed = self.rows_per_second.map(as_u64);
+        match (speed, self.limit) {
+            (Some(speed), Some(limit)) if u64::from(limit.rows_per_second()) < speed => {
+                format!("{time} at {limit}, the limit of the job")
+            }
+            (Some(speed), _) => format!("{time} at {} rows/s", count(speed)),
+            (None, _) => time,
+        }
+    }
+}
+
+/// A forecast of hours is not told in seconds.
+fn rounded(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    let step = match seconds {
+        ..10.0 => return format!("{seconds:.1}s"),
+        ..600.0 => 1,
+        ..36_000.0 => 60,
+        _ => 3_600,
+    };
+    show_duration(Duration::from_secs(time.as_secs().div_ceil(step) * step))
+}
+
+#[cfg(test)]
+#[path = "forecast_tests.rs"]
+mod tests;

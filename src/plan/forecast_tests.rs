@@ -1,0 +1,133 @@
+//! The forecast against what was measured on tables of a million rows, and where it must not know.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::plan::rehearsal::{CameTo, Measured, Rehearsed};
+
+fn measured(keys: u64, changed: u64, hot: Option<u64>) -> Measured {
+    Measured {
+        keys,
+        matched: changed,
+        changed,
+        hot,
+        took: Duration::from_millis(10),
+        wal_bytes: Some(changed * 400),
+        row_before: Some(156.0),
+        row_after: Some(172.0),
+        ..Measured::default()
+    }
+}
+
+fn seen(measured: Measured) -> Rehearsal {
+    let came_to = CameTo::Measured(measured);
+    let batch = Rehearsed {
+        after: None,
+        rows: 1_000,
+        held: Duration::ZERO,
+        found: Duration::ZERO,
+        tries: 1,
+        came_to,
+    };
+    Rehearsal { batches: vec![batch] }
+}
+
+fn ground(vacuum: Option<u32>) -> Ground {
+    Ground {
+        rows: Some(1_000_000),
+        heap_bytes: 157_540_352,
+        index_bytes: 44_974_080,
+        fillfactor: 100,
+        vacuum,
+        rate: None,
+    }
+}
+
+fn at_full_speed(rows: f64, speed: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(rows / speed).ok()
+}
+
+fn forecast(vacuum: Option<u32>, seen: &Rehearsal) -> Forecast {
+    of(&ground(vacuum), seen, at_full_speed)
+}
+
+#[test]
+fn a_whole_rewrite_is_forecast_as_it_was_measured() {
+    let seen = seen(measured(1_000, 1_000, Some(0)));
+    // Percent of vacuum, and the size of the file that was found after it.
+    for (percent, found) in [(5, 184_934_400), (10, 191_045_632), (20, 205_946_880)] {
+        let heap = forecast(Some(percent), &seen).heap;
+        let ratio = as_f64(heap.vacuumed.unwrap()) / as_f64(found);
+        assert!((0.97..1.03).contains(&ratio), "{percent} %: {heap:?} is {ratio} of {found}");
+    }
+    let plain = as_f64(forecast(None, &seen).heap.plain.unwrap()) / 330_792_960.0;
+    assert!((0.98..1.02).contains(&plain), "{plain}");
+}
+
+#[test]
+fn what_rows_cost_is_multiplied_by_the_rows_that_match() {
+    let forecast = forecast(None, &seen(measured(1_000, 250, Some(0))));
+    assert_eq!(forecast.matching, Some(250_000));
+    assert_eq!(forecast.wal_bytes, Some(100_000_000));
+    // 25,000 matching rows a second, and a quarter of a million of them.
+    assert_eq!(forecast.time, Some(Duration::from_secs(10)));
+    assert_eq!(forecast.heap.vacuumed, None);
+}
+
+#[test]
+fn hot_updates_leave_the_files_as_they_are() {
+    let forecast = forecast(None, &seen(measured(1_000, 1_000, Some(1_000))));
+    assert_eq!(forecast.heap.plain, Some(157_540_352));
+    assert_eq!(forecast.indexes.plain, Some(44_974_080));
+}
+
+#[test]
+fn a_table_without_a_row_to_do_is_walked_and_stays_as_it_is() {
+    let forecast = forecast(Some(10), &seen(measured(1_000, 0, Some(0))));
+    assert_eq!((forecast.matching, forecast.wal_bytes), (Some(0), Some(0)));
+    assert_eq!(forecast.time, Some(Duration::from_secs(10)));
+    assert_eq!(forecast.heap.plain, Some(157_540_352));
+    assert_eq!(forecast.heap.vacuumed, Some(157_540_352));
+}
+
+#[test]
+fn what_is_not_known_stays_unknown() {
+    let nothing = forecast(Some(10), &Rehearsal::default());
+    assert_eq!((nothing.time, nothing.wal_bytes, nothing.matching), (None, None, None));
+    assert_eq!((nothing.heap.plain, nothing.indexes.plain), (None, None));
+    let seen = seen(measured(1_000, 1_000, None));
+    assert_eq!(forecast(None, &seen).heap.plain, None, "nobody counts HOT updates");
+    assert!(forecast(None, &seen).wal_bytes.is_some());
+    let uncounted = Ground { rows: None, ..ground(None) };
+    let forecast = of(&uncounted, &seen, at_full_speed);
+    assert_eq!((forecast.time, forecast.heap.plain), (None, None));
+    assert!(forecast.to_string().contains("rows to do: unknown of unknown"), "{forecast}");
+}
+
+#[test]
+fn a_rate_that_never_ends_is_unknown_and_one_that_limits_is_named() {
+    let seen = seen(measured(1_000, 1_000, Some(0)));
+    assert_eq!(of(&ground(None), &seen, |_, _| None).time, None);
+    let limited = Ground { rate: "500 rows/s".parse().ok(), ..ground(None) };
+    let forecast = of(&limited, &seen, |rows, _| at_full_speed(rows, 500.0));
+    assert_eq!(forecast.time_in_words(), "about 34m at 500 rows/s, the limit of the job");
+}
+
+proptest! {
+    #[test]
+    fn a_vacuum_never_makes_it_larger_and_nothing_shrinks(
+        keys in 1..2_000_u64, part in 0.0..=1.0_f64, hot in 0.0..=1.0_f64,
+        before in 30.0..8_000.0_f64, after in 30.0..8_000.0_f64, percent in 1..=100_u32,
+        fillfactor in 10..=100_u32, heap_bytes in 0..u64::from(u32::MAX),
+    ) {
+        let changed = as_u64(as_f64(keys) * part);
+        let hot = as_u64(as_f64(changed) * hot);
+        let rows = Measured { row_before: Some(before), row_after: Some(after), ..measured(keys, changed, Some(hot)) };
+        let ground = Ground { heap_bytes, fillfactor, ..ground(Some(percent)) };
+        let forecast = of(&ground, &seen(rows), at_full_speed);
+        for growth in [forecast.heap, forecast.indexes] {
+            let (plain, vacuumed) = (growth.plain.unwrap(), growth.vacuumed.unwrap());
+            prop_assert!(growth.now <= vacuumed && vacuumed <= plain, "{growth:?}");
+        }
+    }
+}

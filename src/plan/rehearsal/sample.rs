@@ -1,0 +1,99 @@
+//! Where to rehearse, and how large rows are: the SQL for both.
+//!
+//! Positions are the middle keys of equal parts of a sample of the table's blocks, ordered by the
+//! server. The sample has as many blocks as make enough rows, however large the table is; nothing
+//! is skipped row by row. A row counts as it stands in the table's file, which is what bloats: values
+//! that are stored apart count as the pointer to them, and are not read.
+
+use crate::pg::{Fault, Guards, Session};
+use crate::plan::target::Target;
+use crate::walk::Key;
+
+/// How many blocks are looked at: enough that the middle keys of a few parts are far apart.
+const BLOCKS: f64 = 60.0;
+
+/// The most rows of the sample, whatever a block holds.
+const MOST: u32 = 20_000;
+
+/// Returns the keys after which `parts` batches are rehearsed, in order; fewer, or none, if the
+/// sample has fewer rows.
+pub(super) async fn positions(
+    session: &mut Session,
+    target: &Target,
+    pages: u64,
+    parts: u32,
+) -> Result<Vec<Key>, Fault> {
+    let rows = session.transact(&Guards::reading(), &sql(target, pages, parts), &[]).await?;
+    Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
+}
+
+fn sql(target: &Target, pages: u64, parts: u32) -> String {
+    let columns: Vec<_> = target.keyset.columns.iter().map(|column| column.name.as_str()).collect();
+    let columns = columns.join(", ");
+    let texts: Vec<_> =
+        target.keyset.columns.iter().map(|it| format!("ranked.{}::text", it.name)).collect();
+    format!(
+        "WITH sample AS MATERIALIZED (\n\
+         SELECT {columns} FROM {table} TABLESAMPLE SYSTEM ({percent}) LIMIT {MOST}\n\
+         ), ranked AS (\n\
+         SELECT {columns}, row_number() OVER (ORDER BY {columns}) AS piecemeal_place,\n\
+         count(*) OVER () AS piecemeal_total FROM sample\n\
+         )\n\
+         SELECT ARRAY[{texts}] FROM ranked\n\
+         WHERE piecemeal_place IN (SELECT ((2 * part - 1) * piecemeal_total + {double} - 1) / {double}\n\
+         FROM pg_catalog.generate_series(1, {parts}) part)\n\
+         ORDER BY piecemeal_place",
+        table = target.keyset.table,
+        percent = percent(pages),
+        texts = texts.join(", "),
+        double = 2 * parts,
+    )
+}
+
+/// The share of the blocks that is looked at.
+fn percent(pages: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a share, to be guessed from")]
+    let pages = pages.max(1) as f64;
+    (100.0 * BLOCKS / pages).clamp(0.000_01, 100.0)
+}
+
+/// The average size of a row in the table's file, line pointer and alignment with it; `None` if a
+/// column may not be read.
+pub(super) fn row_bytes(target: &Target) -> Option<String> {
+    /// Values that are longer do not stay in their row.
+    const LONGEST: u32 = 2_000;
+    let table = &target.keyset.table;
+    let columns = target.readable_columns.as_ref()?;
+    let sizes = |shorten: bool| {
+        let size = |column: &String| {
+            let size = format!("pg_catalog.pg_column_size({table}.{column})");
+            let stays = if shorten {
+                format!("CASE WHEN {size} > {LONGEST} THEN 18 ELSE {size} END")
+            } else {
+                size
+            };
+            format!("coalesce({stays}, 0)")
+        };
+        columns.iter().map(size).collect::<Vec<_>>().join(" + ")
+    };
+    // The row as a whole has its exact size, but making it reads what is stored apart.
+    Some(format!(
+        "avg((CASE WHEN {whole} <= {LONGEST} THEN pg_catalog.pg_column_size({table}.*)\n\
+         ELSE 24 + {short} END + 7) / 8 * 8 + 4)::float8",
+        whole = sizes(false),
+        short = sizes(true),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_has_as_many_blocks_whatever_the_size_of_the_table() {
+        assert!((percent(0) - 100.0).abs() < 1e-9);
+        assert!((percent(60) - 100.0).abs() < 1e-9);
+        assert!((percent(6_000_000) - 0.001).abs() < 1e-9);
+        assert!(percent(u64::MAX) > 0.0);
+    }
+}
