@@ -8,13 +8,42 @@
 mod rate;
 mod reading;
 
+// Each signal, and what it needs.
+mod ask;
+mod active_sessions;
+mod archive_backlog;
+mod autovacuum;
+mod latency;
+mod lock_waits;
+mod oldest_transaction;
+mod query;
+mod history;
+mod roll;
+mod standby;
+mod replica_lag;
+mod slot_lag;
+
+// All of them together.
+mod ease;
+mod judge;
+mod gate;
+mod survey;
+mod build;
+#[cfg(test)]
+mod signal_tests;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+pub(crate) use build::throttlers;
+pub(crate) use gate::{Gate, Guarded, View};
+pub(crate) use judge::{Change, Changes};
 pub use rate::{Allowance, Payment};
 pub(crate) use reading::{Blind, Cause, Reading, Unit, Verdict};
+pub use survey::{Origin, State, Survey, Surveyed, survey};
 
+use crate::job::Limit;
 use crate::pg::Session;
 
 /// How often a signal is read.
@@ -29,6 +58,10 @@ pub(crate) trait Throttler: Send {
     fn every(&self) -> Duration {
         POLL
     }
+
+    /// Learns which limit people set, or that it is its own again; for what is read otherwise by the
+    /// kind of its limit. The gate compares in any case.
+    fn aim(&mut self, _limit: Option<Limit>) {}
 
     /// Reads it once, in a transaction that ends at once and changes nothing.
     ///
