@@ -165,7 +165,7 @@ fn a_change_counts_at_once_without_another_reading() {
     let of = |change| Changes::from([("replica-lag".to_owned(), change)]);
     assert_eq!(change(of(above(5))), "hold: replica-lag 8s > 5s");
     assert_eq!(change(of(above(60))), "go 1.00");
-    assert_eq!(change(of(above(9))), "go 0.19: replica-lag 8s of 9s");
+    assert_eq!(change(of(above(9))), "go 0.11: replica-lag 8s of 9s");
     assert_eq!(change(of(Change::Off)), "go 1.00");
     assert_eq!(change(Changes::new()), "go 0.39: replica-lag 8s of 10s");
     // A limit of another kind has to be read first, and until then the old one counts.
