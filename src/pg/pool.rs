@@ -1,7 +1,7 @@
-//! Connections in two lanes, so that steering never waits behind work.
+//! Connections in three lanes, so that steering never waits behind work, nor behind a signal.
 //!
-//! The work lane is for batches, the watch lane for the lease, control and progress. The only file
-//! that knows the pool. A connection that failed is closed; a new one is made on the next request.
+//! The work lane is for batches, the watch lane for the lease, control and progress, the gate's for
+//! the signals of the database. The only file that knows the pool. A connection that failed is closed; a new one is made on the next request.
 
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(crate) enum Lane {
     Work,
     /// Lease, control, progress.
     Watch,
+    /// The signals that hold a run.
+    Gate,
 }
 
 /// Where the database is, and the connections to it.
@@ -33,6 +35,7 @@ pub struct Database {
     connect: Connect,
     work: Pool,
     watch: Pool,
+    gate: Pool,
 }
 
 impl Database {
@@ -43,7 +46,8 @@ impl Database {
     pub fn new(connect: Connect) -> Result<Database, ConnectError> {
         let work = pool(&connect, 2)?;
         let watch = pool(&connect, 3)?;
-        Ok(Database { connect, work, watch })
+        let gate = pool(&connect, 1)?;
+        Ok(Database { connect, work, watch, gate })
     }
 
     /// Whether the server that says that it listens on `port` is the one that we connected to, and
@@ -101,6 +105,7 @@ impl Database {
         let pool = match lane {
             Lane::Work => &self.work,
             Lane::Watch => &self.watch,
+            Lane::Gate => &self.gate,
         };
         match pool.get().await {
             Ok(client) => Ok(Session::new(client)),

@@ -1,23 +1,223 @@
-//! stub
-use std::collections::BTreeMap;
-use std::time::Instant;
+//! The gate: reads the signals in the background, and says at what speed the walk may go.
+//!
+//! One task, on a connection of its own, reads one signal at a time, whichever is due the longest.
+//! It is never in a worker's way: a [`View`] looks at what was read last. A statement is never
+//! dropped in the middle (R21), only sleeps are; a connection that broke is replaced at the next
+//! reading. A task that hangs, or is no more, leaves readings that get old, and so holds.
+//!
+//! Not here: what readings mean (`judge`), and what a hold does to a run (`engine`).
+
+use std::time::{Duration, Instant};
+
 use tokio::sync::watch;
-use super::{Throttler, Verdict};
-use crate::job::Limit;
-use crate::pg::Database;
-pub(crate) struct Guarded { pub(crate) throttler: Box<dyn Throttler>, pub(crate) floor: Option<u32> }
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Change { Off, Above(Limit) }
-pub(crate) type Changes = BTreeMap<String, Change>;
-pub(crate) struct Gate;
-#[derive(Clone)]
-pub(crate) struct View;
-impl Gate {
-    pub(crate) async fn open(_guarded: Vec<Guarded>, _database: Database, _changes: watch::Receiver<Changes>) -> Gate { Gate }
-    pub(crate) fn view(&self) -> View { View }
-    pub(crate) async fn close(self) {}
+use tokio::task::JoinHandle;
+
+use super::Throttler;
+use super::ask;
+use super::judge::{Change, Changes, Watched, verdict};
+use super::reading::{Blind, Reading, Verdict};
+use crate::pg::{Database, Lane};
+
+/// How long the first readings are waited for. A signal that says nothing until then holds.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// How long a reading may go on when the gate is closed, before it is left alone.
+const CLOSING: Duration = Duration::from_secs(3);
+
+/// A signal, and what goes on while it holds.
+pub(crate) struct Guarded {
+    /// What reads it.
+    pub(crate) throttler: Box<dyn Throttler>,
+    /// Rows per second that go on through a hold; none stands still.
+    pub(crate) floor: Option<u32>,
 }
+
+/// Reads signals until it is closed or dropped.
+pub(crate) struct Gate {
+    closing: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    view: View,
+}
+
+/// What a worker sees of the gate.
+#[derive(Clone)]
+pub(crate) struct View {
+    readings: watch::Receiver<Vec<Watched>>,
+    changes: watch::Receiver<Changes>,
+}
+
+impl Gate {
+    /// Begins to read; returns when everything was read once, or is known not to answer.
+    pub(crate) async fn open(
+        guarded: Vec<Guarded>,
+        database: Database,
+        changes: watch::Receiver<Changes>,
+    ) -> Gate {
+        let now = Instant::now();
+        let watch = |guarded: &Guarded| {
+            let throttler = &guarded.throttler;
+            Watched::new(throttler.name().to_owned(), guarded.floor, throttler.every(), now)
+        };
+        let watched: Vec<Watched> = guarded.iter().map(watch).collect();
+        let (publish, mut readings) = watch::channel(watched.clone());
+        let (closing, is_closing) = watch::channel(false);
+        let view = View { readings: readings.clone(), changes: changes.clone() };
+        let all = guarded.into_iter().zip(watched);
+        let signals = all.map(|(guarded, watched)| Source::new(guarded, watched, now)).collect();
+        let reader = Reader { signals, database, changes: changes.clone(), is_closing, publish };
+        let task = tokio::spawn(reader.run());
+        let is_done = |all: &Vec<Watched>| {
+            let changes = changes.borrow();
+            all.iter().all(|one| one.is_read() || is_off(&changes, &one.name))
+        };
+        tokio::select! {
+            _ = readings.wait_for(is_done) => {}
+            () = tokio::time::sleep(FIRST) => {}
+        }
+        Gate { closing, task, view }
+    }
+
+    /// Returns a view, one for each worker.
+    pub(crate) fn view(&self) -> View {
+        self.view.clone()
+    }
+
+    /// Ends the reading; one that takes too long ends by itself.
+    pub(crate) async fn close(self) {
+        self.closing.send_replace(true);
+        tokio::select! {
+            _ = self.task => {}
+            () = tokio::time::sleep(CLOSING) => {}
+        }
+    }
+}
+
 impl View {
-    pub(crate) fn verdict(&mut self, _now: Instant) -> Verdict { Verdict::Go(1.0, None) }
-    pub(crate) async fn changed(&mut self) { std::future::pending::<()>().await }
+    /// Returns at what speed the walk may go at this moment, or why it is held.
+    pub(crate) fn verdict(&mut self, now: Instant) -> Verdict {
+        let changes = self.changes.borrow_and_update();
+        verdict(&self.readings.borrow_and_update(), &changes, now)
+    }
+
+    /// Waits for something that the last verdict did not know.
+    pub(crate) async fn changed(&mut self) {
+        tokio::select! {
+            Ok(()) = self.readings.changed() => {}
+            Ok(()) = self.changes.changed() => {}
+            // Nothing will change but ages, so whoever asks again and again asks calmly.
+            else => tokio::time::sleep(super::POLL).await,
+        }
+    }
+}
+
+fn is_off(changes: &Changes, name: &str) -> bool {
+    changes.get(name) == Some(&Change::Off)
+}
+
+/// A signal, as the task has it.
+struct Source {
+    throttler: Box<dyn Throttler>,
+    watched: Watched,
+    due: Instant,
+    /// What people had changed about it when it was read last.
+    change: Option<Change>,
+}
+
+impl Source {
+    fn new(guarded: Guarded, watched: Watched, due: Instant) -> Source {
+        Source { throttler: guarded.throttler, watched, due, change: None }
+    }
+
+    /// Learns what people change; a new limit may have to be read otherwise, so it is read at once.
+    fn learn(&mut self, change: Option<Change>, now: Instant) {
+        if change == Some(Change::Off) || self.change == Some(Change::Off) {
+            self.watched.forget(now);
+        }
+        let limit = match change {
+            Some(Change::Above(limit)) => Some(limit),
+            Some(Change::Off) | None => None,
+        };
+        self.throttler.aim(limit);
+        (self.change, self.due) = (change, now);
+    }
+
+    async fn read(&mut self, database: &Database) -> Result<Reading, Blind> {
+        let session = database.session(Lane::Gate).await;
+        let mut session = session.map_err(|fault| {
+            Blind::new(format!("the database cannot be reached: {}", ask::blind(&fault).why))
+        })?;
+        self.throttler.read(&mut session).await
+    }
+}
+
+/// The task.
+struct Reader {
+    signals: Vec<Source>,
+    database: Database,
+    changes: watch::Receiver<Changes>,
+    is_closing: watch::Receiver<bool>,
+    publish: watch::Sender<Vec<Watched>>,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        while !*self.is_closing.borrow() && self.is_wanted() {
+            let now = Instant::now();
+            self.learn(now);
+            match self.next() {
+                Some((at, due)) if due <= now => self.read(at).await,
+                next => self.wait(next.map(|(_, due)| due)).await,
+            }
+        }
+    }
+
+    /// Whether somebody still holds the gate or a view.
+    fn is_wanted(&self) -> bool {
+        self.is_closing.has_changed().is_ok() && !self.publish.is_closed()
+    }
+
+    fn learn(&mut self, now: Instant) {
+        let changes = self.changes.borrow_and_update().clone();
+        for at in 0..self.signals.len() {
+            let signal = &mut self.signals[at];
+            let change = changes.get(&signal.watched.name).copied();
+            if change != signal.change {
+                signal.learn(change, now);
+                self.publish(at);
+            }
+        }
+    }
+
+    fn publish(&self, at: usize) {
+        self.publish.send_modify(|all| {
+            if let (Some(place), Some(signal)) = (all.get_mut(at), self.signals.get(at)) {
+                *place = signal.watched.clone();
+            }
+        });
+    }
+
+    /// The signal that is due first, of those that count.
+    fn next(&self) -> Option<(usize, Instant)> {
+        let counts = |signal: &&Source| signal.change != Some(Change::Off);
+        let all = self.signals.iter().enumerate().filter(|(_, signal)| counts(signal));
+        all.map(|(at, signal)| (at, signal.due)).min_by_key(|(_, due)| *due)
+    }
+
+    async fn read(&mut self, at: usize) {
+        let Some(signal) = self.signals.get_mut(at) else { return };
+        signal.due = Instant::now() + signal.throttler.every();
+        let seen = signal.read(&self.database).await;
+        signal.watched.note(seen, signal.change, Instant::now());
+        self.publish(at);
+    }
+
+    async fn wait(&mut self, due: Option<Instant>) {
+        // Without any signal that counts, only people change anything.
+        let due = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            _ = self.is_closing.changed() => {}
+            Ok(()) = self.changes.changed() => {}
+        }
+    }
 }

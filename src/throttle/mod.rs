@@ -5,21 +5,45 @@
 //! is held. A signal that cannot be read is not "fine" (R16). The rate is paid *after* a batch, with
 //! the rows that were really touched.
 
-mod gate;
 mod rate;
 mod reading;
+
+// Each signal, and what it needs.
+mod ask;
+mod active_sessions;
+mod archive_backlog;
+mod autovacuum;
+mod latency;
+mod lock_waits;
+mod oldest_transaction;
+mod query;
+mod history;
+mod roll;
+mod standby;
+mod replica_lag;
+mod slot_lag;
+
+// All of them together.
+mod ease;
+mod judge;
+mod gate;
 mod survey;
+mod build;
+#[cfg(test)]
+mod signal_tests;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub(crate) use gate::{Change, Changes, Gate, Guarded, View};
+pub(crate) use build::throttlers;
+pub(crate) use gate::{Gate, Guarded, View};
+pub(crate) use judge::{Change, Changes};
 pub use rate::{Allowance, Payment};
 pub(crate) use reading::{Blind, Cause, Reading, Unit, Verdict};
+pub use survey::{Origin, State, Survey, Surveyed, survey};
 
-pub(crate) use survey::throttlers;
-
+use crate::job::Limit;
 use crate::pg::Session;
 
 /// How often a signal is read.
@@ -34,6 +58,10 @@ pub(crate) trait Throttler: Send {
     fn every(&self) -> Duration {
         POLL
     }
+
+    /// Learns which limit people set, or that it is its own again; for what is read otherwise by the
+    /// kind of its limit. The gate compares in any case.
+    fn aim(&mut self, _limit: Option<Limit>) {}
 
     /// Reads it once, in a transaction that ends at once and changes nothing.
     ///

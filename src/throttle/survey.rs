@@ -1,5 +1,241 @@
-//! stub
-use super::gate::Guarded;
-use crate::pg::{Fault, Session};
+//! Which signals hold a run, which do not, and which cannot be observed, and why: for `plan`,
+//! `doctor` and the engine.
+//!
+//! A default is judged by what the server says of this role. What the job names is read once: there
+//! is no better way to know whether it can be. Nothing here changes anything.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::ask::{self, Role, role};
+use super::build::Builder;
+use super::reading::Blind;
+use crate::error::Error;
+use crate::job::{Limit, Signal};
+use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::Plan;
-pub(crate) async fn throttlers(_session: &mut Session, _plan: &Plan) -> Result<Vec<Guarded>, Fault> { Ok(Vec::new()) }
+
+/// Who says that a signal holds the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The job.
+    Job,
+    /// Nobody; it is so without a line in the job.
+    Default,
+}
+
+/// What is the matter with a signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It holds the run above its limit.
+    On {
+        /// The limit, in words.
+        limit: String,
+        /// Who says so.
+        origin: Origin,
+    },
+    /// It does not hold the run.
+    Off {
+        /// Why not.
+        why: String,
+    },
+    /// It cannot be observed. If the job names it, it holds the run all the same.
+    Hidden {
+        /// Why not.
+        why: String,
+        /// What would let it be observed, if that is known.
+        recipe: Option<String>,
+        /// Who says that it should hold the run.
+        origin: Origin,
+    },
+}
+
+/// One signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    /// What is read.
+    pub signal: Signal,
+    /// How it is called.
+    pub name: String,
+    /// What is the matter with it.
+    pub state: State,
+}
+
+/// Every signal: what the job names in its order, then the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey(pub Vec<Surveyed>);
+
+/// Looks at every signal for a job, or without one at those that need none.
+///
+/// # Errors
+/// When the server cannot be asked; what is missing or forbidden is no error.
+pub async fn survey(database: &Database, plan: Option<&Plan>) -> Result<Survey, Error> {
+    let broken = |fault: Fault| Error::of_fault("the signals could not be looked at", &fault);
+    let mut session = database.session(Lane::Gate).await.map_err(broken)?;
+    let application_name = database.connect().config().get_application_name();
+    look(&mut session, plan, application_name).await.map_err(broken)
+}
+
+const FACTS: &str = concat!(
+    "SELECT pg_catalog.jsonb_build_object(",
+    role!(),
+    ", 'standbys', (SELECT count(*) FROM pg_catalog.pg_stat_replication),
+       'archives', pg_catalog.current_setting('archive_mode') <> 'off')"
+);
+
+/// What the defaults depend on.
+#[derive(Debug, Deserialize)]
+struct Facts {
+    #[serde(flatten)]
+    role: Role,
+    standbys: u32,
+    archives: bool,
+}
+
+async fn look(
+    session: &mut Session,
+    plan: Option<&Plan>,
+    application_name: Option<&str>,
+) -> Result<Survey, Fault> {
+    let mut all = Vec::new();
+    for hold in plan.map_or(&[][..], |plan| &plan.job.holds) {
+        let Some(plan) = plan else { continue };
+        let mut guarded = Builder { plan, application_name }.of_job(hold);
+        let state = match guarded.throttler.read(session).await {
+            Ok(_) => on(hold.above, Origin::Job),
+            Err(blind) => hidden(blind, Origin::Job),
+        };
+        all.push(Surveyed { signal: hold.on, name: hold.name.clone(), state });
+    }
+    let rows = session.transact(&ask::guards(), FACTS, &[]).await?;
+    let facts = rows.first().and_then(|row| row.try_get(0).ok());
+    let facts: Option<Facts> = facts.and_then(|facts| serde_json::from_value(facts).ok());
+    for signal in Signal::ALL.iter().copied() {
+        if !all.iter().any(|surveyed: &Surveyed| surveyed.signal == signal) {
+            let state = facts.as_ref().map_or_else(not_understood, |facts| facts.state(signal));
+            all.push(Surveyed { signal, name: signal.word().to_owned(), state });
+        }
+    }
+    Ok(Survey(all))
+}
+
+fn not_understood() -> State {
+    hidden(Blind::new("the server's answer is not understood"), Origin::Default)
+}
+
+fn on(limit: Limit, origin: Origin) -> State {
+    State::On { limit: limit.to_string(), origin }
+}
+
+fn off(why: &str) -> State {
+    State::Off { why: why.to_owned() }
+}
+
+fn hidden(Blind { why, recipe }: Blind, origin: Origin) -> State {
+    State::Hidden { why, recipe, origin }
+}
+
+impl Facts {
+    /// What is the matter with a signal that the job does not name.
+    fn state(&self, signal: Signal) -> State {
+        let Some(limit) = signal.default_limit() else { return off("the job does not name it") };
+        match (signal, self.role.sees_all) {
+            (Signal::ArchiveBacklog, _) if !self.archives => off("archive_mode is off"),
+            (Signal::ReplicaLag, false) if self.standbys == 0 => off("no standby"),
+            (Signal::ReplicaLag | Signal::Autovacuum, false) => {
+                hidden(self.role.lacks_stats(), Origin::Default)
+            }
+            _ => on(limit, Origin::Default),
+        }
+    }
+}
+
+impl fmt::Display for Surveyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}  {}", self.name, self.state)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = |origin: &Origin| if *origin == Origin::Job { "by the job" } else { "by default" };
+        match self {
+            State::On { limit, origin } if limit == "never" => {
+                write!(f, "on      while it is true, {}", by(origin))
+            }
+            State::On { limit, origin } => write!(f, "on      above {limit}, {}", by(origin)),
+            State::Off { why } => write!(f, "off     {why}"),
+            State::Hidden { why, recipe, origin } => {
+                write!(f, "hidden  {why}")?;
+                if *origin == Origin::Job {
+                    f.write_str(", so it holds the run")?;
+                }
+                recipe.as_ref().map_or(Ok(()), |recipe| write!(f, "; {recipe}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |surveyed: &Surveyed| surveyed.name.chars().count();
+        let width = self.0.iter().map(width).max().unwrap_or_default();
+        for Surveyed { name, state, .. } in &self.0 {
+            writeln!(f, "{name:width$}  {state}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(sees_all: bool, standbys: u32, archives: bool) -> Facts {
+        Facts { role: Role { role: "app".into(), sees_all }, standbys, archives }
+    }
+
+    fn shown(facts: &Facts) -> String {
+        let surveyed = |signal: &Signal| Surveyed {
+            signal: *signal,
+            name: signal.word().to_owned(),
+            state: facts.state(*signal),
+        };
+        Survey(Signal::ALL.iter().map(surveyed).collect()).to_string()
+    }
+
+    #[test]
+    fn a_role_that_sees_all_has_every_default() {
+        assert_eq!(
+            shown(&facts(true, 0, true)),
+            "replica-lag         on      above 10s, by default\n\
+             slot-lag            off     the job does not name it\n\
+             archive-backlog     on      above 100, by default\n\
+             lock-waits          off     the job does not name it\n\
+             active-sessions     off     the job does not name it\n\
+             oldest-transaction  off     the job does not name it\n\
+             autovacuum          on      while it is true, by default\n\
+             latency             off     the job does not name it\n\
+             query               off     the job does not name it\n"
+        );
+    }
+
+    #[test]
+    fn what_a_role_may_not_see_is_named_with_its_grant_and_holds_nothing() {
+        let state = |standbys| facts(false, standbys, false).state(Signal::ReplicaLag);
+        assert_eq!(state(0), off("no standby"));
+        let hidden =
+            "hidden  app is not shown what other sessions do; GRANT pg_read_all_stats TO app;";
+        assert_eq!(state(1).to_string(), hidden);
+        let facts = facts(false, 0, false);
+        assert_eq!(facts.state(Signal::Autovacuum).to_string(), hidden);
+        assert_eq!(facts.state(Signal::ArchiveBacklog), off("archive_mode is off"));
+    }
+
+    #[test]
+    fn a_hidden_signal_of_the_job_says_that_it_holds() {
+        let state = hidden(Blind::new("the query returned NULL"), Origin::Job);
+        assert_eq!(state.to_string(), "hidden  the query returned NULL, so it holds the run");
+    }
+}

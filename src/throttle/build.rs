@@ -1,0 +1,86 @@
+//! What the gate reads for a job: its holds, and the defaults that can be observed.
+
+use super::Throttler;
+use super::active_sessions::ActiveSessions;
+use super::archive_backlog::ArchiveBacklog;
+use super::autovacuum::Autovacuum;
+use super::gate::Guarded;
+use super::latency::{Latency, Probe};
+use super::lock_waits::LockWaits;
+use super::oldest_transaction::OldestTransaction;
+use super::query::Query;
+use super::replica_lag::ReplicaLag;
+use super::slot_lag::SlotLag;
+use super::standby::Standby;
+use super::survey::{Origin, State, Survey};
+use crate::job::{Hold, Limit, Signal};
+use crate::plan::Plan;
+
+/// Returns what the gate reads: every hold of the job, whether it can be observed or not, since one
+/// that cannot holds the run; and of the defaults those that are on.
+pub(crate) fn throttlers(
+    plan: &Plan,
+    survey: &Survey,
+    application_name: Option<&str>,
+) -> Vec<Guarded> {
+    let builder = Builder { plan, application_name };
+    let mut all: Vec<_> = plan.job.holds.iter().map(|hold| builder.of_job(hold)).collect();
+    for surveyed in &survey.0 {
+        if let State::On { origin: Origin::Default, .. } = surveyed.state {
+            all.extend(builder.of_default(surveyed.signal));
+        }
+    }
+    all
+}
+
+/// Makes throttlers for one plan.
+pub(super) struct Builder<'a> {
+    pub(super) plan: &'a Plan,
+    /// How our sessions are called.
+    pub(super) application_name: Option<&'a str>,
+}
+
+impl Builder<'_> {
+    pub(super) fn of_job(&self, hold: &Hold) -> Guarded {
+        let throttler = self.throttler(hold.on, hold.name.clone(), hold.above, Some(hold));
+        Guarded { throttler, floor: hold.floor.map(crate::job::Rate::rows_per_second) }
+    }
+
+    fn of_default(&self, signal: Signal) -> Option<Guarded> {
+        let limit = signal.default_limit()?;
+        let throttler = self.throttler(signal, signal.word().to_owned(), limit, None);
+        Some(Guarded { throttler, floor: None })
+    }
+
+    fn throttler(
+        &self,
+        signal: Signal,
+        name: String,
+        limit: Limit,
+        hold: Option<&Hold>,
+    ) -> Box<dyn Throttler> {
+        let target = &self.plan.target;
+        let table = target.oid;
+        match signal {
+            Signal::ReplicaLag => {
+                let url = hold.and_then(|hold| hold.url.as_ref());
+                let standby = url.map(|url| Standby::at(url, self.application_name));
+                Box::new(ReplicaLag::new(name, limit, standby))
+            }
+            Signal::SlotLag => Box::new(SlotLag { name, limit }),
+            Signal::ArchiveBacklog => Box::new(ArchiveBacklog { name, limit }),
+            Signal::LockWaits => Box::new(LockWaits { name, limit, table }),
+            Signal::ActiveSessions => Box::new(ActiveSessions { name, limit }),
+            Signal::OldestTransaction => Box::new(OldestTransaction { name, limit }),
+            Signal::Autovacuum => Box::new(Autovacuum { name, table }),
+            Signal::Latency => {
+                let probe = Probe::of(&target.keyset, self.plan.last_key.as_ref());
+                Box::new(Latency::new(name, limit, probe))
+            }
+            Signal::Query => {
+                let sql = hold.and_then(|hold| hold.sql.as_ref()).map_or("NULL", |sql| &sql.text);
+                Box::new(Query::new(name, limit, sql, target.search_path.clone()))
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What is on, off and hidden, for roles that see all and for those that do not.
+
+use super::{Scene, hold, query};
+use crate::job::Signal;
+use crate::throttle::{survey, throttlers};
+
+#[tokio::test]
+async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
+    let mut scene = Scene::set(&[("archive_mode", "on"), ("archive_command", "true")]).await;
+    let all = survey(&scene.database("app"), None).await.unwrap();
+    let shown = all.to_string();
+    assert!(shown.contains("replica-lag         on      above 10s, by default\n"), "{shown}");
+    assert!(shown.contains("archive-backlog     on      above 100, by default\n"), "{shown}");
+    assert_eq!(all.0.len(), Signal::ALL.len());
+
+    scene.plan.job.holds = vec![
+        hold(Signal::ArchiveBacklog, "5"),
+        query("SELECT 1/0", "40"),
+        hold(Signal::OldestTransaction, "1h"),
+    ];
+    let all = survey(&scene.database("blind"), Some(&scene.plan)).await.unwrap();
+    let shown = all.to_string();
+    assert_eq!(
+        shown.lines().collect::<Vec<_>>(),
+        [
+            "archive-backlog     on      above 5, by the job",
+            "query               hidden  division by zero (SQLSTATE 22012), so it holds the run",
+            "oldest-transaction  hidden  blind is not shown what other sessions do, so it holds the run; \
+             GRANT pg_read_all_stats TO blind;",
+            "replica-lag         off     no standby",
+            "slot-lag            off     the job does not name it",
+            "lock-waits          off     the job does not name it",
+            "active-sessions     off     the job does not name it",
+            "autovacuum          hidden  blind is not shown what other sessions do; \
+             GRANT pg_read_all_stats TO blind;",
+            "latency             off     the job does not name it",
+        ]
+    );
+    let names = |all: Vec<crate::throttle::Guarded>| {
+        all.iter().map(|guarded| guarded.throttler.name().to_owned()).collect::<Vec<_>>()
+    };
+    let guarded = names(throttlers(&scene.plan, &all, None));
+    assert_eq!(guarded, ["archive-backlog", "query", "oldest-transaction"]);
+    let all = survey(&scene.database("app"), Some(&scene.plan)).await.unwrap();
+    let guarded = names(throttlers(&scene.plan, &all, None));
+    assert_eq!(guarded[3..], ["replica-lag", "autovacuum"]);
+}
