@@ -26,7 +26,11 @@ pub use crate::ledger::runs::Run;
 /// Returns the DDL of the ledger, and the grants for a role that is to use it, for those who apply
 /// DDL by hand.
 pub fn ledger_sql(operator: Option<&str>) -> String {
-    format!("BEGIN;\n{}\n{}COMMIT;", schema::sql(0), operator.map(schema::grants).unwrap_or_default())
+    format!(
+        "BEGIN;\n{}\n{}COMMIT;",
+        schema::sql(0),
+        operator.map(schema::grants).unwrap_or_default()
+    )
 }
 
 /// Asks things of the runs in one database, in the name of somebody.

@@ -324,8 +324,9 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 fn hold(text: &str) -> Result<(String, HoldChange), String> {
-    let (name, change) =
-        text.split_once('=').ok_or("write a name and a limit, as in replica-lag=20s or latency=off")?;
+    let (name, change) = text
+        .split_once('=')
+        .ok_or("write a name and a limit, as in replica-lag=20s or latency=off")?;
     let name = name.trim();
     Ok((name.to_owned(), HoldChange::parse(name, change)?))
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
-use super::pacing::{Pacing, changes};
+use super::pacing::Pacing;
 use super::steering::{Brief, Voice};
 use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Holder, RENEWAL};
@@ -162,9 +162,8 @@ impl Controller {
             self.voice.say(Event::Window { now });
         }
         self.changes.send_if_modified(|known| {
-            let changes = changes(&brief.orders.overrides);
-            let is_new = *known != changes;
-            *known = changes;
+            let is_new = *known != brief.orders.overrides.holds;
+            known.clone_from(&brief.orders.overrides.holds);
             is_new
         });
         self.brief.send_if_modified(|known| {

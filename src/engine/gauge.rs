@@ -45,10 +45,10 @@ impl Gauge {
         pulse.p95_ms = self.timing.percentile(95);
         pulse.looked = self.looked;
         pulse.trouble.clone_from(&self.trouble);
-        pulse.holding = self.holding.as_ref().map(|it| Holding {
-            since: now - it.at.elapsed().as_secs_f64(),
-            ..it.holding.clone()
-        });
+        pulse.holding = self
+            .holding
+            .as_ref()
+            .map(|it| Holding { since: now - it.at.elapsed().as_secs_f64(), ..it.holding.clone() });
         pulse.slowing.clone_from(&self.slowing);
         pulse.vacuum.clone_from(&self.vacuum);
     }

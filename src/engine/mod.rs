@@ -27,6 +27,6 @@ mod runner;
 mod settle;
 mod reverify;
 
-pub use reverify::{Verified, verify};
 pub use handle::{Ending, Handle, Leaver, Options, Report};
+pub use reverify::{Verified, verify};
 pub use runner::start;

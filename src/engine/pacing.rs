@@ -8,10 +8,7 @@ use super::handle::Options;
 use crate::job::{Rate, Window};
 use crate::ledger::control::Orders;
 use crate::plan::Plan;
-use crate::run::{
-    HoldChange, Overrides, Pace, Phase, Pulse, Said, Schedule, Snapshot, as_timestamp,
-};
-use crate::throttle::{Change, Changes};
+use crate::run::{Overrides, Pace, Phase, Pulse, Said, Schedule, Snapshot, as_timestamp};
 
 /// What decides the pace of one process's work on a run.
 #[derive(Debug, Clone)]
@@ -89,13 +86,4 @@ impl Pacing {
         };
         in_seconds(high).zip(in_seconds(low))
     }
-}
-
-/// What the gate is told of what people changed.
-pub(super) fn changes(overrides: &Overrides) -> Changes {
-    let change = |change: &HoldChange| match change {
-        HoldChange::Off => Change::Off,
-        HoldChange::Above(limit) => Change::Above(*limit),
-    };
-    overrides.holds.iter().map(|(name, it)| (name.clone(), change(it))).collect()
 }

@@ -95,7 +95,9 @@ fn stopped(job: &str, stop: &Stop) -> Error {
             (ErrorKind::Unverified, "not-verified", Some(message))
         }
         Stop::GaveUp(message) => (ErrorKind::Unreachable, "unreachable", Some(message)),
-        Stop::End | Stop::Asked(_) | Stop::Limit | Stop::HeldTooLong(_) => (ErrorKind::Unexpected, "unexpected", None),
+        Stop::End | Stop::Asked(_) | Stop::Limit | Stop::HeldTooLong(_) => {
+            (ErrorKind::Unexpected, "unexpected", None)
+        }
     };
     let error = Error::new(kind, code, format!("`{job}` could not be verified"));
     message.map_or(error.clone(), |message| error.because_of(message))

@@ -12,7 +12,7 @@ use super::controller::Controller;
 use super::gauge::Gauge;
 use super::handle::{Ending, Handle, Leaver, Options, Report};
 use super::insist::insist;
-use super::pacing::{Pacing, changes};
+use super::pacing::Pacing;
 use super::settle::Round;
 use super::steering::{Brief, Steering, Voice};
 use super::vacuumer::Vacuumer;
@@ -106,7 +106,7 @@ impl Runner {
         if let Some(now) = pace.window.clone() {
             self.voice.say(Event::Window { now });
         }
-        let (changes, changed) = watch::channel(changes(&orders.overrides));
+        let (changes, changed) = watch::channel(orders.overrides.holds.clone());
         let is_time_up = pacing.is_time_up(now);
         let (sender, brief) = watch::channel(Brief { orders, pace, is_time_up });
         let controller = Controller {
@@ -133,10 +133,9 @@ impl Runner {
 
     /// Opens the gate: every signal has been read once when it returns.
     async fn gate(&self, lines: &mut Lines) -> Result<Gate, Error> {
-        let plan = &self.plan;
-        let throttlers = self
-            .insist(|mut session| async move { throttle::throttlers(&mut session, plan).await })
-            .await?;
+        let survey = throttle::survey(&self.database, Some(&self.plan)).await?;
+        let name = self.database.connect().config().get_application_name();
+        let throttlers = throttle::throttlers(&self.plan, &survey, name);
         let names = throttlers.iter().map(|guarded| guarded.throttler.name().to_owned());
         lines.controller.signals = names.collect();
         Ok(Gate::open(throttlers, self.database.clone(), lines.changed.clone()).await)

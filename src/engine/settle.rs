@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::handle::Ending;
 use super::insist::insist;
 use super::runner::Runner;
-use super::handle::Ending;
 use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
 use super::worker::{REPLACED, Stop, Worker, lost};
@@ -320,15 +320,11 @@ impl Round<'_> {
         let _ = self.write(Transition::Yielded, &record).await;
         let is_lock = is_lock_timeout(message) || is_timeout(message);
         let kind = if is_lock { ErrorKind::Stopped } else { ErrorKind::Unreachable };
-        Error::new(
-            kind,
-            "max-hold",
-            format!("run `{job}` was left: the trouble did not end"),
-        )
-        .because_of(message)
-        .with_hint(format!(
-            "when the cause is gone, `piecemeal run {job}` continues where it stopped"
-        ))
+        Error::new(kind, "max-hold", format!("run `{job}` was left: the trouble did not end"))
+            .because_of(message)
+            .with_hint(format!(
+                "when the cause is gone, `piecemeal run {job}` continues where it stopped"
+            ))
     }
 
     fn taken_over(&self) -> Error {

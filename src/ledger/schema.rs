@@ -71,10 +71,7 @@ pub(crate) async fn install(session: &mut Session) -> Result<(), Fault> {
         Ledger::Installed | Ledger::Newer(_) | Ledger::Unlogged | Ledger::Denied => return Ok(()),
     };
     // The lock ends with the transaction; it only keeps two installers from failing on each other.
-    let sql = format!(
-        "SELECT pg_advisory_xact_lock(hashtext('piecemeal.ledger')); {}",
-        sql(from)
-    );
+    let sql = format!("SELECT pg_advisory_xact_lock(hashtext('piecemeal.ledger')); {}", sql(from));
     match session.script(&Guards::ledger(), &sql).await {
         Err(fault) if look(session).await? != Ledger::Installed => Err(fault),
         _ => Ok(()),

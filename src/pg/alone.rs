@@ -24,8 +24,8 @@ impl Alone {
         settings: &[(&str, &str)],
     ) -> Result<Alone, Fault> {
         let opened = database.connect().open().await;
-        let (client, _) = opened
-            .map_err(|error| Fault::Unknown(DbMessage::local(error.to_string())))?;
+        let (client, _) =
+            opened.map_err(|error| Fault::Unknown(DbMessage::local(error.to_string())))?;
         let mut sql = String::from(
             "SET statement_timeout = 0; SET lock_timeout = 0; SET search_path = pg_temp",
         );

@@ -110,10 +110,13 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
         Event::Lifted { key, give_way } => {
             line("lifted", json!({ "key": key.values(), "give_way_ms": give_way.as_millis() }))
         }
-        Event::Held(holding) => line("held", json!({
-            "by": holding.by, "reason": holding.reason, "value": holding.value,
-            "limit": holding.limit, "floor_rows_per_s": holding.floor,
-        })),
+        Event::Held(holding) => line(
+            "held",
+            json!({
+                "by": holding.by, "reason": holding.reason, "value": holding.value,
+                "limit": holding.limit, "floor_rows_per_s": holding.floor,
+            }),
+        ),
         Event::Released { by, lasted } => {
             line("released", json!({ "by": by, "lasted_s": lasted.as_secs_f64() }))
         }

@@ -21,7 +21,7 @@ pub use outcome::Outcome;
 pub use overrides::{HoldChange, Overrides};
 pub use pace::{Pace, Said};
 pub use pending::Pending;
-pub use progress::{as_timestamp, Eta, Meter, Pulse, Timing, fraction};
+pub use progress::{Eta, Meter, Pulse, Timing, as_timestamp, fraction};
 pub use schedule::{Current, Overlap, Schedule, Stretches, until};
 pub use snapshot::{Owner, Rows, Snapshot};
 pub use status::{IllegalTransition, Intent, Phase, Shown, Status, Transition, shown};

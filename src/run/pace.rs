@@ -60,7 +60,8 @@ mod tests {
     use jiff::civil::{Time, Weekday};
 
     fn window(rate: Option<WindowRate>) -> Window {
-        let when = When { days: vec![Weekday::Monday], from: Time::midnight(), to: Time::midnight() };
+        let when =
+            When { days: vec![Weekday::Monday], from: Time::midnight(), to: Time::midnight() };
         let target = Some(Duration::from_millis(5));
         let (text, zone) = ("Mon".to_owned(), jiff::tz::TimeZone::UTC);
         Window { when, text, zone, rate, target, span: 0..0 }

@@ -14,9 +14,10 @@ use tokio::task::JoinHandle;
 
 use super::Throttler;
 use super::ask;
-use super::judge::{Change, Changes, Watched, verdict};
+use super::judge::{Changes, Watched, verdict};
 use super::reading::{Blind, Reading, Verdict};
 use crate::pg::{Database, Lane};
+use crate::run::HoldChange;
 
 /// How long the first readings are waited for. A signal that says nothing until then holds.
 const FIRST: Duration = Duration::from_secs(10);
@@ -111,7 +112,7 @@ impl View {
 }
 
 fn is_off(changes: &Changes, name: &str) -> bool {
-    changes.get(name) == Some(&Change::Off)
+    changes.get(name) == Some(&HoldChange::Off)
 }
 
 /// A signal, as the task has it.
@@ -120,7 +121,7 @@ struct Source {
     watched: Watched,
     due: Instant,
     /// What people had changed about it when it was read last.
-    change: Option<Change>,
+    change: Option<HoldChange>,
 }
 
 impl Source {
@@ -129,13 +130,13 @@ impl Source {
     }
 
     /// Learns what people change; a new limit may have to be read otherwise, so it is read at once.
-    fn learn(&mut self, change: Option<Change>, now: Instant) {
-        if change == Some(Change::Off) || self.change == Some(Change::Off) {
+    fn learn(&mut self, change: Option<HoldChange>, now: Instant) {
+        if change == Some(HoldChange::Off) || self.change == Some(HoldChange::Off) {
             self.watched.forget(now);
         }
         let limit = match change {
-            Some(Change::Above(limit)) => Some(limit),
-            Some(Change::Off) | None => None,
+            Some(HoldChange::Above(limit)) => Some(limit),
+            Some(HoldChange::Off) | None => None,
         };
         self.throttler.aim(limit);
         (self.change, self.due) = (change, now);
@@ -198,7 +199,7 @@ impl Reader {
 
     /// The signal that is due first, of those that count.
     fn next(&self) -> Option<(usize, Instant)> {
-        let counts = |signal: &&Source| signal.change != Some(Change::Off);
+        let counts = |signal: &&Source| signal.change != Some(HoldChange::Off);
         let all = self.signals.iter().enumerate().filter(|(_, signal)| counts(signal));
         all.map(|(at, signal)| (at, signal.due)).min_by_key(|(_, due)| *due)
     }

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use super::ease;
 use super::reading::{Blind, Cause, Reading, Unit, Verdict};
-use crate::job::{Limit, show_duration};
+use crate::job::show_duration;
+use crate::run::HoldChange;
 
 /// A reading older than so many polls is none.
 const POLLS: u32 = 3;
@@ -32,17 +33,8 @@ const CALM: Duration = Duration::from_secs(30);
 /// Shares above this are full speed; who is told of a hundredth?
 const ALL: f64 = 0.99;
 
-/// What people changed about a signal while a run goes on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Change {
-    /// It does not count.
-    Off,
-    /// It has another limit.
-    Above(Limit),
-}
-
 /// The changes, by the name of the signal.
-pub(crate) type Changes = BTreeMap<String, Change>;
+pub(crate) type Changes = BTreeMap<String, HoldChange>;
 
 /// A signal, and what was last read of it.
 #[derive(Debug, Clone)]
@@ -100,7 +92,7 @@ impl Watched {
     pub(super) fn note(
         &mut self,
         seen: Result<Reading, Blind>,
-        change: Option<Change>,
+        change: Option<HoldChange>,
         now: Instant,
     ) {
         // What was not seen for long is no reason to leap.
@@ -132,7 +124,7 @@ impl Watched {
         }
     }
 
-    fn says(&self, change: Option<Change>, now: Instant) -> Says {
+    fn says(&self, change: Option<HoldChange>, now: Instant) -> Says {
         let age = now.saturating_duration_since(self.at);
         let old = (self.every * POLLS).max(YOUNG);
         match &self.seen {
@@ -185,9 +177,9 @@ impl Watched {
 }
 
 /// Returns the reading with the limit that people set, if it is one for it.
-fn with(reading: Reading, change: Option<Change>) -> Reading {
+fn with(reading: Reading, change: Option<HoldChange>) -> Reading {
     let limit = match change {
-        Some(Change::Above(limit)) => reading.unit.amount(limit),
+        Some(HoldChange::Above(limit)) => reading.unit.amount(limit),
         _ => None,
     };
     Reading { limit: limit.unwrap_or(reading.limit), ..reading }
@@ -200,7 +192,7 @@ pub(super) fn verdict(all: &[Watched], changes: &Changes, now: Instant) -> Verdi
     let mut stop: Option<(f64, Cause)> = None;
     for watched in all {
         let change = changes.get(&watched.name).copied();
-        if change == Some(Change::Off) {
+        if change == Some(HoldChange::Off) {
             continue;
         }
         match watched.says(change, now) {

@@ -4,6 +4,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::job::Limit;
+use crate::run::HoldChange;
 
 const POLL: Duration = Duration::from_secs(1);
 const LIMIT: Limit = Limit::Time(Duration::from_secs(10));
@@ -161,22 +163,22 @@ fn a_change_counts_at_once_without_another_reading() {
         scene.changes = change;
         text(&scene.verdict())
     };
-    let above = |seconds| Change::Above(Limit::Time(Duration::from_secs(seconds)));
+    let above = |seconds| HoldChange::Above(Limit::Time(Duration::from_secs(seconds)));
     let of = |change| Changes::from([("replica-lag".to_owned(), change)]);
     assert_eq!(change(of(above(5))), "hold: replica-lag 8s > 5s");
     assert_eq!(change(of(above(60))), "go 1.00");
     assert_eq!(change(of(above(9))), "go 0.11: replica-lag 8s of 9s");
-    assert_eq!(change(of(Change::Off)), "go 1.00");
+    assert_eq!(change(of(HoldChange::Off)), "go 1.00");
     assert_eq!(change(Changes::new()), "go 0.39: replica-lag 8s of 10s");
     // A limit of another kind has to be read first, and until then the old one counts.
-    assert_eq!(change(of(Change::Above(Limit::Bytes(1)))), "go 0.39: replica-lag 8s of 10s");
+    assert_eq!(change(of(HoldChange::Above(Limit::Bytes(1)))), "go 0.39: replica-lag 8s of 10s");
 }
 
 #[test]
 fn a_hold_ends_when_its_limit_is_raised() {
     let mut scene = Scene::one();
     scene.read(&[lag(20.0)]);
-    let raised = Change::Above(Limit::Time(Duration::from_secs(60)));
+    let raised = HoldChange::Above(Limit::Time(Duration::from_secs(60)));
     scene.changes.insert("replica-lag".into(), raised);
     assert_eq!(text(&scene.verdict()), "go 1.00");
     let verdict = scene.read(&[lag(20.0)]);
@@ -186,7 +188,7 @@ fn a_hold_ends_when_its_limit_is_raised() {
 #[test]
 fn a_signal_that_is_off_does_not_hold_even_if_it_cannot_be_read() {
     let mut scene = Scene::one();
-    scene.changes.insert("replica-lag".into(), Change::Off);
+    scene.changes.insert("replica-lag".into(), HoldChange::Off);
     assert_eq!(text(&scene.read(&[Err(Blind::new("x"))])), "go 1.00");
     scene.now += Duration::from_secs(60);
     assert_eq!(text(&scene.verdict()), "go 1.00");

@@ -37,10 +37,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub(crate) use build::throttlers;
-pub(crate) use gate::{Gate, Guarded, View};
-pub(crate) use judge::{Change, Changes};
+pub(crate) use gate::{Gate, View};
+pub(crate) use judge::Changes;
 pub use rate::{Allowance, Payment};
-pub(crate) use reading::{Blind, Cause, Reading, Unit, Verdict};
+pub(crate) use reading::{Blind, Cause, Reading, Verdict};
 pub use survey::{Origin, State, Survey, Surveyed, survey};
 
 use crate::job::Limit;

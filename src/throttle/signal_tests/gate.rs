@@ -10,8 +10,10 @@ use tokio::sync::watch;
 use super::{DEADLINE, Scene};
 use crate::job::Limit;
 use crate::pg::{Guards, Session};
+use crate::run::HoldChange;
+use crate::throttle::gate::Guarded;
 use crate::throttle::reading::{Blind, Reading, Unit, Verdict};
-use crate::throttle::{Change, Changes, Gate, Guarded, Throttler, View};
+use crate::throttle::{Changes, Gate, Throttler, View};
 
 /// Answers as it is told to, and counts.
 struct Told {
@@ -138,9 +140,9 @@ async fn what_people_change_counts_at_once_and_what_is_off_is_not_read() {
     let mut view = gate.view();
     assert!(!is_go(&view.verdict(Instant::now())));
     let set = |to| change.send_replace(Changes::from([("one".to_owned(), to)]));
-    set(Change::Above(Limit::Number(100.0)));
+    set(HoldChange::Above(Limit::Number(100.0)));
     assert!(is_go(&view.verdict(Instant::now())));
-    set(Change::Off);
+    set(HoldChange::Off);
     assert!(is_go(&view.verdict(Instant::now())));
     // While another signal is read five times, it is not. A reading may have begun before.
     let n_clock = || clock.n_reads.load(Ordering::Relaxed);
@@ -190,7 +192,7 @@ async fn a_new_limit_is_told_and_read_at_once() {
     let gate = Gate::open(vec![guarded], scene.database("app"), changes).await;
     let mut view = gate.view();
     let limit = Limit::Bytes(1_000);
-    change.send_replace(Changes::from([("one".to_owned(), Change::Above(limit))]));
+    change.send_replace(Changes::from([("one".to_owned(), HoldChange::Above(limit))]));
     until(&mut view, |_| *told.aimed.borrow() == [Some(limit)]).await;
     change.send_replace(Changes::new());
     until(&mut view, |_| *told.aimed.borrow() == [Some(limit), None]).await;

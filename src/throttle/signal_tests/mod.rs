@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
 
+use super::Throttler;
 use super::build::Builder;
+use super::gate::Guarded;
 use super::reading::{Blind, Reading};
-use super::{Guarded, Throttler};
 use crate::job::{Fragment, Hold, Job, Limit, Signal};
 use crate::pg::{Connect, Database, Environment, Lane};
 use crate::plan::Plan;

@@ -12,9 +12,10 @@ use tokio_postgres::Client;
 use super::gate::{holds, is_go, until};
 use super::{Reader, Scene, connect, hold};
 use crate::job::{Hold, Limit, Signal, Url};
+use crate::run::HoldChange;
 use crate::sandbox::Programs;
 use crate::throttle::reading::Verdict;
-use crate::throttle::{Change, Changes, Gate};
+use crate::throttle::{Changes, Gate};
 
 /// A standby in the directory of its primary, which it must not outlive.
 struct Standby {
@@ -156,7 +157,7 @@ async fn a_standby_that_is_late_paused_gone_or_hidden_is_never_fine() {
     .await;
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     // Whoever knows better may go on.
-    change.send_replace(Changes::from([("replica-lag".to_owned(), Change::Off)]));
+    change.send_replace(Changes::from([("replica-lag".to_owned(), HoldChange::Off)]));
     assert!(is_go(&view.verdict(Instant::now())));
     change.send_replace(Changes::new());
     until(&mut view, |verdict| holds(verdict, "is gone")).await;

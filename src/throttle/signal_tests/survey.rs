@@ -36,7 +36,7 @@ async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
             "latency             off     the job does not name it",
         ]
     );
-    let names = |all: Vec<crate::throttle::Guarded>| {
+    let names = |all: Vec<crate::throttle::gate::Guarded>| {
         all.iter().map(|guarded| guarded.throttler.name().to_owned()).collect::<Vec<_>>()
     };
     let guarded = names(throttlers(&scene.plan, &all, None));
