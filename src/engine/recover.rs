@@ -77,12 +77,7 @@ pub(super) enum Locked {
         barren: u32,
     },
     /// It was put aside before.
-    Again {
-        /// Stretches put aside since the last committed batch.
-        barren: u32,
-        /// Whether it ends its range, so that putting it aside makes no new one.
-        is_last: bool,
-    },
+    Again,
 }
 
 impl Default for Situation {
@@ -120,20 +115,15 @@ pub(super) fn choose(fault: &Fault, at: Situation) -> Choice {
 
 /// Somebody has locked rows of the chunk. The first time may be chance, so it is tried once more;
 /// then the other rows come first. What was put aside before is cut smaller, until only the rows
-/// that are locked are left, and waits its turn again.
+/// that are locked are left, and waits its turn again; so is everything when stretch after stretch
+/// is locked.
 fn after_lock(at: Situation) -> Choice {
-    let wait = backoff(at.attempts, LONGEST_WAIT);
-    let may_part = match at.locked {
-        Locked::Wait => false,
-        Locked::First { barren } => barren < ASIDES,
-        Locked::Again { barren, is_last } => at.rows == 1 && (is_last || barren < ASIDES),
-    };
     match at.locked {
-        Locked::Again { .. } if at.rows > 1 => Choice::Smaller(FIRST_WAIT),
-        _ if at.attempts == 1 => Choice::Again(FIRST_WAIT),
-        _ if may_part => Choice::PutAside,
-        _ if at.rows > 1 => Choice::Smaller(FIRST_WAIT),
-        _ => Choice::Again(wait),
+        Locked::Wait if at.rows == 1 => Choice::Again(backoff(at.attempts, LONGEST_WAIT)),
+        Locked::First { .. } | Locked::Again if at.attempts == 1 => Choice::Again(FIRST_WAIT),
+        Locked::First { barren } if at.rows == 1 || barren < ASIDES => Choice::PutAside,
+        Locked::Again if at.rows == 1 => Choice::PutAside,
+        Locked::Wait | Locked::First { .. } | Locked::Again => Choice::Smaller(FIRST_WAIT),
     }
 }
 
@@ -148,9 +138,14 @@ fn after_timeout(at: Situation) -> Choice {
     }
 }
 
+/// Whether what is put aside is parted from the rows behind it, after `barren` stretches in a row.
+pub(super) fn parts(barren: u32) -> bool {
+    barren < ASIDES
+}
+
 /// Returns how long to wait after `barren` stretches in a row were put aside.
 pub(super) fn between_asides(barren: u32) -> Duration {
-    if barren < ASIDES { Duration::ZERO } else { backoff(barren, LONGEST_WAIT) }
+    if parts(barren) { Duration::ZERO } else { backoff(barren, LONGEST_WAIT) }
 }
 
 /// Returns how many time limits have been hit in a row, after `before` of them and `fault`.
@@ -223,20 +218,17 @@ mod tests {
 
     #[test]
     fn what_was_put_aside_is_cut_down_to_the_locked_rows_and_waits_its_turn() {
-        let again = Locked::Again { barren: 0, is_last: false };
-        assert_eq!(locked(1_000, 1, again), Choice::Smaller(FIRST_WAIT));
-        assert_eq!(locked(1, 2, again), Choice::PutAside);
-        let last = Locked::Again { barren: 99, is_last: true };
-        assert_eq!(locked(1, 2, last), Choice::PutAside);
+        assert_eq!(locked(1_000, 1, Locked::Again), Choice::Again(FIRST_WAIT));
+        assert_eq!(locked(1_000, 2, Locked::Again), Choice::Smaller(FIRST_WAIT));
+        assert_eq!(locked(1, 2, Locked::Again), Choice::PutAside);
     }
 
     #[test]
     fn a_table_that_somebody_has_locked_is_not_put_aside_piece_by_piece() {
-        let barren = ASIDES;
-        let choice = locked(1_000, 2, Locked::First { barren });
-        assert_eq!(choice, Choice::Smaller(FIRST_WAIT));
-        let again = Locked::Again { barren, is_last: false };
-        assert!(matches!(locked(1, 2, again), Choice::Again(_)));
+        let first = Locked::First { barren: ASIDES };
+        assert_eq!(locked(1_000, 2, first), Choice::Smaller(FIRST_WAIT));
+        assert_eq!(locked(1, 2, first), Choice::PutAside);
+        assert!(!parts(ASIDES) && between_asides(ASIDES) > Duration::ZERO);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::insist::insist;
 use super::recover::{
-    Choice, Locked, Situation, Suspect, between_asides, choose, jittered, timeouts,
+    Choice, Locked, Situation, Suspect, between_asides, choose, jittered, parts, timeouts,
 };
 use super::steering::{Asked, Steering};
 use crate::batch::{self, Applied, Attempt, Fence};
@@ -263,11 +263,10 @@ impl Worker {
 
     fn situation(&mut self, rows: u32, chunk: Option<&Chunk>) -> Situation {
         let barren = self.barren;
-        let is_last = chunk.is_some_and(|chunk| Some(&chunk.upto) == self.range.upto.as_ref());
         let locked = match chunk {
             None => Locked::Wait,
             Some(_) if self.range.aside == 0 => Locked::First { barren },
-            Some(_) => Locked::Again { barren, is_last },
+            Some(_) => Locked::Again,
         };
         Situation {
             rows,
@@ -303,8 +302,9 @@ impl Worker {
             return self.try_again(why, between_asides(u32::MAX)).await;
         };
         let fence = (self.fence.run, self.fence.token.as_str());
-        let is_aside =
-            ranges::put_aside(&mut session, fence, &self.range, &chunk.upto).await == Ok(true);
+        let whole = self.range.upto.as_ref().filter(|_| !parts(self.barren));
+        let upto = whole.unwrap_or(&chunk.upto);
+        let is_aside = ranges::put_aside(&mut session, fence, &self.range, upto).await == Ok(true);
         if !is_aside {
             self.sizer.shrink(rows);
             return self.try_again(why, jittered(between_asides(self.failures))).await;

@@ -105,16 +105,15 @@ impl Reader {
         let Some(value) = parent.table.get(key) else { return Vec::new() };
         let header = header(name);
         let Some(list) = value.get_ref().as_array() else {
-            let help = match value.get_ref() {
-                DeValue::Table(_) => format!("write `{header}`, with double brackets"),
-                _ => format!(
-                    "write `{header}` on a line of its own, and its keys on the lines below"
-                ),
+            let help = if value.get_ref().is_table() {
+                format!("write `{header}`, with double brackets")
+            } else {
+                format!("write `{header}` on a line of its own, and its keys on the lines below")
             };
             self.mismatch(name, "a list of tables", value, help);
             return Vec::new();
         };
-        if let Some(first) = list.iter().nth(most) {
+        if let Some(first) = list.get(most) {
             let message = format!("a job has at most {most} {header}, found {}", list.len());
             self.problems.push(Problem::new("out-of-range", message).at(first.span()));
         }

@@ -131,9 +131,10 @@ impl File<'_> {
 
 fn same_name(hold: &Hold) -> Problem {
     let message = format!("a hold named `{}` is here for the second time", hold.name);
-    let help = match hold.on {
-        Signal::Query => "give one a `name`",
-        _ => "keep one of the two; a signal has one limit",
+    let help = if hold.on == Signal::Query {
+        "give one a `name`"
+    } else {
+        "keep one of the two; a signal has one limit"
     };
     Problem::new("contradiction", message).help(help)
 }

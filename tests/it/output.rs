@@ -296,6 +296,12 @@ fn job_files_are_checked_without_a_database() {
     shows("check", &all(&cli.call(&["check"])));
     cli.write("wrong", &JOB.replace("[batch]\nrows", "[batch]\nrow"));
     shows("check-wrong", &all(&cli.call(&["check"])));
+    let windows = "[[pace.window]]\nwhen = 'Mon-Fri 08:00-20:00'\nrate = 'pause'\n\
+                   [[pace.window]]\nwhen = 'Mon 12:00-24:00'\nrate = '5/s'\n";
+    cli.write("windows", &format!("{JOB}\n{windows}"));
+    let said = all(&cli.call(&["check", "windows"]))
+        + &all(&cli.call(&["check", "windows", "-o", "json"]));
+    shows("check-windows", &said);
 }
 
 #[test]
