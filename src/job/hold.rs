@@ -118,9 +118,10 @@ impl Signal {
                 parse_duration(text).map(Limit::Time)
             }
             Signal::SlotLag => parse_bytes(text).map(Limit::Bytes),
-            Signal::ArchiveBacklog | Signal::LockWaits | Signal::ActiveSessions | Signal::Query => {
-                number(text).map(Limit::Number)
-            }
+            Signal::ArchiveBacklog
+            | Signal::LockWaits
+            | Signal::ActiveSessions
+            | Signal::Query => number(text).map(Limit::Number),
             Signal::Autovacuum => {
                 Err(UnitError::new("`autovacuum` is true or false and takes no limit"))
             }

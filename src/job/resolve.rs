@@ -145,7 +145,12 @@ fn job(name: &str, raw: RawJob, table: Spanned<super::name::TableName>, source: 
         },
         work: Work::Set(raw.set),
         batch: batch(&raw.batch),
-        pace: Pace { rate: raw.rate, vacuum: VACUUM, max_hold: MAX_HOLD, windows: Vec::new() },
+        pace: Pace {
+            rate: raw.rate,
+            vacuum: VACUUM,
+            max_hold: MAX_HOLD,
+            windows: Vec::new(),
+        },
         holds: Vec::new(),
         bad_rows: BadRows { max: raw.max_bad_rows.unwrap_or(MAX_BAD_ROWS) },
         verify: Verify { expect: raw.expect },

@@ -132,9 +132,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     let bytes: Result<bytesize::ByteSize, _> = text.parse();
     bytes.map(|bytes| bytes.as_u64()).map_err(|_| {
         let shown = text.escape_debug();
-        UnitError(format!(
-            "\"{shown}\" is not an amount of data; write for example \"100 MB\" or \"2 GiB\""
-        ))
+        UnitError(format!("\"{shown}\" is not an amount of data; write for example \"100 MB\" or \"2 GiB\""))
     })
 }
 
