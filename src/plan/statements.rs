@@ -23,6 +23,10 @@ const BOUNDARY_TIMEOUT: Duration = Duration::from_secs(2);
 /// trigger does with a row; five minutes are more than any that is meant for live traffic.
 const LIFTED: Duration = Duration::from_mins(5);
 
+/// The part of `give_way` that the work of a rehearsed batch may take. Its locks are held until its
+/// rows were looked at, too, and nobody waits longer for both than for a batch.
+const REHEARSED: f64 = 0.8;
+
 /// The seconds that the statement has taken so far, by the server's clock. Sizes follow this and not
 /// the time that the answer took to arrive: a slow network would make every batch as small as can
 /// be, and none of them faster.
@@ -71,6 +75,10 @@ pub struct Statements {
     pub sample: Forms,
     /// Begins a batch.
     pub begin_batch: String,
+    /// Begins a rehearsed batch: what is looked at before it is rolled back has its share of the time.
+    pub begin_rehearsal: String,
+    /// Begins the look at a rehearsed batch.
+    pub begin_look: String,
     /// Begins the last batch of a range: it is on disk when it is committed.
     pub begin_last_batch: String,
     /// Begins the batch of a single row that takes longer than others should wait.
@@ -87,6 +95,9 @@ impl Statements {
         let batch = batch_guards(job, target);
         let durable = Guards { synchronous_commit: Some(durable_commit(job)), ..batch.clone() };
         let lifted = Guards { statement_timeout: LIFTED, ..durable.clone() };
+        let rehearsal =
+            Guards { statement_timeout: job.batch.give_way.mul_f64(REHEARSED), ..batch.clone() };
+        let look = job.batch.give_way.mul_f64(1.0 - REHEARSED).as_millis().max(1);
         let read = Guards {
             read_only: true,
             synchronous_commit: None,
@@ -105,6 +116,8 @@ impl Statements {
             look: Forms::of(|has_lower| text.look(has_lower)),
             sample: Forms::of(|has_lower| text.sample(has_lower)),
             begin_batch: batch.begin(),
+            begin_rehearsal: rehearsal.begin(),
+            begin_look: format!("SET LOCAL statement_timeout = {look}"),
             begin_last_batch: durable.begin(),
             begin_lifted_batch: lifted.begin(),
             begin_read: read.begin(),

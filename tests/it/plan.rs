@@ -129,6 +129,16 @@ fn a_batch_that_takes_too_long_is_tried_with_a_tenth_of_its_rows() {
 }
 
 #[test]
+fn locks_are_held_no_longer_than_give_way_with_the_look_at_the_rows() {
+    let db = Db::with(&numbers(ROWS));
+    let limits = "current_setting('statement_timeout') || current_setting('lock_timeout')";
+    let expression = format!("CASE {limits} WHEN '80ms50ms' THEN n + 1 ELSE n / 0 END");
+    let job = Toml::on("t").set("n", &expression).batch("give_way = '100ms'").text();
+    let plan = plan_of(&Cli::new(&db, "job", &job));
+    assert_eq!(plan["rehearsal"]["batches"][0]["result"], "measured", "{plan}");
+}
+
+#[test]
 fn rows_that_others_hold_are_a_result_and_nobody_waits_long() {
     let db = Db::with(&numbers(ROWS));
     let other = db.session();

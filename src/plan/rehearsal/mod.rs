@@ -187,9 +187,14 @@ impl Plan {
         let work = self.statements.rehearsal.of_stretch(has_lower);
         let explain = format!("EXPLAIN (ANALYZE, WAL, BUFFERS, FORMAT JSON) {work}");
         let (counted, looked) = (self.counted(), self.looked(has_lower));
-        let statements: [(&str, &[Param<'_>]); 4] =
-            [(&counted, &[]), (&explain, &params), (&counted, &[]), (&looked, &params)];
-        let answers = match session.rehearse(&self.statements.begin_batch, &statements).await {
+        let statements: [(&str, &[Param<'_>]); 5] = [
+            (&counted, &[]),
+            (&explain, &params),
+            (&counted, &[]),
+            (&self.statements.begin_look, &[]),
+            (&looked, &params),
+        ];
+        let answers = match session.rehearse(&self.statements.begin_rehearsal, &statements).await {
             Ok(answers) => answers,
             Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
             Err(Fault::Smaller(message) | Fault::Again(message)) => {
@@ -201,7 +206,7 @@ impl Plan {
                 return Ok(Tried::Done(CameTo::Refused { is_row, why }));
             }
         };
-        let [before, explained, after, looked] = &answers[..] else {
+        let [before, explained, after, _, looked] = &answers[..] else {
             return Err(Fault::Unknown(DbMessage::local("the rehearsal was not answered")));
         };
         let document: Value = explained.first().map_or(Value::Null, |row| row.get(0));
@@ -274,7 +279,10 @@ fn unsigned(count: i64) -> u64 {
 }
 
 fn in_time_words(message: &DbMessage) -> String {
-    let what =
-        if is_timeout(message) { "it takes longer than `give_way`" } else { "it meets locks" };
+    let what = if is_timeout(message) {
+        "it takes longer than `give_way` allows"
+    } else {
+        "it meets locks"
+    };
     format!("{what}: {message}")
 }
