@@ -134,8 +134,7 @@ impl Runner {
     /// Opens the gate: every signal has been read once when it returns.
     async fn gate(&self, lines: &mut Lines) -> Result<Gate, Error> {
         let survey = throttle::survey(&self.database, Some(&self.plan)).await?;
-        let name = self.database.connect().config().get_application_name();
-        let throttlers = throttle::throttlers(&self.plan, &survey, name);
+        let throttlers = throttle::throttlers(&self.plan, &survey, &self.database);
         let names = throttlers.iter().map(|guarded| guarded.throttler.name().to_owned());
         lines.controller.signals = names.collect();
         Ok(Gate::open(throttlers, self.database.clone(), lines.changed.clone()).await)

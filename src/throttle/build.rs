@@ -14,15 +14,13 @@ use super::slot_lag::SlotLag;
 use super::standby::Standby;
 use super::survey::{Origin, State, Survey};
 use crate::job::{Hold, Limit, Signal};
+use crate::pg::Database;
 use crate::plan::Plan;
 
 /// Returns what the gate reads: every hold of the job, whether it can be observed or not, since one
 /// that cannot holds the run; and of the defaults those that are on.
-pub(crate) fn throttlers(
-    plan: &Plan,
-    survey: &Survey,
-    application_name: Option<&str>,
-) -> Vec<Guarded> {
+pub(crate) fn throttlers(plan: &Plan, survey: &Survey, database: &Database) -> Vec<Guarded> {
+    let application_name = database.connect().config().get_application_name();
     let builder = Builder { plan, application_name };
     let mut all: Vec<_> = plan.job.holds.iter().map(|hold| builder.of_job(hold)).collect();
     for surveyed in &survey.0 {

@@ -214,9 +214,14 @@ impl Reader {
 
     async fn wait(&mut self, due: Option<Instant>) {
         // Without any signal that counts, only people change anything.
-        let due = due.unwrap_or_else(|| Instant::now() + Duration::from_secs(3_600));
+        let is_due = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep_until(due.into()) => {}
+            () = is_due => {}
             _ = self.is_closing.changed() => {}
             Ok(()) = self.changes.changed() => {}
         }

@@ -40,10 +40,9 @@ impl History {
     /// Takes a sample. One that goes back, in time or in WAL, is of another server or another clock,
     /// and nothing before it counts.
     pub(super) fn note(&mut self, at: f64, written: i64) {
-        if let Some(last) = self.samples.last() {
-            if at < last.at || written < last.written {
-                self.samples.clear();
-            }
+        let goes_back = |last: &Sample| at < last.at || written < last.written;
+        if self.samples.last().is_some_and(goes_back) {
+            self.samples.clear();
         }
         match self.samples.as_mut_slice() {
             // While nothing is written only the last moment counts: until then the primary was here.

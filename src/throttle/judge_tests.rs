@@ -17,11 +17,16 @@ struct Scene {
     changes: Changes,
 }
 
-fn lag(value: f64) -> Result<Reading, Blind> {
+/// What was read of one signal.
+type Seen = Result<Reading, Blind>;
+
+#[expect(clippy::unnecessary_wraps, reason = "it stands beside what could not be read")]
+fn lag(value: f64) -> Seen {
     Ok(Reading::of(value, Unit::Seconds, LIMIT))
 }
 
-fn count(value: f64, limit: f64) -> Result<Reading, Blind> {
+#[expect(clippy::unnecessary_wraps, reason = "it stands beside what could not be read")]
+fn count(value: f64, limit: f64) -> Seen {
     Ok(Reading::of(value, Unit::Things(""), Limit::Number(limit)))
 }
 
@@ -38,7 +43,7 @@ impl Scene {
     }
 
     /// A poll later, these are read.
-    fn read(&mut self, seen: &[Result<Reading, Blind>]) -> Verdict {
+    fn read(&mut self, seen: &[Seen]) -> Verdict {
         self.now += POLL;
         for (watched, seen) in self.all.iter_mut().zip(seen) {
             watched.note(seen.clone(), self.changes.get(&watched.name).copied(), self.now);
@@ -178,7 +183,7 @@ fn a_change_counts_at_once_without_another_reading() {
 fn a_hold_ends_when_its_limit_is_raised() {
     let mut scene = Scene::one();
     scene.read(&[lag(20.0)]);
-    let raised = HoldChange::Above(Limit::Time(Duration::from_secs(60)));
+    let raised = HoldChange::Above(Limit::Time(Duration::from_mins(1)));
     scene.changes.insert("replica-lag".into(), raised);
     assert_eq!(text(&scene.verdict()), "go 1.00");
     let verdict = scene.read(&[lag(20.0)]);
@@ -190,7 +195,7 @@ fn a_signal_that_is_off_does_not_hold_even_if_it_cannot_be_read() {
     let mut scene = Scene::one();
     scene.changes.insert("replica-lag".into(), HoldChange::Off);
     assert_eq!(text(&scene.read(&[Err(Blind::new("x"))])), "go 1.00");
-    scene.now += Duration::from_secs(60);
+    scene.now += Duration::from_mins(1);
     assert_eq!(text(&scene.verdict()), "go 1.00");
 }
 
@@ -205,7 +210,7 @@ fn full_speed_comes_back_slowly_after_a_hold() {
     assert!((20..30).contains(&polls), "{polls}");
 }
 
-fn seen() -> impl Strategy<Value = Result<Reading, Blind>> {
+fn seen() -> impl Strategy<Value = Seen> {
     prop_oneof![
         3 => (0.0..15.0_f64).prop_map(lag),
         1 => Just(Err(Blind::new("x"))),
@@ -222,7 +227,7 @@ proptest! {
         for all in polls {
             let verdict = scene.read(&all);
             let is_blind = all.iter().any(Result::is_err);
-            let above = |seen: &Result<Reading, Blind>| seen.as_ref().is_ok_and(|it| it.value > it.limit);
+            let above = |seen: &Seen| seen.as_ref().is_ok_and(|it| it.value > it.limit);
             match verdict {
                 Verdict::Go(share, cause) => {
                     prop_assert!(!is_blind && !all.iter().any(above));

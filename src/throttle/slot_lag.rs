@@ -1,6 +1,7 @@
 //! `slot-lag`: the WAL that the replication slots keep, by the slot that keeps the most.
 //!
-//! A slot that has lost what it needs keeps nothing, and does not count.
+//! A slot that has lost what it needs keeps nothing, and does not count, also where the server still
+//! shows from where on it once kept it.
 
 use futures_util::future::BoxFuture;
 

@@ -187,17 +187,26 @@ async fn bytes_count_and_who_is_no_standby_does_not() {
     assert_eq!(reading.to_string(), "3.0 MB > 1.0 MB");
     standby.exec("SELECT pg_wal_replay_resume()").await;
     lag.until_value(|value| value < 1e6).await;
-    // A client that only receives comes and goes.
-    let mut receiver = Command::new(Programs::find().unwrap().path_of("pg_recvlogical"));
+    // A subscriber of a logical slot replays too, and comes and goes.
+    scene
+        .exec(
+            "CREATE PUBLICATION p FOR TABLE t;; CREATE DATABASE elsewhere;;
+            SELECT pg_create_logical_replication_slot('s', 'pgoutput')",
+        )
+        .await;
+    let subscriber = connect(&scene.sandbox.url("elsewhere")).await;
     let place = scene.sandbox.socket_dir().to_string_lossy().into_owned();
-    receiver.args(["-h", &place, "-U", "postgres", "-d", "postgres", "-S", "s", "-f", "/dev/null"]);
-    receiver.args(["--create-slot", "--start", "-P", "test_decoding"]).stderr(Stdio::null());
-    let mut receiver = receiver.spawn().unwrap();
-    scene.until("SELECT count(*) = 2 FROM pg_stat_replication").await;
+    let subscribe = format!(
+        "CREATE SUBSCRIPTION s CONNECTION 'host={place} user=postgres dbname=postgres' PUBLICATION p
+        WITH (create_slot = false, slot_name = 's', copy_data = false)"
+    );
+    subscriber.batch_execute("CREATE TABLE t (id int8 PRIMARY KEY, n int)").await.unwrap();
+    subscriber.batch_execute(&subscribe).await.unwrap();
+    let all = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn IS NOT NULL";
+    scene.until(&format!("({all}) = 2")).await;
     assert!(lag.read().await.is_ok());
-    receiver.kill().unwrap();
-    receiver.wait().unwrap();
-    scene.until("SELECT count(*) = 1 FROM pg_stat_replication").await;
+    subscriber.batch_execute("ALTER SUBSCRIPTION s DISABLE").await.unwrap();
+    scene.until(&format!("({all}) = 1")).await;
     assert!(lag.read().await.is_ok());
 }
 

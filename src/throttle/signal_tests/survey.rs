@@ -39,9 +39,9 @@ async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
     let names = |all: Vec<crate::throttle::gate::Guarded>| {
         all.iter().map(|guarded| guarded.throttler.name().to_owned()).collect::<Vec<_>>()
     };
-    let guarded = names(throttlers(&scene.plan, &all, None));
+    let guarded = names(throttlers(&scene.plan, &all, &scene.database("app")));
     assert_eq!(guarded, ["archive-backlog", "query", "oldest-transaction"]);
     let all = survey(&scene.database("app"), Some(&scene.plan)).await.unwrap();
-    let guarded = names(throttlers(&scene.plan, &all, None));
+    let guarded = names(throttlers(&scene.plan, &all, &scene.database("app")));
     assert_eq!(guarded[3..], ["replica-lag", "autovacuum"]);
 }
