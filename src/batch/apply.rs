@@ -4,14 +4,17 @@
 //! BEGIN + guards │ fence ─▶ work ─▶ count ─▶ books │ COMMIT      one message, one round trip
 //! ```
 //!
+//! In the same message, behind the COMMIT, the end of the next chunk is looked up.
+//!
 //! The fence locks the range's row if `rev` and lease are still those that we read, and finds
 //! nothing otherwise; then neither rows nor cursor move, and the commit is empty.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 
-use crate::pg::{Fault, Param, Session};
+use super::chunker::{Ahead, boundary};
+use crate::pg::{Act, Fault, Param, Session};
 use crate::plan::Statements;
 use crate::run::Outcome;
 use crate::walk::{Chunk, Key, Range};
@@ -41,7 +44,13 @@ pub(crate) struct Attempt {
     pub retries: u32,
     /// Whether the bound that `give_way` sets is lifted.
     pub is_lifted: bool,
+    /// Look up the end of a chunk of so many keys behind it, in the same message.
+    pub ahead: Option<u32>,
 }
+
+/// What came of a batch, how long its answer took to arrive, and the end of the next chunk if that
+/// was asked for, too.
+pub(crate) type Answer = (Applied, Duration, Option<Ahead>);
 
 /// Does `chunk`, which was asked for from `range`, in one transaction.
 pub(crate) async fn apply(
@@ -50,7 +59,7 @@ pub(crate) async fn apply(
     fence: &Fence,
     (range, chunk): (&Range, &Chunk),
     attempt: Attempt,
-) -> Result<Applied, Fault> {
+) -> Result<Answer, Fault> {
     let lower = chunk.after.as_ref().map(Key::values);
     let begin = match (attempt.is_lifted, chunk.last) {
         (true, _) => &statements.begin_lifted_batch,
@@ -68,20 +77,38 @@ pub(crate) async fn apply(
         Param::Bool(chunk.last),
     ];
     params.extend(lower.map(|lower| Param::Texts(Some(lower))));
-    let rows = session
-        .transact_prepared(begin, statements.batch.of_stretch(lower.is_some()), &params)
-        .await?;
-    let Some(row) = rows.first() else { return Ok(Applied::Fenced) };
+    let work = Act { begin, sql: statements.batch.of_stretch(lower.is_some()), params: &params };
+    let ahead = attempt.ahead.filter(|_| !chunk.last).zip(range.upto.as_ref());
+    let Some((keys, end)) = ahead else {
+        let started = Instant::now();
+        let rows = session.transact_prepared(work.begin, work.sql, work.params).await?;
+        return Ok((applied(&rows), started.elapsed(), None));
+    };
+    let params = boundary(keys, end, Some(chunk.upto.values()));
+    let sql = statements.boundary.of_stretch(true);
+    let look = Act { begin: &statements.begin_read, sql, params: &params };
+    let (rows, took, found) = session.transact_both(&work, &look).await?;
+    // A look ahead that failed is looked up again, where its fault is dealt with.
+    let found = found.ok().map(|found| Ahead {
+        after: chunk.upto.clone(),
+        keys,
+        upto: found.first().map(|row| Key::new(row.get(0))),
+    });
+    Ok((applied(&rows), took, found))
+}
+
+fn applied(rows: &[Row]) -> Applied {
+    let Some(row) = rows.first() else { return Applied::Fenced };
     let count = |name: &str| u64::try_from(row.get::<_, i64>(name)).unwrap_or(0);
     let (matched, changed) = (count("matched"), count("changed"));
-    Ok(Applied::Committed(Outcome {
+    Applied::Committed(Outcome {
         took: took(row),
         matched,
         changed,
         unchanged: matched.saturating_sub(changed),
         quarantined: 0,
         still: count("still"),
-    }))
+    })
 }
 
 /// Returns the time that a statement took on the server; nothing, should its clock have gone back.

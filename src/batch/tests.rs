@@ -67,7 +67,8 @@ impl Scene {
         let statements = &self.plan.statements;
         let chunk = next(&mut session, statements, range, 10).await.unwrap().unwrap();
         let fence = Fence { run: self.run, token: token.into() };
-        apply(&mut session, statements, &fence, (range, &chunk), Attempt::default()).await.unwrap()
+        let (range, attempt) = ((range, &chunk), Attempt::default());
+        apply(&mut session, statements, &fence, range, attempt).await.unwrap().0
     }
 
     async fn rows_with(&self, n: i32) -> i64 {

@@ -21,6 +21,7 @@ mod pacing;
 mod controller;
 mod worker;
 mod verifier;
+mod vacuum_cost;
 mod vacuumer;
 mod handle;
 mod runner;

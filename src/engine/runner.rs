@@ -82,7 +82,7 @@ impl Runner {
         let gate = self.gate(&mut lines).await?;
         let (stop, stopped) = watch::channel(false);
         let controlling = tokio::spawn(lines.controller.drive(stopped.clone()));
-        let vacuumer = self.vacuumer(&holder, &snapshot, lines.brief.clone());
+        let vacuumer = Vacuumer::new(&self, &snapshot, lines.brief.clone());
         let vacuuming = tokio::spawn(vacuumer.drive(stopped));
         let mut round = Round { runner: &self, holder, brief: lines.brief, gate: gate.view() };
         let ended = round.walk_and_verify().await;
@@ -138,15 +138,6 @@ impl Runner {
         let names = throttlers.iter().map(|guarded| guarded.throttler.name().to_owned());
         lines.controller.signals = names.collect();
         Ok(Gate::open(throttlers, self.database.clone(), lines.changed.clone()).await)
-    }
-
-    fn vacuumer(
-        &self,
-        holder: &Holder,
-        snapshot: &Snapshot,
-        brief: watch::Receiver<Brief>,
-    ) -> Vacuumer {
-        Vacuumer::new(self, holder.is_direct, snapshot, brief)
     }
 
     async fn session(&self) -> Result<Session, Error> {

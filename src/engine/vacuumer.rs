@@ -1,9 +1,10 @@
 //! VACUUM beside the walk, so that the next batches reuse the space that the last ones left.
 //!
-//! It runs when this run has made as many dead rows as the job allows, on a connection of its own,
-//! and never in the batch's way: it is cancelled as soon as somebody waits for it, and while the run
-//! is held. It does not run behind a pooler, without the privilege, or while an old snapshot keeps
-//! everything alive that it could remove; then it says why. Its faults are no faults of the run.
+//! It runs on a connection of its own, and never in the batch's way: it is cancelled as soon as
+//! somebody waits for it, and while the run is held. It begins when half of the dead rows are there
+//! that the job allows, so that the others may come while it runs. It does not run behind a pooler,
+//! without the privilege, or while an old snapshot keeps everything alive that it could remove; then
+//! it says why. Its faults are no faults of the run.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use super::gauge::Gauge;
 use super::runner::Runner;
 use super::steering::{Brief, Voice};
-use crate::job;
+use super::vacuum_cost::{Cost, Stretch};
 use crate::pg::{CancelToken, Database, Fault, Lane};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Snapshot, counted};
@@ -37,26 +38,33 @@ pub(super) struct Vacuumer {
     enough: Option<u64>,
     /// Rows that this process had changed when the last VACUUM began.
     changed: u64,
+    /// The same when it ended, and when that was.
+    ended: (u64, Instant),
+    cost: Cost,
     /// Everything that died since the last VACUUM is after this.
     mark: Option<String>,
     put_off: Option<(Instant, String)>,
+}
+
+/// What came of a turn.
+enum Turn {
+    Done,
+    /// Why not; whether people should know.
+    PutOff(String, bool),
 }
 
 impl Vacuumer {
     /// Returns the one for a run in progress.
     pub(super) fn new(
         runner: &Runner,
-        is_direct: bool,
         snapshot: &Snapshot,
         brief: watch::Receiver<Brief>,
     ) -> Vacuumer {
         let plan = &runner.plan;
-        let enough = match plan.job.pace.vacuum {
-            job::Vacuum::Every(percent) if is_direct && plan.can_vacuum => {
-                snapshot.total().map(|rows| (rows / 100 * u64::from(percent)).max(FEWEST))
-            }
-            job::Vacuum::Every(_) | job::Vacuum::Off => None,
-        };
+        let enough = plan
+            .vacuum_percent()
+            .zip(snapshot.total())
+            .map(|(percent, rows)| (rows / 200 * u64::from(percent)).max(FEWEST));
         Vacuumer {
             database: runner.database.clone(),
             plan: Arc::clone(plan),
@@ -65,6 +73,8 @@ impl Vacuumer {
             brief,
             enough,
             changed: 0,
+            ended: (0, Instant::now()),
+            cost: Cost::default(),
             mark: None,
             put_off: None,
         }
@@ -87,7 +97,7 @@ impl Vacuumer {
 
     fn may_run(&self) -> bool {
         let waits = self.put_off.as_ref().is_some_and(|(since, _)| since.elapsed() < PUT_OFF);
-        !waits && !self.is_held()
+        !waits && !self.is_held() && self.cost.allows(self.ended.1.elapsed())
     }
 
     fn is_held(&self) -> bool {
@@ -96,61 +106,81 @@ impl Vacuumer {
 
     async fn take_turn(&mut self, dead: u64, stop: &watch::Receiver<bool>) {
         let before = self.gauge().changed;
-        match self.vacuum(dead, stop).await {
-            Ok(None) => (self.changed, self.put_off) = (before, None),
-            Ok(Some(why)) => self.put_off(why),
-            Err(fault) => self.put_off(fault.message().to_string()),
+        let turn = self.vacuum(dead, stop).await;
+        match turn.unwrap_or_else(|fault| Turn::PutOff(fault.message().to_string(), true)) {
+            Turn::Done => (self.changed, self.put_off) = (before, None),
+            Turn::PutOff(why, is_told) => self.put_off(why, is_told),
         }
     }
 
-    fn put_off(&mut self, why: String) {
+    fn put_off(&mut self, why: String, is_told: bool) {
         let is_new = self.put_off.as_ref().is_none_or(|(_, before)| *before != why);
-        self.gauge().vacuum = Some(format!("vacuum put off: {why}"));
-        if is_new {
+        if is_told {
+            self.gauge().vacuum = Some(format!("vacuum put off: {why}"));
+        }
+        if is_told && is_new {
             self.voice.say(Event::VacuumPutOff { why: why.clone() });
         }
         self.put_off = Some((Instant::now(), why));
     }
 
-    /// Vacuums once; returns why not, if it should not run now or did not come to its end.
-    async fn vacuum(
-        &mut self,
-        dead: u64,
-        stop: &watch::Receiver<bool>,
-    ) -> Result<Option<String>, Fault> {
+    /// Vacuums once, if there is no reason against it now.
+    async fn vacuum(&mut self, dead: u64, stop: &watch::Receiver<bool>) -> Result<Turn, Fault> {
         let mut session = self.database.session(Lane::Watch).await?;
         let mark = vacuum::mark(&mut session).await?;
-        let Some(before) = self.mark.replace(mark) else { return Ok(None) };
+        // The first turn only notes where the walk begins.
+        let Some(before) = self.mark.clone() else {
+            self.mark = Some(mark);
+            return Ok(Turn::Done);
+        };
         if let Some(who) = vacuum::pinned_by(&mut session, &before).await? {
-            self.mark = Some(before);
-            return Ok(Some(format!("{who} keeps the old rows alive")));
+            return Ok(Turn::PutOff(format!("{who} keeps the old rows alive"), true));
         }
         drop(session);
-        let started = Instant::now();
         self.gauge().vacuum = Some(format!("vacuum of {}", counted(dead, "dead rows")));
+        let began = (self.gauge().changed, Instant::now());
+        let done = self.run(stop).await;
+        self.gauge().vacuum = None;
+        self.account(began);
+        let turn = done?;
+        if matches!(turn, Turn::Done) {
+            self.mark = Some(mark);
+            self.voice.say(Event::Vacuumed { took: began.1.elapsed() });
+        }
+        Ok(turn)
+    }
+
+    async fn run(&self, stop: &watch::Receiver<bool>) -> Result<Turn, Fault> {
         let vacuum = Vacuum::open(&self.database, &self.plan.target.keyset.table).await?;
         let (token, backend) = vacuum.handle();
         let running = tokio::spawn(async move { vacuum.run().await });
-        let why = self.watch(running.abort_handle(), &token, backend, stop).await;
-        let ended = running.await.unwrap_or(Ok(()));
-        self.gauge().vacuum = None;
-        if why.is_some() {
-            self.mark = Some(before);
-            return Ok(why);
+        let cancelled = self.watch(running.abort_handle(), &token, backend, stop).await;
+        let ended = running.await;
+        match (cancelled, ended) {
+            (Some(turn), _) => Ok(turn),
+            (None, Ok(ended)) => ended.map(|()| Turn::Done),
+            (None, Err(_)) => Ok(Turn::PutOff("its task has failed".into(), true)),
         }
-        ended?;
-        self.voice.say(Event::Vacuumed { took: started.elapsed() });
-        Ok(None)
     }
 
-    /// Watches a VACUUM until it ends, or cancels it; returns why it was cancelled.
+    /// Learns what it cost the walk.
+    fn account(&mut self, (rows, began): (u64, Instant)) {
+        let (rows_before, before) = self.ended;
+        let (rows_now, now) = (self.gauge().changed, Instant::now());
+        let without = Stretch { rows: rows - rows_before, time: began - before };
+        let with = Stretch { rows: rows_now - rows, time: now - began };
+        self.cost.learn(without, with);
+        self.ended = (rows_now, now);
+    }
+
+    /// Watches a VACUUM until it ends, or cancels it and returns why.
     async fn watch(
         &self,
         running: tokio::task::AbortHandle,
         token: &CancelToken,
         backend: i64,
         stop: &watch::Receiver<bool>,
-    ) -> Option<String> {
+    ) -> Option<Turn> {
         while !running.is_finished() {
             tokio::time::sleep(EVERY).await;
             if let Some(why) = self.reason_to_cancel(backend, stop).await {
@@ -162,16 +192,14 @@ impl Vacuumer {
         None
     }
 
-    async fn reason_to_cancel(&self, backend: i64, stop: &watch::Receiver<bool>) -> Option<String> {
-        if *stop.borrow() {
-            return Some("the walk has ended".into());
-        }
-        if self.is_held() {
-            return Some("the run is held".into());
+    async fn reason_to_cancel(&self, backend: i64, stop: &watch::Receiver<bool>) -> Option<Turn> {
+        if *stop.borrow() || self.is_held() {
+            return Some(Turn::PutOff("the walk stands still".into(), false));
         }
         let mut session = self.database.session(Lane::Watch).await.ok()?;
         let waited_for = vacuum::is_waited_for(&mut session, self.plan.target.oid, backend).await;
-        (waited_for == Ok(true)).then(|| "somebody waited for a lock on the table".into())
+        (waited_for == Ok(true))
+            .then(|| Turn::PutOff("somebody waited for a lock on the table".into(), true))
     }
 
     fn gauge(&self) -> MutexGuard<'_, Gauge> {

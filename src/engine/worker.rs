@@ -12,7 +12,7 @@ use super::recover::{
     Choice, Locked, Situation, Suspect, between_asides, choose, jittered, parts, timeouts,
 };
 use super::steering::{Asked, Steering};
-use crate::batch::{self, Applied, Attempt, Fence};
+use crate::batch::{self, Ahead, Applied, Attempt, Fence};
 use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::{self, Plan};
@@ -67,6 +67,7 @@ pub(super) struct Worker {
     range: Range,
     sizer: Sizer,
     session: Option<Session>,
+    ahead: Option<Ahead>,
     suspect: Suspect,
     failures: u32,
     timeouts: u32,
@@ -95,6 +96,7 @@ impl Worker {
             range: Range::default(),
             sizer,
             session: None,
+            ahead: None,
             suspect: Suspect::default(),
             failures: 0,
             timeouts: 0,
@@ -165,30 +167,41 @@ impl Worker {
             Ok(session) => session,
             Err(fault) => return Step::Failed(rows, None, fault),
         };
-        let statements = &self.plan.statements;
-        let chunk = match batch::next(&mut session, statements, &self.range, rows).await {
+        let chunk = match self.chunk(&mut session, rows).await {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return Step::End,
             Err(fault) => return Step::Failed(rows, None, fault),
         };
-        let started = Instant::now();
         let applied = batch::apply(
             &mut session,
-            statements,
+            &self.plan.statements,
             &self.fence,
             (&self.range, &chunk),
-            Attempt { retries: self.failures, is_lifted: self.is_lifted },
+            Attempt { retries: self.failures, is_lifted: self.is_lifted, ahead: Some(rows) },
         )
         .await;
         self.session = Some(session);
         match applied {
-            Ok(Applied::Committed(mut outcome)) => {
+            Ok((Applied::Committed(mut outcome), answered, ahead)) => {
                 // What runs after the statement (triggers, foreign keys, the commit) shows only here.
-                outcome.took = outcome.took.max(started.elapsed().saturating_sub(self.round_trip));
+                outcome.took = outcome.took.max(answered.saturating_sub(self.round_trip));
+                self.ahead = ahead;
                 Step::Committed(chunk, outcome)
             }
-            Ok(Applied::Fenced) => Step::Fenced,
+            Ok((Applied::Fenced, ..)) => Step::Fenced,
             Err(fault) => Step::Failed(rows, Some(chunk), fault),
+        }
+    }
+
+    /// The next chunk: the one whose end was looked up with the batch before, if that is still what
+    /// is wanted.
+    async fn chunk(&mut self, session: &mut Session, rows: u32) -> Result<Option<Chunk>, Fault> {
+        let statements = &self.plan.statements;
+        match self.ahead.take().filter(|ahead| ahead.fits(&self.range, rows)) {
+            Some(Ahead { keys, upto, .. }) => {
+                batch::chunk(session, statements, &self.range, (keys, upto)).await.map(Some)
+            }
+            None => batch::next(session, statements, &self.range, rows).await,
         }
     }
 

@@ -6,11 +6,13 @@
 //! with their parameter types, so a transaction pooler needs to remember nothing (R19, R20).
 //! A session is clean only between statements; one that is dropped in the middle is closed (R21).
 
+use std::time::{Duration, Instant};
+
 use deadpool_postgres::Object;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{CancelToken, Row};
+use tokio_postgres::{CancelToken, Client, Row};
 
 use super::fault::Fault;
 use super::guards::Guards;
@@ -109,25 +111,29 @@ impl Session {
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
-        let typed: Vec<_> = params.iter().map(Param::typed).collect();
         self.idle = false;
-        // Biased, because the three messages must reach the server in this order. Should BEGIN be
-        // refused, the statement is still whole by itself, and COMMIT finds nothing to do.
-        let (begun, answered, ended) = tokio::join!(
-            biased;
-            client.batch_execute(begin),
-            client.query_typed(sql, &typed),
-            client.batch_execute("COMMIT"),
-        );
-        let fault = |error| Fault::from(&error);
-        let result = match (begun, answered, ended) {
-            (Err(first), _, _) => Err(fault(first)),
-            (Ok(()), Err(second), _) => Err(fault(second)),
-            (Ok(()), Ok(_), Err(last)) => Err(fault(last)),
-            (Ok(()), Ok(rows), Ok(())) => Ok(rows),
-        };
+        let result = transact(client, &Act { begin, sql, params }).await;
         self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
         result
+    }
+
+    /// Runs two transactions, sent together: when the answer to the first is here, the second one is
+    /// under way, and the network is waited for once. Returns the answer to the first with the time
+    /// after which it came, and that to the second.
+    pub async fn transact_both(
+        &mut self,
+        first: &Act<'_>,
+        second: &Act<'_>,
+    ) -> Result<(Vec<Row>, Duration, Result<Vec<Row>, Fault>), Fault> {
+        let Some(client) = &self.client else { return Err(closed()) };
+        self.idle = false;
+        let started = Instant::now();
+        let timed = async { (transact(client, first).await, started.elapsed()) };
+        let ((one, took), two) = tokio::join!(biased; timed, transact(client, second));
+        let is_spoilt =
+            [&one, &two].iter().any(|result| result.as_ref().is_err_and(Fault::spoils_connection));
+        self.idle = !is_spoilt && !client.is_closed();
+        one.map(|rows| (rows, took, two))
     }
 
     /// Runs several statements in one transaction that is always rolled back, and returns the rows
@@ -174,6 +180,36 @@ impl Session {
     /// Returns what ends the statement that is running on this connection, from another one.
     pub fn cancel_token(&self) -> Option<CancelToken> {
         self.client.as_ref().map(|client| client.cancel_token())
+    }
+}
+
+/// One statement in a transaction of its own.
+#[derive(Debug)]
+pub struct Act<'a> {
+    /// The text of [`Guards::begin`].
+    pub begin: &'a str,
+    /// The statement.
+    pub sql: &'a str,
+    /// What is bound to it.
+    pub params: &'a [Param<'a>],
+}
+
+async fn transact(client: &Client, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
+    let typed: Vec<_> = act.params.iter().map(Param::typed).collect();
+    // Biased, because the three messages must reach the server in this order. Should BEGIN be
+    // refused, the statement is still whole by itself, and COMMIT finds nothing to do.
+    let (begun, answered, ended) = tokio::join!(
+        biased;
+        client.batch_execute(act.begin),
+        client.query_typed(act.sql, &typed),
+        client.batch_execute("COMMIT"),
+    );
+    let fault = |error| Fault::from(&error);
+    match (begun, answered, ended) {
+        (Err(first), _, _) => Err(fault(first)),
+        (Ok(()), Err(second), _) => Err(fault(second)),
+        (Ok(()), Ok(_), Err(last)) => Err(fault(last)),
+        (Ok(()), Ok(rows), Ok(())) => Ok(rows),
     }
 }
 

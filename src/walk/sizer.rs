@@ -50,8 +50,8 @@ impl Sizer {
             None => self.max,
         };
         // A chunk that was short for another reason (the end of the range, a rate) proves nothing
-        // about bigger ones.
-        let ceiling = if rows < self.rows { self.rows } else { doubled };
+        // about much bigger ones; one whose end was looked up ahead is one step behind.
+        let ceiling = rows.saturating_mul(2).clamp(self.rows, doubled);
         let floor = self.min.min(doubled);
         self.rows = ideal.min(ceiling).max(floor).min(self.max);
     }

@@ -1,0 +1,82 @@
+//! What the VACUUM beside the walk costs the walk: a pure account.
+//!
+//! Beside an idle core it costs nothing, beside a busy one it takes what the walk would have had. So
+//! it is measured: how much slower rows were changed while it ran than between two of them. The time
+//! that the walk lost by it may be a tenth of its time; until then the next VACUUM waits.
+
+use std::time::Duration;
+
+/// The part of the walk's time that may be lost, in percent.
+const MOST: u32 = 10;
+
+/// Rows changed, and in what time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Stretch {
+    /// Rows changed.
+    pub(super) rows: u64,
+    /// The time that took.
+    pub(super) time: Duration,
+}
+
+impl Stretch {
+    #[expect(clippy::cast_precision_loss, reason = "a speed")]
+    fn speed(self) -> f64 {
+        self.rows as f64 / self.time.as_secs_f64().max(1e-6)
+    }
+}
+
+/// What was gained and lost so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Cost {
+    walked: Duration,
+    lost: Duration,
+}
+
+impl Cost {
+    /// Learns how the walk went without a VACUUM, and then with one.
+    pub(super) fn learn(&mut self, without: Stretch, with: Stretch) {
+        self.walked += without.time + with.time;
+        let share = 1.0 - with.speed() / without.speed().max(1e-6);
+        // A walk that stood still before the VACUUM, or was faster with it, has lost nothing.
+        self.lost += with.time.mul_f64(share.clamp(0.0, 1.0));
+    }
+
+    /// Whether another one may begin, `since` the walk has gone on without one.
+    pub(super) fn allows(&self, since: Duration) -> bool {
+        self.lost * 100 <= (self.walked + since) * MOST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stretch(rows: u64, seconds: u64) -> Stretch {
+        Stretch { rows, time: Duration::from_secs(seconds) }
+    }
+
+    #[test]
+    fn a_vacuum_that_nobody_feels_may_run_for_ever() {
+        let mut cost = Cost::default();
+        for _ in 0..100 {
+            cost.learn(stretch(1_000, 1), stretch(10_000, 10));
+        }
+        assert!(cost.allows(Duration::ZERO));
+    }
+
+    #[test]
+    fn one_that_halves_the_speed_waits_until_the_walk_has_made_up_for_it() {
+        let mut cost = Cost::default();
+        // Ten seconds at half of the speed are five lost ones, which fifty may have.
+        cost.learn(stretch(10_000, 10), stretch(5_000, 10));
+        assert!(!cost.allows(Duration::from_secs(29)));
+        assert!(cost.allows(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_walk_that_stood_still_has_lost_nothing() {
+        let mut cost = Cost::default();
+        cost.learn(stretch(0, 10), stretch(100, 10));
+        assert!(cost.allows(Duration::ZERO));
+    }
+}
