@@ -22,6 +22,15 @@ use crate::throttle::Changes;
 /// How often it looks: what people ask for takes effect within this.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// What of a pulse is shown at once, and not with the next renewal: what holds the run,
+/// whether it is slowed, and which window applies.
+pub(super) type Shown = (Option<String>, bool, Option<String>);
+
+fn shown(pulse: &Pulse) -> Shown {
+    let by = pulse.holding.as_ref().map(|holding| holding.by.clone());
+    (by, pulse.slowing.is_some(), pulse.window.clone())
+}
+
 /// Keeps the lease and reads the orders of one run.
 pub(super) struct Controller {
     pub(super) database: Database,
@@ -41,8 +50,8 @@ pub(super) struct Controller {
     pub(super) session: Option<Session>,
     pub(super) meter: Meter,
     pub(super) renewed: Option<Instant>,
-    /// Who held the run when the lease was last renewed.
-    pub(super) shown: Option<String>,
+    /// What was shown when the lease was last renewed.
+    pub(super) shown: Shown,
     pub(super) measured: Option<Phase>,
     /// What was measured last.
     pub(super) last: Pulse,
@@ -89,7 +98,7 @@ impl Controller {
         let has_new_orders = self.tell(orders);
         if let Some(mut snapshot) = found {
             snapshot.pulse = self.measure(&snapshot);
-            let shown = snapshot.pulse.holding.as_ref().map(|holding| holding.by.clone());
+            let shown = shown(&snapshot.pulse);
             if has_new_orders || shown != self.shown {
                 // Whoever watches sees with the next look that it has arrived.
                 self.renewed = None;

@@ -124,7 +124,7 @@ impl Runner {
             session: None,
             meter: Meter::default(),
             renewed: None,
-            shown: None,
+            shown: Default::default(),
             measured: None,
             last: Pulse::default(),
         };

@@ -211,7 +211,12 @@ impl Steering {
 
     fn show_hold(&self) {
         let shown = self.hold.shown();
-        self.note(|gauge| gauge.holding = shown);
+        self.note(|gauge| {
+            if shown.is_some() {
+                gauge.slowing = None;
+            }
+            gauge.holding = shown;
+        });
     }
 
     /// Owes for rows that were touched.
@@ -251,7 +256,7 @@ impl Steering {
     }
 
     fn tell_share(&mut self, share: f64, cause: Option<&Cause>) {
-        let slowing = cause.map(|it| Slowing { reason: it.text.clone(), share });
+        let slowing = cause.map(|it| Slowing { reason: slowed_by(it), share });
         let signal = cause.map(|cause| cause.signal.clone());
         if signal != self.slowed_by {
             self.voice.say(slowing.clone().map_or(Event::Unslowed, Event::Slowed));
@@ -289,6 +294,13 @@ impl Steering {
         self.note(|gauge| gauge.trouble = Some(why.clone()));
         self.voice.say(Event::Retried { why, wait, rows });
     }
+}
+
+/// What a cause says; after a hold the speed comes back slowly, though the signal is fine.
+fn slowed_by(cause: &Cause) -> String {
+    let is_over = cause.reading.is_some_and(|reading| reading.is_fine());
+    let after = if is_over { "; speeding up again" } else { "" };
+    format!("{}{after}", cause.text)
 }
 
 /// How often it is looked whether a hold is over, should nothing else say so.

@@ -101,6 +101,11 @@ impl Reading {
             (value, limit) => value / limit,
         }
     }
+
+    /// Whether it alone would let the run go at full speed.
+    pub(crate) fn is_fine(&self) -> bool {
+        self.utilisation() <= super::ease::FULL
+    }
 }
 
 impl fmt::Display for Reading {

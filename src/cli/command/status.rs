@@ -1,6 +1,7 @@
 //! `status`: runs and their progress, from the ledger.
 
 use piecemeal::report::{json, words};
+use piecemeal::run::Shown;
 
 use super::Done;
 use crate::cli::args::{Output, Status};
@@ -44,7 +45,12 @@ fn details(snapshot: &piecemeal::run::Snapshot) -> String {
         words::count(snapshot.batches),
         words::count(snapshot.rows.changed),
         words::count(snapshot.rows.unchanged),
-        snapshot.shown(),
+        // A hold has a time of its own, in the first line.
+        if snapshot.shown() == Shown::Holding {
+            Shown::As(snapshot.status)
+        } else {
+            snapshot.shown()
+        },
         snapshot.since,
     ));
     if let Some(failure) = &snapshot.failure {
