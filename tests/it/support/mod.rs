@@ -5,6 +5,8 @@ pub(crate) mod db;
 pub(crate) mod job;
 pub(crate) mod oracle;
 pub(crate) mod proxy;
+pub(crate) mod standby;
+pub(crate) mod zones;
 
 use std::time::{Duration, Instant};
 
