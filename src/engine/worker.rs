@@ -66,6 +66,8 @@ pub(super) struct Worker {
     pub(super) limit: Option<u64>,
     range: Range,
     sizer: Sizer,
+    /// The time of a batch that the job says; of no matter if it says its rows.
+    target: Duration,
     session: Option<Session>,
     suspect: Suspect,
     failures: u32,
@@ -85,7 +87,7 @@ impl Worker {
         fence: Fence,
         steering: Steering,
     ) -> Worker {
-        let sizer = plan.sizer();
+        let (sizer, target) = (plan.sizer(), plan.window_target());
         Worker {
             database,
             plan,
@@ -94,6 +96,7 @@ impl Worker {
             limit: None,
             range: Range::default(),
             sizer,
+            target,
             session: None,
             suspect: Suspect::default(),
             failures: 0,
@@ -157,9 +160,8 @@ impl Worker {
     }
 
     async fn step(&mut self) -> Step {
-        if let Some(target) = self.steering.target() {
-            self.sizer.aim_at(target);
-        }
+        // Also when nobody says one any more: then it is the job's again.
+        self.sizer.aim_at(self.steering.target().unwrap_or(self.target));
         let rows = self.rows();
         let mut session = match self.session().await {
             Ok(session) => session,

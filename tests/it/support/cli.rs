@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::db::Db;
-use super::until;
+use super::{until, until_or};
 
 /// A folder of jobs and the database that they are about.
 pub(crate) struct Cli {
@@ -158,18 +158,26 @@ impl Running {
 
     /// Waits until it has written so many events with this name, and returns the last of them.
     pub(crate) fn event(&self, name: &str, nth: usize) -> Value {
-        until(&format!("event {name} {nth}: {}", self.stderr()), || {
+        let found = || {
             let mut events = self.events(name);
             (events.len() >= nth).then(|| events.swap_remove(nth - 1))
-        })
+        };
+        until_or(found, || self.said(&format!("event {name} {nth}")))
     }
 
     /// Waits until its newest `progress` event is as wanted, and returns its run.
     pub(crate) fn progress(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        until(what, || {
+        let found = || {
             let run = self.events("progress").pop()?["run"].take();
             wanted(&run).then_some(run)
-        })
+        };
+        until_or(found, || self.said(what))
+    }
+
+    /// What it was waited for, and what was said instead.
+    fn said(&self, what: &str) -> String {
+        let events: Vec<_> = self.stdout().lines().rev().take(5).map(str::to_owned).collect();
+        format!("{what}\nstderr: {}\nlast events:\n{}", self.stderr(), events.join("\n"))
     }
 
     /// Whether it is still there.
