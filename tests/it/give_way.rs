@@ -99,7 +99,7 @@ fn a_lock_on_the_table_puts_little_aside_and_loses_nothing() {
         hog.exec(&format!("BEGIN; LOCK TABLE t IN {mode} MODE"));
         let since = Instant::now();
         until("three seconds", || (since.elapsed() > Duration::from_secs(3)).then_some(()));
-        assert!(db.is("SELECT count(*) > 0 FROM t WHERE n = 0"), "it was too fast for the test");
+        assert!(hog.is("SELECT count(*) > 0 FROM t WHERE n = 0"), "the run was too fast for the test");
         let waits = running.events("progress").pop().expect("progress");
         let why = waits["run"]["reason"].to_string();
         assert!(why.contains("lock timeout"), "{why}");
