@@ -21,8 +21,8 @@ const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(5);
 /// How long trouble may last without a committed batch before the run is left, resumable, where no
 /// job says it.
 pub(super) const MAX_HOLD: Duration = Duration::from_hours(1);
-/// Stretches that are put aside with no batch committed in between. When even the third is locked,
-/// it is the table that somebody holds, and not a few rows.
+/// Stretches that are put aside with no batch committed in between, before it is looked whether it
+/// is the table that somebody holds, and not a few rows.
 const ASIDES: u32 = 3;
 
 /// What to do next.
@@ -72,10 +72,7 @@ pub(super) enum Locked {
     #[default]
     Wait,
     /// It was met for the first time.
-    First {
-        /// Stretches put aside since the last committed batch.
-        barren: u32,
-    },
+    First,
     /// It was put aside before.
     Again,
 }
@@ -115,15 +112,14 @@ pub(super) fn choose(fault: &Fault, at: Situation) -> Choice {
 
 /// Somebody has locked rows of the chunk. The first time may be chance, so it is tried once more;
 /// then the other rows come first. What was put aside before is cut smaller, until only the rows
-/// that are locked are left, and waits its turn again; so is everything when stretch after stretch
-/// is locked.
+/// that are locked are left, and waits its turn again.
 fn after_lock(at: Situation) -> Choice {
     match at.locked {
         Locked::Wait if at.rows == 1 => Choice::Again(backoff(at.attempts, LONGEST_WAIT)),
-        Locked::First { .. } | Locked::Again if at.attempts == 1 => Choice::Again(FIRST_WAIT),
-        Locked::First { barren } if at.rows == 1 || barren < ASIDES => Choice::PutAside,
+        Locked::First | Locked::Again if at.attempts == 1 => Choice::Again(FIRST_WAIT),
+        Locked::First => Choice::PutAside,
         Locked::Again if at.rows == 1 => Choice::PutAside,
-        Locked::Wait | Locked::First { .. } | Locked::Again => Choice::Smaller(FIRST_WAIT),
+        Locked::Wait | Locked::Again => Choice::Smaller(FIRST_WAIT),
     }
 }
 
@@ -138,14 +134,14 @@ fn after_timeout(at: Situation) -> Choice {
     }
 }
 
-/// Whether what is put aside is parted from the rows behind it, after `barren` stretches in a row.
-pub(super) fn parts(barren: u32) -> bool {
-    barren < ASIDES
+/// Whether it may be the table that is locked, after `barren` stretches in a row were put aside.
+pub(super) fn may_be_table(barren: u32) -> bool {
+    barren >= ASIDES
 }
 
-/// Returns how long to wait after `barren` stretches in a row were put aside.
+/// Returns how long to wait after `barren` stretches in a row were put aside as a whole.
 pub(super) fn between_asides(barren: u32) -> Duration {
-    if parts(barren) { Duration::ZERO } else { backoff(barren, LONGEST_WAIT) }
+    if may_be_table(barren) { backoff(barren, LONGEST_WAIT) } else { Duration::ZERO }
 }
 
 /// Returns how many time limits have been hit in a row, after `before` of them and `fault`.
@@ -210,7 +206,7 @@ mod tests {
 
     #[test]
     fn rows_that_somebody_has_locked_are_put_aside_at_the_second_attempt() {
-        let first = Locked::First { barren: 0 };
+        let first = Locked::First;
         assert_eq!(locked(1_000, 1, first), Choice::Again(FIRST_WAIT));
         assert_eq!(locked(1_000, 2, first), Choice::PutAside);
         assert_eq!(locked(1, 2, first), Choice::PutAside);
@@ -224,11 +220,10 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_somebody_has_locked_is_not_put_aside_piece_by_piece() {
-        let first = Locked::First { barren: ASIDES };
-        assert_eq!(locked(1_000, 2, first), Choice::Smaller(FIRST_WAIT));
-        assert_eq!(locked(1, 2, first), Choice::PutAside);
-        assert!(!parts(ASIDES) && between_asides(ASIDES) > Duration::ZERO);
+    fn when_stretch_after_stretch_is_locked_it_is_asked_why_and_waited() {
+        assert!(!may_be_table(ASIDES - 1) && may_be_table(ASIDES));
+        assert_eq!(between_asides(ASIDES - 1), Duration::ZERO);
+        assert!(between_asides(ASIDES) > Duration::ZERO);
     }
 
     #[test]

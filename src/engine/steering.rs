@@ -63,6 +63,8 @@ pub(super) struct Steering {
     /// Since when the batch that is going to be paid for has been under way.
     began: Instant,
     slowed_by: Option<String>,
+    /// The share of its speed that signals give the run.
+    share: f64,
 }
 
 impl Steering {
@@ -86,6 +88,7 @@ impl Steering {
             standing_since: None,
             began: Instant::now(),
             slowed_by: None,
+            share: 1.0,
         }
     }
 
@@ -122,9 +125,9 @@ impl Steering {
         self.allowance.cap(rows)
     }
 
-    /// The rate that applies: in a hold with a floor, that.
+    /// The rate that applies: the share of it that the gate gives, and in a hold with a floor, that.
     fn rate(&self) -> Option<u32> {
-        let rate = self.brief.borrow().pace.rate;
+        let rate = self.brief.borrow().pace.rate.map(|rate| scaled(rate, self.share));
         match self.hold.floor() {
             Some(floor) => Some(rate.map_or(floor, |rate| rate.min(floor))),
             None => rate,
@@ -224,35 +227,53 @@ impl Steering {
         self.debt = self.debt.saturating_add(u32::try_from(rows).unwrap_or(u32::MAX));
     }
 
-    /// Pays what is owed, waiting as long as the rate asks for, and then as much longer as a signal
-    /// that comes near its limit asks for; ends early when there is an order.
+    /// Pays what is owed, waiting as long as the rate asks for, and as much longer as a signal that
+    /// comes near its limit asks for; ends early when there is an order.
     pub(super) async fn pay(&mut self) {
+        let worked = self.began.elapsed();
+        let mut slowed_by = self.take_share();
         while self.debt > 0 && self.asked().is_none() {
-            self.allowance.set(self.rate());
+            let rate = self.rate();
+            // What was done under another rate is not paid at this one for longer than a second.
+            self.debt = rate.map_or(self.debt, |rate| self.debt.min(rate));
+            self.allowance.set(rate);
             match self.allowance.pay(self.debt) {
                 Payment::Paid => self.debt = 0,
                 Payment::Wait(wait, debt) => {
                     self.debt = debt;
                     self.wait(wait).await;
+                    slowed_by = self.take_share();
                 }
             }
         }
-        self.slow_down().await;
+        if let Some(by) = slowed_by {
+            self.slow_down(worked, &by).await;
+        }
     }
 
-    /// Lets the time from batch to batch grow, so that the speed is the share that the gate gives:
-    /// it scales whatever the rate has left, too.
-    async fn slow_down(&mut self) {
-        let Some(gate) = self.gate.as_mut() else { return };
-        let Verdict::Go(share, cause) = gate.verdict(Instant::now()) else { return };
+    /// Learns the share of its speed that the gate gives the run; returns by what it is slowed down.
+    fn take_share(&mut self) -> Option<String> {
+        self.share = 1.0;
+        let Verdict::Go(share, cause) = self.gate.as_mut()?.verdict(Instant::now()) else {
+            return None;
+        };
         self.tell_share(share, cause.as_ref());
-        let Some(cause) = cause else { return };
-        let began = Instant::now();
-        let wait = self.began.elapsed().mul_f64(1.0 / share.max(SLOWEST) - 1.0).min(LONGEST);
-        while began.elapsed() < wait && self.asked().is_none() {
-            self.sleep_or_order(wait.saturating_sub(began.elapsed())).await;
+        let cause = cause?;
+        self.share = share.max(SLOWEST);
+        Some(cause.signal)
+    }
+
+    /// Lets the time from batch to batch grow after one that took `worked`, so that the speed is the
+    /// share that the gate gives. The rate has been scaled already.
+    async fn slow_down(&mut self, worked: Duration, by: &str) {
+        let cycle = worked.div_f64(self.share).min(worked + LONGEST);
+        while self.began.elapsed() < cycle && self.asked().is_none() {
+            self.sleep_or_order(cycle.saturating_sub(self.began.elapsed())).await;
         }
-        self.note(|gauge| gauge.held.slow(&cause.signal, began.elapsed()));
+        let cycle = self.began.elapsed();
+        // The rest is what the rate asks for.
+        let slowed = cycle.mul_f64(1.0 - self.share).min(cycle.saturating_sub(worked));
+        self.note(|gauge| gauge.held.slow(by, slowed));
     }
 
     fn tell_share(&mut self, share: f64, cause: Option<&Cause>) {
@@ -301,6 +322,16 @@ fn slowed_by(cause: &Cause) -> String {
     let is_over = cause.reading.is_some_and(|reading| reading.is_fine());
     let after = if is_over { "; speeding up again" } else { "" };
     format!("{}{after}", cause.text)
+}
+
+/// Returns a share of a rate; at least one row.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a rate is between one row and the rate"
+)]
+fn scaled(rate: u32, share: f64) -> u32 {
+    (f64::from(rate) * share.clamp(0.0, 1.0)).round().max(1.0) as u32
 }
 
 /// How often it is looked whether a hold is over, should nothing else say so.

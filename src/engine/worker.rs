@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::insist::insist;
 use super::recover::{
-    Choice, Locked, Situation, Suspect, between_asides, choose, jittered, parts, timeouts,
+    Choice, Locked, Situation, Suspect, between_asides, choose, jittered, may_be_table, timeouts,
 };
 use super::steering::{Asked, Steering};
 use crate::batch::{self, Ahead, Applied, Attempt, Fence};
@@ -66,6 +66,8 @@ pub(super) struct Worker {
     pub(super) limit: Option<u64>,
     range: Range,
     sizer: Sizer,
+    /// The time of a batch that the job says; of no matter if it says its rows.
+    target: Duration,
     session: Option<Session>,
     ahead: Option<Ahead>,
     suspect: Suspect,
@@ -86,7 +88,7 @@ impl Worker {
         fence: Fence,
         steering: Steering,
     ) -> Worker {
-        let sizer = plan.sizer();
+        let (sizer, target) = (plan.sizer(), plan.window_target());
         Worker {
             database,
             plan,
@@ -95,6 +97,7 @@ impl Worker {
             limit: None,
             range: Range::default(),
             sizer,
+            target,
             session: None,
             ahead: None,
             suspect: Suspect::default(),
@@ -159,9 +162,8 @@ impl Worker {
     }
 
     async fn step(&mut self) -> Step {
-        if let Some(target) = self.steering.target() {
-            self.sizer.aim_at(target);
-        }
+        // Also when nobody says one any more: then it is the job's again.
+        self.sizer.aim_at(self.steering.target().unwrap_or(self.target));
         let rows = self.rows();
         let mut session = match self.session().await {
             Ok(session) => session,
@@ -275,10 +277,9 @@ impl Worker {
     }
 
     fn situation(&mut self, rows: u32, chunk: Option<&Chunk>) -> Situation {
-        let barren = self.barren;
         let locked = match chunk {
             None => Locked::Wait,
-            Some(_) if self.range.aside == 0 => Locked::First { barren },
+            Some(_) if self.range.aside == 0 => Locked::First,
             Some(_) => Locked::Again,
         };
         Situation {
@@ -308,26 +309,38 @@ impl Worker {
         self.is_lifted = true;
     }
 
-    /// Ends the range with the chunk whose rows are locked, so that those behind it come first. If
-    /// that cannot be, the chunk is made smaller, or waited for.
+    /// Ends the range with the chunk whose rows are locked, so that those behind it come first. Where
+    /// the table itself is locked that helps nobody, so it is waited for.
     async fn put_aside(&mut self, rows: u32, chunk: Option<Chunk>, why: &DbMessage) -> Next {
         let (Some(chunk), Ok(mut session)) = (chunk, self.session().await) else {
             return self.try_again(why, between_asides(u32::MAX)).await;
         };
-        let fence = (self.fence.run, self.fence.token.as_str());
-        let whole = self.range.upto.as_ref().filter(|_| !parts(self.barren));
-        let upto = whole.unwrap_or(&chunk.upto);
-        let is_aside = ranges::put_aside(&mut session, fence, &self.range, upto).await == Ok(true);
+        let is_table = may_be_table(self.barren)
+            && plan::is_locked(&mut session, &self.plan).await.unwrap_or(true);
+        let is_aside = !is_table && self.is_put_aside(&mut session, &chunk).await;
+        self.session = Some(session);
         if !is_aside {
             self.sizer.shrink(rows);
             return self.try_again(why, jittered(between_asides(self.failures))).await;
         }
-        self.session = Some(session);
-        self.barren += 1;
         (self.failures, self.timeouts) = (0, 0);
+        let is_parted = self.range.upto.as_ref() != Some(&chunk.upto);
+        self.barren += 1;
         self.steering.voice.say(Event::PutAside { upto: chunk.upto, keys: chunk.keys });
-        self.steering.wait(jittered(between_asides(self.barren))).await;
+        let pause = if is_parted { Duration::ZERO } else { between_asides(self.barren) };
+        self.steering.wait(jittered(pause)).await;
         Next::AnotherRange
+    }
+
+    /// Puts the chunk aside; the whole range where there is no room for one more.
+    async fn is_put_aside(&self, session: &mut Session, chunk: &Chunk) -> bool {
+        let fence = (self.fence.run, self.fence.token.as_str());
+        for upto in [Some(&chunk.upto), self.range.upto.as_ref()].into_iter().flatten() {
+            if ranges::put_aside(session, fence, &self.range, upto).await == Ok(true) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The fence found nothing: the range has moved, is somebody else's, or the table is another one.

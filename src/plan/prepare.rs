@@ -159,3 +159,18 @@ pub async fn is_same_table(session: &mut Session, plan: &Plan) -> Result<bool, F
     let rows = session.transact(&Guards::reading(), &plan.statements.same_table, &[]).await?;
     Ok(rows.first().and_then(|row| row.get::<_, Option<bool>>(0)).unwrap_or(false))
 }
+
+const LOCKED: &str = "\
+SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND relation = ($1::int8)::oid
+               AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+               AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))";
+
+/// Whether somebody has locked the whole table against writing, or waits to.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn is_locked(session: &mut Session, plan: &Plan) -> Result<bool, Fault> {
+    let params = [i64::from(plan.target.oid).into()];
+    let rows = session.transact(&Guards::reading(), LOCKED, &params).await?;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
+}

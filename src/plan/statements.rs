@@ -102,7 +102,8 @@ impl Statements {
             read_only: true,
             synchronous_commit: None,
             statement_timeout: BOUNDARY_TIMEOUT,
-            lock_timeout: BOUNDARY_TIMEOUT,
+            // Less, so that a table that is locked is told from one that is slow.
+            lock_timeout: BOUNDARY_TIMEOUT / 2,
             ..batch.clone()
         };
         Statements {

@@ -9,3 +9,8 @@ mod steer;
 mod output;
 mod races;
 mod plan;
+mod pace;
+mod holds;
+mod give_way;
+mod vacuum;
+mod upgrade;

@@ -23,7 +23,10 @@ pub(super) fn jumps(
     from: Timestamp,
     to: Timestamp,
 ) -> impl Iterator<Item = Timestamp> {
-    zone.following(from).map(|jump| jump.timestamp()).take_while(move |at| *at <= to)
+    // A zone's file without any jump gives one before all time, again and again.
+    let mut last = from;
+    let is_next = move |at: &Timestamp| *at <= to && std::mem::replace(&mut last, *at) < *at;
+    zone.following(from).map(|jump| jump.timestamp()).take_while(is_next)
 }
 
 /// Finds the instants after `from` and up to `to` at which the clock shows the beginning or the end of a window.

@@ -7,15 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::db::Db;
-use super::until;
+use super::{until, until_or};
 
 /// A folder of jobs and the database that they are about.
 pub(crate) struct Cli {
     folder: TempDir,
     pub(crate) url: String,
+    /// Where it finds time zones, if not where everybody does.
+    pub(crate) zones: Option<PathBuf>,
 }
 
 /// Returns who runs the tests, as the journal has it.
@@ -48,7 +51,7 @@ impl Answer {
     }
 
     /// Returns stdout as one JSON document.
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
@@ -56,7 +59,8 @@ impl Answer {
 impl Cli {
     /// Returns the program for a database, with one job in its folder.
     pub(crate) fn new(db: &Db, job: &str, toml: &str) -> Cli {
-        let cli = Cli { folder: TempDir::new().expect("a folder"), url: db.url.clone() };
+        let folder = TempDir::new().expect("a folder");
+        let cli = Cli { folder, url: db.url.clone(), zones: None };
         cli.write(job, toml);
         cli
     }
@@ -76,6 +80,7 @@ impl Cli {
         let mut command = Command::new(env!("CARGO_BIN_EXE_piecemeal"));
         command.env_clear().env("HOME", self.folder.path());
         command.env("DATABASE_URL", &self.url).env("PIECEMEAL_JOBS_DIR", self.folder.path());
+        command.envs(self.zones.iter().map(|zones| ("TZDIR", zones)));
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -97,7 +102,7 @@ impl Cli {
     }
 
     /// Returns the only run of `status -o json`.
-    pub(crate) fn status(&self, job: &str) -> serde_json::Value {
+    pub(crate) fn status(&self, job: &str) -> Value {
         self.done(&["status", job, "-o", "json"]).json()["runs"][0].take()
     }
 }
@@ -142,6 +147,37 @@ impl Running {
     /// Returns what it has said on stderr so far.
     pub(crate) fn stderr(&self) -> String {
         self.stderr.text()
+    }
+
+    /// Returns the events with this name that it has written so far, with `--progress jsonl`.
+    pub(crate) fn events(&self, name: &str) -> Vec<Value> {
+        let text = self.stdout();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        events.filter(|event| event["event"] == name).collect()
+    }
+
+    /// Waits until it has written so many events with this name, and returns the last of them.
+    pub(crate) fn event(&self, name: &str, nth: usize) -> Value {
+        let found = || {
+            let mut events = self.events(name);
+            (events.len() >= nth).then(|| events.swap_remove(nth - 1))
+        };
+        until_or(found, || self.said(&format!("event {name} {nth}")))
+    }
+
+    /// Waits until its newest `progress` event is as wanted, and returns its run.
+    pub(crate) fn progress(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let found = || {
+            let run = self.events("progress").pop()?["run"].take();
+            wanted(&run).then_some(run)
+        };
+        until_or(found, || self.said(what))
+    }
+
+    /// What it was waited for, and what was said instead.
+    fn said(&self, what: &str) -> String {
+        let events: Vec<_> = self.stdout().lines().rev().take(5).map(str::to_owned).collect();
+        format!("{what}\nstderr: {}\nlast events:\n{}", self.stderr(), events.join("\n"))
     }
 
     /// Whether it is still there.

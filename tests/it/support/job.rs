@@ -53,6 +53,13 @@ impl Toml {
         self
     }
 
+    /// Adds what stands below the tables that come first, as in `[pace]` and `[[hold]]`.
+    pub(crate) fn with(mut self, text: &str) -> Toml {
+        self.rest.push_str(text);
+        self.rest.push('\n');
+        self
+    }
+
     /// Returns the text of the file.
     pub(crate) fn text(&self) -> String {
         let lines = |lines: &[String]| lines.join("\n");

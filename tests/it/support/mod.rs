@@ -5,6 +5,8 @@ pub(crate) mod db;
 pub(crate) mod job;
 pub(crate) mod oracle;
 pub(crate) mod proxy;
+pub(crate) mod standby;
+pub(crate) mod zones;
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +14,20 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Looks until `look` finds something; panics, naming `what`, when that takes too long.
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_or(look, || what.to_owned())
+}
+
+/// The same, where what to name is known only when it took too long.
+pub(crate) fn until_or<T>(mut look: impl FnMut() -> Option<T>, what: impl FnOnce() -> String) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(started.elapsed() < DEADLINE, "waited in vain for: {what}");
+        if started.elapsed() > DEADLINE {
+            panic!("waited in vain for: {}", what());
+        }
         std::thread::sleep(Duration::from_millis(10));
     }
 }

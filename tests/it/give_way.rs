@@ -1,0 +1,226 @@
+//! Nobody waits on a run: who wants a lock gets it, and who has one keeps it, while the rest goes on.
+
+use std::time::{Duration, Instant};
+
+use crate::support::cli::Cli;
+use crate::support::db::{Db, Held};
+use crate::support::job::{Toml, numbers};
+use crate::support::oracle::{done_once, ended};
+use crate::support::until;
+
+const OPEN: &str = "SELECT count(*) FROM piecemeal.range WHERE NOT done";
+
+/// Ranges that may be open at once, with some room for the one that is being parted.
+const MOST_OPEN: i64 = 66;
+
+/// Rows fat enough that a walk of them takes seconds.
+fn fat(rows: u32) -> String {
+    format!(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, pad text NOT NULL DEFAULT repeat('x', 200));
+         CREATE INDEX ON t (n, pad);
+         INSERT INTO t (id) SELECT generate_series(1, {rows})"
+    )
+}
+
+fn ranges_tile(db: &Db, upto: i64) {
+    let gaps = db.rows(
+        "SELECT * FROM (SELECT no, after[1]::int8 AS after, upto[1]::int8 AS upto, cursor[1]::int8 AS at,
+                lag(upto[1]::int8) OVER (ORDER BY upto[1]::int8) AS before
+         FROM piecemeal.range WHERE pass = 0) r
+         WHERE after IS DISTINCT FROM before OR at < after OR at > upto",
+    );
+    assert_eq!(gaps, Vec::<Vec<String>>::new(), "ranges that do not tile");
+    assert_eq!(db.number("SELECT max(upto[1]::int8) FROM piecemeal.range WHERE pass = 0"), upto);
+}
+
+fn has_begun(db: &Db) {
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    db.until("SELECT sum(seen) > 0 FROM piecemeal.range");
+}
+
+#[test]
+fn ddl_that_is_issued_during_a_run_gets_its_lock_within_a_batch() {
+    let db = Db::with(&fat(300_000));
+    let cli = Cli::new(&db, "ddl", &Toml::increment().with("[pace]\nvacuum = \"2%\"").text());
+    let mut running = cli.start(&["run", "ddl", "-y"]);
+    has_begun(&db);
+    let user = db.session();
+    let mut worst = Duration::ZERO;
+    for nth in 0..10 {
+        // Spread over the walk, so that batches of every size and each VACUUM are met.
+        let seen = db.number("SELECT sum(seen) FROM piecemeal.range");
+        db.until(&format!("SELECT sum(seen) > {seen} + 3000 FROM piecemeal.range"));
+        let started = Instant::now();
+        user.exec(&format!("ALTER TABLE t ADD COLUMN c{nth} int"));
+        worst = worst.max(started.elapsed());
+    }
+    assert!(running.is_alive(), "the run was over before all of them had come");
+    println!("the worst of ten waited {worst:?}");
+    // A busy machine apart, it is one batch: `give_way` is 100 ms.
+    assert!(worst < Duration::from_secs(1), "somebody waited {worst:?}");
+    running.wait().exits(0);
+    done_once(&db, "ddl");
+}
+
+#[test]
+fn a_lock_on_ten_rows_delays_those_ten_rows_and_no_others() {
+    let db = Db::with(&numbers(20_000));
+    let hog = db.session();
+    hog.exec("BEGIN; SELECT FROM t WHERE id BETWEEN 10001 AND 10010 FOR UPDATE");
+    let cli = Cli::new(&db, "hog", &Toml::increment().rows(1000).text());
+    let (running, started) = (cli.start(&["run", "hog", "-y"]), Instant::now());
+    running.until_it_says("put aside: somebody has locked some of the 1,000 keys up to (11000)");
+    db.until("SELECT count(*) = 19990 FROM t WHERE n = 1");
+    // Only they are left, range by range of them, and the walk asks for nothing else.
+    db.until(&format!("({OPEN}) BETWEEN 1 AND 10"));
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    ranges_tile(&db, 20_000);
+    assert!(db.is("SELECT count(*) = 10 FROM t WHERE n = 0 AND id BETWEEN 10001 AND 10010"));
+    let run = cli.status("hog");
+    assert_eq!((&run["shown"], &run["rows"]["done"]), (&"running".into(), &19_990.into()));
+    hog.exec("ROLLBACK");
+    let released = Instant::now();
+    running.wait().exits(0);
+    // From there it is a wait between two tries, and the verification.
+    assert!(released.elapsed() < Duration::from_secs(4), "{:?}", released.elapsed());
+    done_once(&db, "hog");
+    ranges_tile(&db, 20_000);
+}
+
+#[test]
+fn a_lock_on_the_table_puts_little_aside_and_loses_nothing() {
+    // One that lets others read, and one that does not.
+    for mode in ["SHARE", "ACCESS EXCLUSIVE"] {
+        let db = Db::with(&numbers(30_000));
+        let cli = Cli::new(&db, "table", &Toml::increment().rows(100).text());
+        let running = cli.start(&["run", "table", "-y", "--rate", "10k/s", "--progress", "jsonl"]);
+        has_begun(&db);
+        let hog = db.session();
+        hog.exec(&format!("BEGIN; LOCK TABLE t IN {mode} MODE"));
+        let since = Instant::now();
+        until("three seconds", || (since.elapsed() > Duration::from_secs(3)).then_some(()));
+        assert!(
+            hog.is("SELECT count(*) > 0 FROM t WHERE n = 0"),
+            "the run was too fast for the test"
+        );
+        let waits = running.events("progress").pop().expect("progress");
+        let why = waits["run"]["reason"].to_string();
+        assert!(why.contains("lock timeout"), "{why}");
+        hog.exec("ROLLBACK");
+        let released = Instant::now();
+        let put_aside = running.events("put_aside").len();
+        running.wait().exits(0);
+        assert!(released.elapsed() < Duration::from_secs(8), "{:?}", released.elapsed());
+        done_once(&db, "table");
+        ranges_tile(&db, 30_000);
+        let ranges = db.number("SELECT count(*) FROM piecemeal.range");
+        assert!(ranges <= 4, "{mode}: {ranges} ranges, put aside {put_aside} times");
+    }
+}
+
+#[test]
+fn a_kill_while_ranges_are_put_aside_leaves_ranges_that_tile() {
+    let db = Db::with(&numbers(5_000));
+    let hog = db.session();
+    hog.exec("BEGIN; SELECT FROM t WHERE id IN (1, 777, 778, 2500, 5000) FOR UPDATE");
+    let cli = Cli::new(&db, "kill", &Toml::increment().rows(100).text());
+    // At any moment of it: while they are put aside, and while only they are left.
+    for done in [300, 1500, 3000, 4995, 4995] {
+        let running = cli.start(&["run", "kill", "-y"]);
+        db.until("to_regclass('piecemeal.range') IS NOT NULL");
+        db.until(&format!("SELECT count(*) >= {done} FROM t WHERE n = 1"));
+        running.signal("KILL");
+        running.wait();
+        ranges_tile(&db, 5_000);
+    }
+    hog.exec("ROLLBACK");
+    cli.done(&["run", "kill"]);
+    done_once(&db, "kill");
+    ranges_tile(&db, 5_000);
+}
+
+#[test]
+fn a_sweep_goes_around_locked_rows_as_the_walk_does() {
+    let db = Db::with(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int, pad int);
+         INSERT INTO t SELECT generate_series(1, 3000);",
+    );
+    // Rows that a user makes undone again behind the walk, before it is verified.
+    let late = Held::row(&db, 3000);
+    let job = Toml::on("t").set("n", "1").filter("n IS NULL").rows(100);
+    let cli = Cli::new(&db, "sweep", &job.text());
+    let running = cli.start(&["run", "sweep", "-y"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    db.until("SELECT count(*) = 2999 FROM t WHERE n = 1");
+    db.exec("UPDATE t SET n = NULL WHERE id BETWEEN 100 AND 1000");
+    let hog = db.session();
+    hog.exec("BEGIN; SELECT FROM t WHERE id IN (500, 501, 900) FOR UPDATE");
+    late.release();
+    running.until_it_says("sweep 1: 901 rows still to do");
+    db.until("SELECT count(*) = 2997 FROM t WHERE n = 1");
+    db.until("SELECT count(*) > 0 FROM piecemeal.range WHERE pass = 1 AND aside > 0");
+    running.signal("KILL");
+    running.wait();
+    hog.exec("ROLLBACK");
+    cli.done(&["run", "sweep"]);
+    ended(&db, "sweep", "rows");
+    assert_eq!(db.number("SELECT count(*) FROM t WHERE n = 1"), 3000);
+    let books = db.rows("SELECT sum(changed) FROM piecemeal.range");
+    assert_eq!(books, [["3901"]]);
+}
+
+#[test]
+fn in_a_deadlock_with_an_application_the_application_wins() {
+    let db = Db::with(&numbers(40));
+    // The server looks for a deadlock only after a time that is longer than we wait for a lock.
+    db.exec(&format!("ALTER DATABASE {} SET deadlock_timeout = '1s'", db.name));
+    let cli = Cli::new(&db, "dead", &Toml::increment().rows(40).text());
+    let user = db.session();
+    user.exec("BEGIN; UPDATE t SET n = n WHERE id = 30");
+    let running = cli.start(&["run", "dead", "-y", "-v"]);
+    db.until(
+        "SELECT count(*) > 0 FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'",
+    );
+    // Now it wants rows that the batch has locked already, again and again.
+    for id in [10, 20, 5, 1] {
+        let started = Instant::now();
+        user.exec(&format!("UPDATE t SET n = n WHERE id = {id}"));
+        assert!(
+            started.elapsed() < Duration::from_millis(700),
+            "it waited {:?}",
+            started.elapsed()
+        );
+    }
+    user.exec("COMMIT");
+    let ended = running.wait().exits(0);
+    assert!(!ended.stderr.contains("40P01"), "{}", ended.stderr);
+    done_once(&db, "dead");
+}
+
+#[test]
+fn a_thousand_locked_rows_make_no_thousand_ranges() {
+    let db = Db::with(&numbers(20_000));
+    let hog = db.session();
+    hog.exec("BEGIN; SELECT FROM t WHERE id % 20 = 7 FOR UPDATE");
+    let cli = Cli::new(&db, "many", &Toml::increment().text());
+    let running = cli.start(&["run", "many", "-y", "--progress", "jsonl"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    let since = Instant::now();
+    let mut most = 0;
+    until("six seconds of it", || {
+        most = most.max(db.number(OPEN));
+        (since.elapsed() > Duration::from_secs(6)).then_some(())
+    });
+    assert!(most <= MOST_OPEN, "{most} open ranges");
+    ranges_tile(&db, 20_000);
+    println!("{} of 19,000 rows done around them", db.number("SELECT count(*) FROM t WHERE n = 1"));
+    hog.exec("ROLLBACK");
+    let released = Instant::now();
+    running.wait().exits(0);
+    assert!(released.elapsed() < Duration::from_secs(8), "{:?}", released.elapsed());
+    done_once(&db, "many");
+    ranges_tile(&db, 20_000);
+    let ranges = db.number("SELECT count(*) FROM piecemeal.range");
+    assert!(ranges <= 1_000, "{ranges} ranges");
+}

@@ -1,0 +1,263 @@
+//! Windows, people and clocks decide the pace of a run while it goes on, and all of them say so.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::cli::{Cli, Running};
+use crate::support::db::Db;
+use crate::support::job::{Toml, numbers};
+use crate::support::oracle::{done_once, status};
+use crate::support::until;
+use crate::support::zones::Zones;
+
+/// What a person may have to wait until an order is obeyed: a second, and a busy machine.
+const SOON: Duration = Duration::from_millis(2_500);
+
+const JSON: &[&str] = &["run", "job", "-y", "--progress", "jsonl"];
+
+fn done(db: &Db) -> i64 {
+    db.number("SELECT sum(n) FROM t")
+}
+
+fn window(when: &str, zone: &str, rate: &str) -> String {
+    format!("[[pace.window]]\nwhen = \"{when}\"\nzone = \"{zone}\"\nrate = \"{rate}\"\n")
+}
+
+/// Waits for what must come soon, and says how long it took if it did not.
+fn soon<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    let found = until(what, look);
+    assert!(started.elapsed() < SOON, "{what}: {:?}", started.elapsed());
+    found
+}
+
+fn seconds(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is not a number"))
+}
+
+#[test]
+fn a_window_closes_and_opens_while_the_run_goes_on() {
+    let db = Db::with(&numbers(20_000));
+    let zones = Zones::new();
+    zones.noon_in(&db, 4, "Busy");
+    zones.noon_in(&db, 8, "Shut");
+    let windows = window("daily 11:00-12:00", "Busy", "500 rows/s")
+        + &window("daily 11:00-12:00", "Shut", "pause");
+    // A pause that was meant is no hold that lasts too long.
+    let job = Toml::increment().rows(50).with("[pace]\nmax_hold = \"1s\"").with(&windows);
+    let mut cli = Cli::new(&db, "job", &job.text());
+    cli.zones = Some(zones.dir());
+    let running = cli.start(JSON);
+    let first = running.event("window", 1);
+    assert_eq!(first["now"], "window daily 11:00-12:00: 500 rows/s until 12:00 Busy");
+    let open = running.progress("a rate", |run| run["batch"]["count"].as_i64() > Some(2));
+    assert_eq!(open["rate"]["limit_rows_per_s"], 500);
+
+    let held = running.event("held", 1);
+    let began = Instant::now();
+    assert_eq!((&held["by"], &held["value"]), (&"window".into(), &Value::Null));
+    let reason = "window daily 11:00-12:00: pause until 12:00 Shut";
+    assert_eq!(held["reason"], reason);
+    let before = done(&db);
+    assert!((500..4_000).contains(&before), "{before} rows before it closed");
+    let shown = soon("`status` shows it", || {
+        let run = cli.status("job");
+        (run["shown"] == "holding").then_some(run)
+    });
+    assert_eq!((&shown["holding"]["reason"], &shown["reason"]), (&reason.into(), &reason.into()));
+    assert_eq!((&shown["status"], &shown["window"]), (&"running".into(), &reason.into()));
+    // What is left takes much less than a second; the hours that are closed come before it.
+    let left = 4.0 - began.elapsed().as_secs_f64();
+    assert!(seconds(&shown["eta_s"]["high"]) >= (left - 2.0).floor(), "{}", shown["eta_s"]);
+    let text = cli.done(&["status", "job"]).stdout;
+    assert!(text.contains(&format!("holding: {reason}, for ")), "{text}");
+    assert_eq!(done(&db), before, "a closed window lets nothing through");
+
+    let released = running.event("released", 1);
+    let watched = began.elapsed().as_secs_f64();
+    assert_eq!(released["by"], "window");
+    let lasted = seconds(&released["lasted_s"]);
+    assert!((lasted - watched).abs() < 0.5, "{lasted} s, by the stop-watch {watched} s");
+    assert!((lasted - 4.0).abs() < 1.5, "the window was closed for 4 s, it held for {lasted} s");
+    running.wait().exits(0).says("held ").says(": window ");
+    done_once(&db, "job");
+    let held = seconds(&cli.status("job")["held"]["window"]["held_s"]);
+    assert!((held - watched).abs() < 0.5, "{held} s, by the stop-watch {watched} s");
+}
+
+#[test]
+fn a_pause_comes_and_goes_with_the_file_and_the_windows_can_be_turned_off() {
+    let db = Db::with(&numbers(50_000));
+    let job = Toml::increment().rows(50).with("[pace]\nrate = \"1k/s\"");
+    let cli = Cli::new(&db, "job", &job.text());
+    let running = cli.start(&["run", "job", "-y"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    db.until("SELECT sum(seen) > 0 FROM piecemeal.range");
+    // The file is read by `throttle`, not by the run: editing it changes nothing by itself.
+    let shut = job_with(&window("daily", "UTC", "pause"));
+    cli.write("job", &shut);
+    cli.done(&["throttle", "job", "--schedule", "file"]).says("pace: window daily");
+    soon("a hold", || running.stderr().contains("holding: window daily: pause").then_some(()));
+    let (before, began) = (done(&db), Instant::now());
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    soon("that pace", || {
+        let history = cli.status("job");
+        (history["rate"]["limit_rows_per_s"] == 1_000_000).then_some(())
+    });
+    assert_eq!(done(&db), before, "a rate from outside opens no window that is closed");
+    let run = cli.status("job");
+    // It never opens again, so nobody knows when it is over.
+    assert_eq!(run["eta_s"], serde_json::json!({ "low": null, "high": null }));
+    cli.done(&["throttle", "job", "--schedule", "off"]).says("windows off");
+    soon("it goes on", || running.stderr().contains("going on: window").then_some(()));
+    let held = began.elapsed();
+    running.wait().exits(0).says(": window ");
+    done_once(&db, "job");
+    let sum = seconds(&cli.status("job")["held"]["window"]["held_s"]);
+    assert!((sum - held.as_secs_f64()).abs() < 1.5, "{sum} s, by the stop-watch {held:?}");
+    let lines = cli.done(&["history", "job", "-o", "json"]).json()["history"].take();
+    let throttles: Vec<_> = lines
+        .as_array()
+        .expect("lines")
+        .iter()
+        .filter(|line| line["what"] == "throttle")
+        .map(|line| line["detail"].clone())
+        .collect();
+    assert_eq!(throttles.len(), 3, "{lines}");
+    assert_eq!(throttles[0]["from"], serde_json::json!({}));
+    assert_eq!(throttles[2]["from"]["schedule"], throttles[0]["to"]["schedule"]);
+    assert_eq!(throttles[2]["to"]["schedule"]["value"], serde_json::json!([]));
+}
+
+fn job_with(more: &str) -> String {
+    Toml::increment().rows(50).with("[pace]\nrate = \"1k/s\"").with(more).text()
+}
+
+#[test]
+fn windows_off_for_a_while_come_back_by_themselves() {
+    let db = Db::with(&numbers(100_000));
+    let cli = Cli::new(&db, "job", &job_with(&window("daily", "UTC", "pause")));
+    let running = cli.start(JSON);
+    running.event("held", 1);
+    assert_eq!(done(&db), 0);
+    cli.done(&["throttle", "job", "--schedule", "off", "--for", "2s"]);
+    let started = Instant::now();
+    running.event("released", 1);
+    running.event("held", 2);
+    let lasted = started.elapsed();
+    let expected = Duration::from_secs(2)..Duration::from_millis(4_500);
+    assert!(expected.contains(&lasted), "{lasted:?}");
+    // It went on as the job says, and not faster.
+    assert!((100..4_000).contains(&done(&db)), "{} rows", done(&db));
+    cli.done(&["cancel", "job"]);
+    running.wait().exits(4);
+    assert_eq!(status(&db), "cancelled");
+}
+
+#[test]
+fn a_target_from_outside_changes_the_size_of_the_next_batches() {
+    let db = Db::with(&format!(
+        "{};
+         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_sleep(0.001); RETURN NULL; END';
+         CREATE TRIGGER slow AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
+        numbers(20_000)
+    ));
+    let job = Toml::increment().batch("target = \"60ms\"").batch("min = 1");
+    let cli = Cli::new(&db, "job", &job.text());
+    let running = cli.start(JSON);
+    let size = |run: &Value| run["batch"]["rows"].as_i64().unwrap_or(0);
+    running.progress("batches of 60 ms", |run| size(run) > 25);
+    cli.done(&["throttle", "job", "--target", "6ms"]).says("target 6 ms");
+    soon("small batches", || {
+        let run = running.events("progress").pop()?["run"].take();
+        (size(&run) <= 8).then_some(())
+    });
+    cli.done(&["throttle", "job", "--clear"]);
+    running.progress("batches of 60 ms again", |run| size(run) > 25);
+    cli.done(&["cancel", "job"]);
+    running.wait().exits(4);
+}
+
+/// A run that is killed while 20 rows/s hold for `lasting`.
+fn killed_while_slow(db: &Db, lasting: &str) -> Cli {
+    let cli = Cli::new(db, "job", &Toml::increment().rows(20).text());
+    let running = cli.start(&["run", "job", "-y", "--rate", "100/s", "--progress", "jsonl"]);
+    running.progress("it goes on", |run| run["rows"]["done"].as_i64() > Some(0));
+    cli.done(&["throttle", "job", "--rate", "20/s", "--for", lasting]);
+    soon("the rate", || (limit(&running) == 20).then_some(()));
+    running.signal("KILL");
+    running.wait();
+    cli
+}
+
+fn limit(running: &Running) -> Value {
+    let progress = running.events("progress").pop();
+    progress.map_or(Value::Null, |event| event["run"]["rate"]["limit_rows_per_s"].clone())
+}
+
+#[test]
+fn a_pace_for_a_while_outlives_the_process_and_expires_in_the_next_one() {
+    let db = Db::with(&numbers(2_000));
+    let cli = killed_while_slow(&db, "4s");
+    let said = Instant::now();
+    let running = cli.start(JSON);
+    let first = running.event("throttled", 1);
+    assert_eq!(first["now"], "rate 20 rows/s");
+    running.progress("the rate, still", |run| run["rate"]["limit_rows_per_s"] == 20);
+    let before = done(&db);
+    let expired = running.event("throttled", 2);
+    assert_eq!(expired["now"], "as it was started");
+    assert!(said.elapsed() < Duration::from_millis(6_500), "{:?}", said.elapsed());
+    assert!(done(&db) - before < 20 * 6 + 60, "{} rows", done(&db) - before);
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_pace_for_a_while_expires_also_if_nobody_is_alive_to_see_it() {
+    let db = Db::with(&numbers(2_000));
+    let cli = killed_while_slow(&db, "2s");
+    let over = "SELECT bool_and((value ->> 'until')::timestamptz < clock_timestamp())
+                FROM piecemeal.run, jsonb_each(overrides)";
+    db.until(&format!("({over})"));
+    let running = cli.start(JSON);
+    running.event("finished", 1);
+    assert_eq!(running.events("throttled"), Vec::<Value>::new());
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_run_that_may_take_a_second_leaves_after_it_and_goes_on_later() {
+    let db = Db::with(&numbers(2_000));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(20).text());
+    let started = Instant::now();
+    let left = cli.call(&["run", "job", "-y", "--rate", "200/s", "--max-runtime", "1s"]).exits(4);
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    left.says("time is up").says("left: job; committed: ").says("`piecemeal run job` continues");
+    assert_eq!(status(&db), "ready");
+    assert!((20..1_000).contains(&done(&db)), "{} rows", done(&db));
+    cli.done(&["run", "job"]);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_run_that_may_go_on_until_an_hour_leaves_then_also_out_of_a_hold() {
+    let db = Db::with(&numbers(2_000));
+    let zones = Zones::new();
+    zones.noon_in(&db, 3, "Here");
+    let mut cli = Cli::new(&db, "job", &job_with(&window("daily 10:00-14:00", "Here", "pause")));
+    cli.zones = Some(zones.dir());
+    cli.call(&["run", "job", "-y", "--until", "25:00"]).exits(2).says("--until 25:00");
+    cli.call(&["run", "job", "-y", "--until", "12:00 Nowhere/Atall"]).exits(2).says("time zone");
+    let started = Instant::now();
+    let left = cli.call(&["run", "job", "-y", "--until", "12:00 Here"]).exits(4);
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    left.says("holding: window").says("time is up").says("left: job");
+    assert_eq!((status(&db), done(&db)), ("ready".to_owned(), 0));
+    cli.done(&["throttle", "job", "--schedule", "off"]);
+    cli.done(&["run", "job"]);
+    done_once(&db, "job");
+}

@@ -1,0 +1,160 @@
+//! VACUUM beside the walk keeps the table small, is in nobody's way, and says when it does not run.
+
+use std::time::{Duration, Instant};
+
+use crate::support::cli::{Cli, Running};
+use crate::support::db::Db;
+use crate::support::job::Toml;
+use crate::support::oracle::done_once;
+use crate::support::until;
+
+const JSON: &[&str] = &["run", "job", "-y", "--progress", "jsonl"];
+const SIZE: &str = "SELECT pg_relation_size('t')";
+
+/// Rows of some width, which autovacuum leaves alone.
+fn table(rows: u32) -> Db {
+    Db::with(&format!(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, pad text NOT NULL DEFAULT repeat('x', 60))
+             WITH (autovacuum_enabled = off);
+         INSERT INTO t (id) SELECT generate_series(1, {rows})"
+    ))
+}
+
+fn job(vacuum: &str, pace: &str) -> String {
+    let pace = format!("[pace]\nvacuum = \"{vacuum}\"\n{pace}");
+    Toml::increment().batch("max = 1000").with(&pace).text()
+}
+
+/// What the table has grown to after a run, as a multiple of what it was.
+fn growth(vacuum: &str) -> f64 {
+    let db = table(100_000);
+    let before = db.number(SIZE);
+    let cli = Cli::new(&db, "job", &job(vacuum, "rate = \"25k/s\""));
+    let running = cli.start(JSON);
+    running.event("finished", 1);
+    let vacuumed = running.events("vacuumed").len();
+    assert_eq!(vacuumed > 0, vacuum != "off", "{vacuumed} times");
+    running.wait().exits(0);
+    done_once(&db, "job");
+    let after = u32::try_from(db.number(SIZE) / 8192).expect("pages");
+    f64::from(after) / f64::from(u32::try_from(before / 8192).expect("pages"))
+}
+
+#[test]
+fn a_table_that_is_vacuumed_on_the_way_stays_small() {
+    let (with, without) = (growth("5%"), growth("off"));
+    println!("{with:.2} × with, {without:.2} × without");
+    assert!(with < 1.4, "{with:.2} × with vacuum");
+    assert!(without > 1.7, "{without:.2} × without");
+}
+
+#[test]
+fn without_the_privilege_there_is_no_vacuum_and_plan_says_so() {
+    let db = table(30_000);
+    let role = format!("app_{}", db.name);
+    db.exec(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT SELECT, UPDATE ON t TO {role};
+         GRANT CREATE ON DATABASE {} TO {role}",
+        db.name
+    ));
+    let mut cli = Cli::new(&db, "job", &job("2%", "rate = \"20k/s\""));
+    cli.url = db.url.replacen("postgres@", &format!("{role}@"), 1);
+    let plan = cli.done(&["plan", "job", "--no-rehearsal"]);
+    let said = plan.stdout + &plan.stderr;
+    assert!(said.contains("vacuum") && said.contains("may not"), "{said}");
+    let running = cli.start(JSON);
+    running.event("finished", 1);
+    assert!(running.events("vacuumed").is_empty() && running.events("vacuum_put_off").is_empty());
+    running.wait().exits(0);
+    done_once(&db, "job");
+    db.exec(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
+}
+
+const VACUUMS: &str = "SELECT count(*) > 0 FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE 'VACUUM%' AND state = 'active'";
+
+/// A run whose VACUUM takes its time: it has a lot to read, and pays for every page.
+fn slow_vacuum(pace: &str) -> (Db, Cli, Running) {
+    let db = table(60_000);
+    for _ in 0..6 {
+        db.exec("CREATE INDEX ON t (pad, id, n)");
+    }
+    let cli = Cli::new(&db, "job", &job("5%", pace));
+    let running = cli.start(JSON);
+    (db, cli, running)
+}
+
+#[test]
+fn a_vacuum_is_cancelled_as_soon_as_somebody_waits_for_the_table() {
+    let (db, cli, running) = slow_vacuum("rate = \"10k/s\"");
+    db.until(VACUUMS);
+    let started = Instant::now();
+    db.session().exec("ALTER TABLE t ADD COLUMN c int");
+    let worst = started.elapsed();
+    let put_off = running.event("vacuum_put_off", 1);
+    assert_eq!(put_off["why"], "somebody waited for a lock on the table");
+    until("`status` shows it", || {
+        let status = cli.done(&["status", "job"]).stdout;
+        status.contains("vacuum put off: somebody waited").then_some(())
+    });
+    println!("it waited {worst:?}");
+    assert!(worst < Duration::from_secs(1), "{worst:?}");
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_vacuum_waits_for_old_snapshots_says_for_whose_and_comes_after_them() {
+    let db = table(100_000);
+    let old = db.session();
+    old.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    let pid = old.text("SELECT pg_backend_pid()");
+    old.exec("SELECT FROM t LIMIT 1");
+    let cli = Cli::new(&db, "job", &job("5%", "rate = \"8k/s\""));
+    let running = cli.start(JSON);
+    let put_off = running.event("vacuum_put_off", 1);
+    let why = put_off["why"].as_str().expect("a reason");
+    assert!(why.contains(&format!("the session with pid {pid}, since ")), "{why}");
+    assert!(why.ends_with("keeps the old rows alive"), "{why}");
+    until("`status` shows it", || {
+        let run = cli.status("job");
+        run["vacuum"].as_str()?.contains(&pid).then_some(())
+    });
+    assert!(running.events("vacuumed").is_empty());
+    old.exec("COMMIT");
+    running.event("vacuumed", 1);
+    assert!(!running.events("vacuum_put_off").iter().any(|it| it["why"] != why), "told once");
+    let run = cli.status("job");
+    assert_eq!(run["status"], "running");
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_vacuum_is_cancelled_while_the_run_is_held_and_does_not_begin() {
+    let db = table(60_000);
+    db.exec("CREATE TABLE knob (value float8); INSERT INTO knob VALUES (0)");
+    for _ in 0..6 {
+        db.exec("CREATE INDEX ON t (pad, id, n)");
+    }
+    let hold =
+        "[[hold]]\non = \"query\"\nname = \"knob\"\nsql = \"SELECT value FROM knob\"\nabove = 10\n";
+    let toml = job("5%", "rate = \"10k/s\"") + hold;
+    let cli = Cli::new(&db, "job", &toml);
+    let running = cli.start(JSON);
+    db.until(VACUUMS);
+    db.exec("UPDATE knob SET value = 99");
+    running.event("held", 1);
+    let started = Instant::now();
+    db.until(&format!("NOT ({VACUUMS})"));
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    until("nothing begins", || {
+        assert!(!db.is(VACUUMS), "a vacuum of a run that is held");
+        (started.elapsed() > Duration::from_secs(2)).then_some(())
+    });
+    db.exec("UPDATE knob SET value = 0");
+    running.event("released", 1);
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
