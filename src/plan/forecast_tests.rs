@@ -136,12 +136,12 @@ fn closed_hours_are_counted_and_what_never_ends_is_said() {
     let over = windowed(&forecast, &schedule, now).unwrap().over.unwrap();
     assert_eq!(over.to_string(), "2026-07-01T18:00:10Z");
     let slow = Forecast { limit: Rate::new(5), ..forecast.clone() };
-    assert_eq!(text(&slow, &schedule).as_deref(), Some("Mon 01:33 Europe/Berlin"));
+    assert_eq!(text(&slow, &schedule).as_deref(), Some("Mon 03:33 Europe/Berlin"));
     let late = Forecast { rows_per_second: Some(1e-3), ..forecast.clone() };
     assert_eq!(text(&late, &schedule).as_deref(), Some("in more than ten years, or never"));
     assert_eq!(text(&forecast, &Schedule::default()), None);
     let shown = Forecast { windowed: windowed(&slow, &schedule, now), ..slow }.to_string();
-    assert!(shown.contains("  with its windows, begun now: over Mon 01:33"), "{shown}");
+    assert!(shown.contains("  with its windows, begun now: over Mon 03:33"), "{shown}");
 }
 
 proptest! {
