@@ -14,7 +14,7 @@ use crate::finding::Finding;
 use crate::job::{Vacuum, Window};
 use crate::plan::{CameTo, Forecast, Growth, Plan, Rehearsal, Rehearsed};
 use crate::run::Schedule;
-use crate::throttle::{Survey, Surveyed};
+use crate::throttle::{Origin, Survey, Surveyed};
 use crate::walk::Key;
 
 /// A plan, and what the database says of the time, the signals, and a few batches.
@@ -114,7 +114,7 @@ fn hold(surveyed: &Surveyed) -> Value {
     let state = &surveyed.state;
     json!({
         "signal": surveyed.signal.word(), "name": surveyed.name, "state": state.word(),
-        "why": state.why(), "recipe": state.recipe(),
+        "by": state.origin().map(Origin::word), "why": state.why(), "recipe": state.recipe(),
     })
 }
 

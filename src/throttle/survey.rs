@@ -26,6 +26,16 @@ pub enum Origin {
     Default,
 }
 
+impl Origin {
+    /// Returns the word that people and JSON see.
+    pub fn word(self) -> &'static str {
+        match self {
+            Origin::Job => "job",
+            Origin::Default => "default",
+        }
+    }
+}
+
 /// What is the matter with a signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -176,6 +186,14 @@ impl State {
         }
     }
 
+    /// Returns who says that it should hold the run, if somebody does.
+    pub fn origin(&self) -> Option<Origin> {
+        match self {
+            State::On { origin, .. } | State::Hidden { origin, .. } => Some(*origin),
+            State::Off { .. } => None,
+        }
+    }
+
     /// Returns what would let it be observed, if it cannot be and that is known.
     pub fn recipe(&self) -> Option<&str> {
         match self {
@@ -201,11 +219,12 @@ impl Survey {
                     show_duration(job.pace.max_hold)
                 ))
                 .span(hold.map(|hold| hold.span.clone()));
-            let finding = recipe.iter().fold(finding, Finding::recipe);
-            Some(finding.recipe(format!(
+            let first = recipe.as_deref().unwrap_or("repair what stands in the way");
+            let without = format!(
                 "or, once it runs, do without it: piecemeal throttle {} --hold {name}=off",
                 job.name
-            )))
+            );
+            Some(finding.recipe(first).recipe(without))
         };
         self.0.iter().filter_map(warning).collect()
     }
