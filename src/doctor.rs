@@ -7,12 +7,13 @@ use std::fmt;
 
 use crate::error::{Error, ErrorKind};
 use crate::finding::{Finding, Severity};
-use crate::job::{Job, Signal};
+use crate::job::Job;
 use crate::ledger::lease;
 use crate::ledger::schema::{self, Ledger};
 use crate::pg::{Database, Fault, Guards, Lane, Session};
 use crate::plan::{Around, Plan, look_around};
 use crate::run::count;
+use crate::throttle::{State, Survey, Surveyed, survey};
 
 /// The difference of two clocks, in seconds, that is worth a word.
 const CLOCKS_APART: f64 = 1.0;
@@ -84,6 +85,17 @@ impl Sign {
             ..Sign::new(health, about, finding.what.clone())
         }
     }
+
+    fn of_signal(surveyed: &Surveyed) -> Sign {
+        let state = &surveyed.state;
+        let health = match state {
+            State::On { .. } | State::Off { .. } => Health::Ok,
+            State::Hidden { .. } => Health::Warn,
+        };
+        let what = format!("{}: {}", state.word(), state.why());
+        let sign = Sign::new(health, surveyed.name.clone(), what);
+        state.recipe().into_iter().fold(sign, Sign::recipe)
+    }
 }
 
 /// Everything that was looked at.
@@ -108,45 +120,8 @@ impl Checkup {
     }
 
     /// Takes what is known of the signals, in their order.
-    pub fn take_signals(&mut self, observed: &[Observed]) {
-        self.signs.extend(observed.iter().map(Observed::sign));
-    }
-}
-
-/// Whether a signal can slow a run down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
-    /// It can be read, and holds runs.
-    On,
-    /// It could be, and nobody asked for it, or there is nothing to read.
-    Off,
-    /// This role cannot read it.
-    Hidden,
-}
-
-/// A signal, and whether it can slow a run down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observed {
-    /// The signal.
-    pub signal: Signal,
-    /// Whether it can be read.
-    pub sight: Sight,
-    /// Why it is so.
-    pub why: String,
-    /// What would let it be read.
-    pub recipe: Option<String>,
-}
-
-impl Observed {
-    fn sign(&self) -> Sign {
-        let (health, word) = match self.sight {
-            Sight::On => (Health::Ok, "on"),
-            Sight::Off => (Health::Ok, "off"),
-            Sight::Hidden => (Health::Warn, "not observable"),
-        };
-        let what = format!("{word}: {}", self.why);
-        let sign = Sign::new(health, self.signal.word(), what);
-        self.recipe.iter().fold(sign, Sign::recipe)
+    pub fn take_signals(&mut self, survey: &Survey) {
+        self.signs.extend(survey.0.iter().map(Sign::of_signal));
     }
 }
 
@@ -170,9 +145,12 @@ pub async fn examine(database: &Database, job: Option<&Job>) -> Result<Checkup, 
     checkup.take("old rows", &around.of_holders, || {
         Sign::ok("old rows", "no old transaction, slot or standby keeps them alive")
     });
-    if let Some(job) = job {
-        of_job(&mut checkup, job, &around, Plan::build(job, database).await)?;
-    }
+    drop(session);
+    let plan = match job {
+        Some(job) => of_job(&mut checkup, job, &around, Plan::build(job, database).await)?,
+        None => None,
+    };
+    checkup.take_signals(&survey(database, plan.as_ref()).await?);
     Ok(checkup)
 }
 
@@ -286,7 +264,7 @@ fn of_job(
     job: &Job,
     around: &Around,
     built: Result<Plan, Error>,
-) -> Result<(), Error> {
+) -> Result<Option<Plan>, Error> {
     let (findings, plan) = match built {
         Ok(plan) => (plan.findings.clone(), Some(plan)),
         Err(error) if !error.findings().is_empty() => (error.findings().to_vec(), None),
@@ -296,7 +274,7 @@ fn of_job(
             None,
         ),
     };
-    if let Some(plan) = plan {
+    if let Some(plan) = &plan {
         let rows = plan.estimate.map_or("an unknown number of rows".into(), |rows| {
             format!("about {} rows", count(rows))
         });
@@ -307,7 +285,7 @@ fn of_job(
     let said = [&around.of_server, &around.of_role, &around.of_ledger, &around.of_holders];
     let is_new = |finding: &&Finding| !said.iter().any(|said| said.contains(finding));
     checkup.signs.extend(findings.iter().filter(is_new).map(|it| Sign::of_finding("job", it)));
-    Ok(())
+    Ok(plan)
 }
 
 impl fmt::Display for Checkup {
@@ -333,24 +311,29 @@ impl fmt::Display for Checkup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::Signal;
+    use crate::throttle::Origin;
 
     #[test]
     fn a_signal_that_cannot_be_read_is_a_warning_with_what_would_let_it_be() {
-        let observed = |sight, recipe: Option<&str>| Observed {
-            signal: Signal::ReplicaLag,
-            sight,
-            why: "because".into(),
-            recipe: recipe.map(str::to_owned),
-        };
+        let surveyed =
+            |state| Surveyed { signal: Signal::ReplicaLag, name: "replica-lag".into(), state };
         let mut checkup = Checkup::default();
-        let hidden = observed(Sight::Hidden, Some("GRANT pg_monitor TO app;"));
-        checkup.take_signals(&[observed(Sight::On, None), observed(Sight::Off, None), hidden]);
+        checkup.take_signals(&Survey(vec![
+            surveyed(State::On { limit: "10s".into(), origin: Origin::Default }),
+            surveyed(State::Off { why: "no standby".into() }),
+            surveyed(State::Hidden {
+                why: "it is dark".into(),
+                recipe: Some("GRANT pg_monitor TO app;".into()),
+                origin: Origin::Job,
+            }),
+        ]));
         assert!(checkup.is_fit());
         assert_eq!(
             checkup.to_string(),
-            "ok    replica-lag  on: because\n\
-             ok    replica-lag  off: because\n\
-             warn  replica-lag  not observable: because\n                   do: GRANT pg_monitor TO app;\n"
+            "ok    replica-lag  on: above 10s, by default\n\
+             ok    replica-lag  off: no standby\n\
+             warn  replica-lag  hidden: it is dark, so it holds the run\n                   do: GRANT pg_monitor TO app;\n"
         );
     }
 

@@ -30,7 +30,7 @@ exits! {
     Usage = 2,
     /// refused by preflight, by the state of the run, or because the definition changed; nothing was written
     Refused = 3,
-    /// stopped on request: paused or `--limit` reached (resumable), or cancelled (final)
+    /// stopped on request: paused, `--limit`, `--max-runtime`, `--until` or `max_hold` reached (resumable), or cancelled (final)
     Stopped = 4,
     /// bad rows: stopped at one
     BadRows = 5,
@@ -38,7 +38,7 @@ exits! {
     Unverified = 6,
     /// another process owns the run, or took it over
     Owned = 7,
-    /// the database cannot be reached or logged in to: at the start after 30 s of retries, during a run after an hour
+    /// the database cannot be reached or logged in to: at the start after 30 s of retries, during a run after `max_hold`
     Unreachable = 8,
     /// interrupted by SIGINT; resumable
     Interrupted = 130,

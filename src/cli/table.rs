@@ -1,7 +1,7 @@
 //! Runs and journal lines in columns.
 
 use piecemeal::control::Line;
-use piecemeal::report::words;
+use piecemeal::report::{history, words};
 use piecemeal::run::Snapshot;
 use serde_json::Value;
 
@@ -25,7 +25,8 @@ pub(crate) fn of_runs(snapshots: &[Snapshot]) -> String {
 /// Returns one line for each line of the journal.
 pub(crate) fn of_journal(lines: &[Line]) -> String {
     let row = |line: &Line| {
-        let detail = in_words(&line.detail);
+        let changed = (line.what == "throttle").then(|| history::throttled(&line.at, &line.detail));
+        let detail = changed.flatten().unwrap_or_else(|| in_words(&line.detail));
         [line.at.clone(), line.run.to_string(), line.what.clone(), line.who.clone(), detail]
     };
     let head = ["AT", "RUN", "WHAT", "WHO", "DETAIL"].map(str::to_owned);

@@ -128,7 +128,8 @@ WITH old AS (
                 WHERE coalesce((value ->> 'until')::timestamptz > clock_timestamp(), true)) AS overrides
     FROM piecemeal.run r WHERE id = $1 FOR UPDATE
 ),
-expiry AS (SELECT to_jsonb(clock_timestamp() + $3 * interval '1 second') AS until),
+moment AS (SELECT clock_timestamp() AS at),
+expiry AS (SELECT to_jsonb(at + $3 * interval '1 second') AS until FROM moment),
 wanted AS (
     SELECT coalesce(jsonb_object_agg(key, jsonb_build_object('value', value, 'until', until)), '{}') AS overrides
     FROM jsonb_each($2), expiry
@@ -139,8 +140,9 @@ wanted AS (
     FROM old, wanted WHERE r.id = old.id AND r.status NOT IN ('succeeded', 'cancelled')
     RETURNING r.id, old.overrides AS before, r.overrides AS after
 ), noted AS (
-    INSERT INTO piecemeal.journal (run_id, who, what, detail)
-    SELECT id, $5 || ' as ' || session_user, 'throttle', jsonb_build_object('from', before, 'to', after) FROM moved
+    INSERT INTO piecemeal.journal (run_id, at, who, what, detail)
+    SELECT id, at, $5 || ' as ' || session_user, 'throttle', jsonb_build_object('from', before, 'to', after)
+    FROM moved, moment
 )
 SELECT after FROM moved";
 

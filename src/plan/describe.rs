@@ -40,11 +40,7 @@ impl fmt::Display for Plan {
         )?;
         writeln!(f, "rows: {}", self.rows())?;
         writeln!(f, "batch: {}, {}", size_in_words(&self.job.batch.size), self.batches())?;
-        writeln!(
-            f,
-            "pace: {}",
-            self.job.pace.rate.map_or("no limit".into(), |rate| rate.to_string())
-        )?;
+        writeln!(f, "pace: {}", self.pace())?;
         writeln!(
             f,
             "gives way: a batch ends after {} ms, and waits {} ms for a lock",
@@ -106,6 +102,12 @@ impl Plan {
                 FIRST.clamp(min, max)
             ),
         }
+    }
+
+    fn pace(&self) -> String {
+        let rate = self.job.pace.rate.map_or("no limit".into(), |rate| rate.to_string());
+        let apart = if self.job.pace.windows.is_empty() { "" } else { ", where no window applies" };
+        rate + apart
     }
 
     fn vacuum(&self) -> String {

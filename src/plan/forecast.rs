@@ -7,10 +7,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::prepare::Plan;
 use super::rehearsal::Rehearsal;
 use crate::job::{Rate, Vacuum, show_bytes, show_duration};
-use crate::run::count;
+use crate::run::{Schedule, count};
 
 /// What a page of the table has for rows and their pointers, in bytes.
 const PAGE: f64 = 8192.0 - 24.0;
@@ -52,8 +54,11 @@ pub struct Forecast {
     pub rows_per_second: Option<f64>,
     /// The limit of the job, in the same unit.
     pub limit: Option<Rate>,
-    /// How long the walk takes under the pace of the job; the verification comes on top.
+    /// How long the walk takes under the rate of the job, outside of its windows; the verification
+    /// comes on top.
     pub time: Option<Duration>,
+    /// The same with the windows of the job; `None` if it has none, or nothing is to do.
+    pub windowed: Option<Windowed>,
     /// Bytes of WAL.
     pub wal_bytes: Option<u64>,
     /// The table's own file.
@@ -62,6 +67,15 @@ pub struct Forecast {
     pub indexes: Growth,
     /// After how many dead rows it is vacuumed, in percent of its rows; `None` if it is not.
     pub vacuum: Option<u32>,
+}
+
+/// When a walk that began now would be over, with the hours counted in which windows allow less.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Windowed {
+    /// The instant; `None` if it is not within ten years.
+    pub over: Option<Timestamp>,
+    /// The same by the clock of the windows, as in `Fri 02:10 Europe/Berlin`.
+    pub text: String,
 }
 
 /// How large something is, and will be, in bytes.
@@ -78,15 +92,17 @@ pub struct Growth {
 impl Plan {
     /// Returns what the whole will cost, if the rest of the table is like what was rehearsed.
     ///
-    /// This is the one place that says how a number of rows becomes a time: under the job's rate,
-    /// from now to the end without a break.
-    pub fn forecast(&self, seen: &Rehearsal) -> Forecast {
+    /// This is the one place that says how a number of rows becomes a time: under the job's rate
+    /// without a break, and with its windows from `now` on, which is the server's.
+    pub fn forecast(&self, seen: &Rehearsal, now: Timestamp) -> Forecast {
         let rate = self.job.pace.rate;
         let finish = |rows: f64, speed: f64| {
             let speed = rate.map_or(speed, |rate| speed.min(f64::from(rate.rows_per_second())));
             Duration::try_from_secs_f64(rows / speed).ok()
         };
-        of(&self.ground(), seen, finish)
+        let forecast = of(&self.ground(), seen, finish);
+        let schedule = Schedule::new(self.job.pace.windows.clone());
+        Forecast { windowed: windowed(&forecast, &schedule, now), ..forecast }
     }
 
     fn ground(&self) -> Ground {
@@ -134,11 +150,21 @@ fn of(
         rows_per_second,
         limit: ground.rate,
         time,
+        windowed: None,
         wal_bytes: wal(rows, changed, seen),
         heap: heap(ground, changed, seen),
         indexes: indexes(ground, changed, seen),
         vacuum: ground.vacuum,
     }
+}
+
+fn windowed(forecast: &Forecast, schedule: &Schedule, now: Timestamp) -> Option<Windowed> {
+    let (rows, speed) = (as_f64(forecast.matching?), forecast.rows_per_second?);
+    let base = forecast.limit.map(|rate| f64::from(rate.rows_per_second()));
+    let over = schedule.finish(now, rows, speed, base);
+    let text =
+        over.map_or("in more than ten years, or never".into(), |over| schedule.in_words(over, now));
+    (!schedule.is_empty()).then_some(Windowed { over, text })
 }
 
 /// The share of the table's rows that get a new version.
@@ -226,6 +252,9 @@ impl fmt::Display for Forecast {
         let of = self.rows.map_or_else(unknown, count);
         writeln!(f, "  rows to do: {} of {of}", about(self.matching))?;
         writeln!(f, "  time of the walk: {}, and the verification after it", self.time_in_words())?;
+        if let Some(windowed) = &self.windowed {
+            writeln!(f, "  with its windows, begun now: over {}", windowed.text)?;
+        }
         let wal = self.wal_bytes.map_or_else(unknown, |wal| format!("about {}", show_bytes(wal)));
         writeln!(f, "  WAL: {wal}")?;
         for (name, growth) in [("table", self.heap), ("indexes", self.indexes)] {

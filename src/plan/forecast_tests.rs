@@ -113,6 +113,37 @@ fn a_rate_that_never_ends_is_unknown_and_one_that_limits_is_named() {
     assert_eq!(forecast.time_in_words(), "about 34m at 500 rows/s, the limit of the job");
 }
 
+/// Windows of a job by the clock of Berlin, and a Wednesday there, 19:00.
+fn nights(rate: &str) -> (Schedule, Timestamp) {
+    let text = format!(
+        "[table]\nname = 't'\n[set]\nn = '1'\n[[pace.window]]\nwhen = 'daily 08:00-20:00'\n\
+         zone = 'Europe/Berlin'\nrate = '{rate}'\n"
+    );
+    let job = crate::job::Job::parse("job", crate::job::Source { path: None, text }).unwrap();
+    (Schedule::new(job.pace.windows), "2026-07-01T17:00:00Z".parse().unwrap())
+}
+
+#[test]
+fn closed_hours_are_counted_and_what_never_ends_is_said() {
+    let seen = seen(measured(1_000, 1_000, Some(0)));
+    // 100,000 rows a second, and a million of them: an hour until it opens, and ten seconds.
+    let forecast = forecast(None, &seen);
+    let (schedule, now) = nights("pause");
+    let text = |forecast: &Forecast, schedule: &Schedule| {
+        windowed(forecast, schedule, now).map(|windowed| windowed.text)
+    };
+    assert_eq!(text(&forecast, &schedule).as_deref(), Some("20:00 Europe/Berlin"));
+    let over = windowed(&forecast, &schedule, now).unwrap().over.unwrap();
+    assert_eq!(over.to_string(), "2026-07-01T18:00:10Z");
+    let slow = Forecast { limit: Rate::new(5), ..forecast.clone() };
+    assert_eq!(text(&slow, &schedule).as_deref(), Some("Mon 03:33 Europe/Berlin"));
+    let late = Forecast { rows_per_second: Some(1e-3), ..forecast.clone() };
+    assert_eq!(text(&late, &schedule).as_deref(), Some("in more than ten years, or never"));
+    assert_eq!(text(&forecast, &Schedule::default()), None);
+    let shown = Forecast { windowed: windowed(&slow, &schedule, now), ..slow }.to_string();
+    assert!(shown.contains("  with its windows, begun now: over Mon 03:33"), "{shown}");
+}
+
 proptest! {
     #[test]
     fn a_vacuum_never_makes_it_larger_and_nothing_shrinks(

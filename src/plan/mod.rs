@@ -20,7 +20,7 @@ mod forecast;
 mod preflight_tests;
 
 pub(crate) use around::{Around, look_around};
-pub use forecast::{Forecast, Growth};
+pub use forecast::{Forecast, Growth, Windowed};
 pub(crate) use prepare::is_locked;
 pub use prepare::{Plan, is_same_table, last_key};
 pub use rehearsal::{CameTo, Fired, Measured, Rehearsal, Rehearsed};

@@ -4,3 +4,4 @@ pub mod json;
 pub mod words;
 pub mod plan;
 pub mod doctor;
+pub mod history;

@@ -1,19 +1,81 @@
-//! The document of `plan -o json`: the plan, what was rehearsed, and the forecast.
+//! What `plan` shows: the plan, its windows and holds, what was rehearsed, and the forecast.
 //!
-//! Field names are a contract, as in [`json`](super::json). Unknown is null.
+//! As text, and as a document whose field names are a contract, as in [`json`](super::json).
+//! Unknown is null. A pure view: what the database says of it is given.
 
+use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::json;
 use crate::finding::Finding;
-use crate::job::Vacuum;
+use crate::job::{Vacuum, Window};
 use crate::plan::{CameTo, Forecast, Growth, Plan, Rehearsal, Rehearsed};
+use crate::run::Schedule;
+use crate::throttle::{Origin, Survey, Surveyed};
 use crate::walk::Key;
 
-/// Returns a plan with its rehearsal, if there was one.
-pub fn plan(plan: &Plan, seen: Option<&Rehearsal>, findings: &[Finding]) -> Value {
+/// A plan, and what the database says of the time, the signals, and a few batches.
+#[derive(Debug, Clone, Copy)]
+pub struct Preview<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The server's now.
+    pub now: Timestamp,
+    /// What holds a run.
+    pub survey: &'a Survey,
+    /// What was rehearsed, if something was.
+    pub seen: Option<&'a Rehearsal>,
+}
+
+impl Preview<'_> {
+    /// Returns everything that was found, worst first.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.plan.findings.clone();
+        findings.extend(self.survey.findings(&self.plan.job));
+        let table = &self.plan.target.keyset.table;
+        findings.extend(self.seen.into_iter().flat_map(|seen| seen.findings(table)));
+        findings.sort_by_key(|finding| finding.severity);
+        findings
+    }
+
+    fn schedule(&self) -> Schedule {
+        Schedule::new(self.plan.job.pace.windows.clone())
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.schedule().notes(self.plan.job.pace.rate)
+    }
+}
+
+impl fmt::Display for Preview<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plan.fmt(f)?;
+        let schedule = self.schedule();
+        if !schedule.is_empty() {
+            let current = schedule.at(self.now);
+            writeln!(f, "\nwindows:\n  now: {current}")?;
+            if current.until.is_some() {
+                writeln!(f, "  then: {}", name(current.next))?;
+            }
+            self.notes().iter().try_for_each(|note| writeln!(f, "  note: {note}"))?;
+        }
+        writeln!(f, "\nholds:")?;
+        self.survey.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))?;
+        let Some(seen) = self.seen else { return Ok(()) };
+        write!(f, "\n{seen}\n{}", self.plan.forecast(seen, self.now))
+    }
+}
+
+fn name(window: Option<&Window>) -> String {
+    window.map_or_else(|| "no window".into(), Window::to_string)
+}
+
+/// Returns the document of `plan -o json`.
+pub fn plan(preview: &Preview<'_>) -> Value {
+    let Preview { plan, now, survey, seen } = *preview;
     let columns: Vec<_> = plan.target.keyset.columns.iter().map(|column| &column.name).collect();
     json!({ "v": json::VERSION, "plan": {
         "job": plan.job.name, "table": plan.target.keyset.table, "key": columns, "index": plan.target.index,
@@ -25,10 +87,40 @@ pub fn plan(plan: &Plan, seen: Option<&Rehearsal>, findings: &[Finding]) -> Valu
             "every_percent": match plan.job.pace.vacuum { Vacuum::Every(percent) => Some(percent), Vacuum::Off => None },
             "is_permitted": plan.can_vacuum, "is_direct": plan.is_direct,
         },
+        "pace": pace(preview),
+        "holds": survey.0.iter().map(hold).collect::<Vec<_>>(),
         "rehearsal": seen.map(rehearsal),
-        "forecast": seen.map(|seen| forecast(&plan.forecast(seen))),
-        "findings": findings.iter().map(json::finding).collect::<Vec<_>>(),
+        "forecast": seen.map(|seen| forecast(&plan.forecast(seen, now))),
+        "findings": preview.findings().iter().map(json::finding).collect::<Vec<_>>(),
     }})
+}
+
+fn pace(preview: &Preview<'_>) -> Value {
+    let schedule = preview.schedule();
+    let current = schedule.at(preview.now);
+    let windows: Vec<_> = schedule.windows().iter().map(Window::to_string).collect();
+    let base = preview.plan.job.pace.rate.map(crate::job::Rate::rows_per_second);
+    let has_windows = !schedule.is_empty();
+    json!({
+        "limit_rows_per_s": base, "windows": windows,
+        "now": has_windows.then(|| current.to_string()), "is_paused": current.is_paused(),
+        "now_limit_rows_per_s": current.limit(base.map(f64::from)),
+        "until": current.until.map(instant), "then": current.until.map(|_| name(current.next)),
+        "notes": preview.notes(),
+    })
+}
+
+fn hold(surveyed: &Surveyed) -> Value {
+    let state = &surveyed.state;
+    json!({
+        "signal": surveyed.signal.word(), "name": surveyed.name, "state": state.word(),
+        "by": state.origin().map(Origin::word), "why": state.why(), "recipe": state.recipe(),
+    })
+}
+
+/// As all other times have it.
+fn instant(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn rehearsal(seen: &Rehearsal) -> Value {
@@ -64,7 +156,8 @@ fn forecast(forecast: &Forecast) -> Value {
     json!({
         "rows": forecast.rows, "matching": forecast.matching, "rows_per_s": forecast.rows_per_second,
         "limit_rows_per_s": forecast.limit.map(crate::job::Rate::rows_per_second),
-        "walk_s": forecast.time.map(|time| time.as_secs_f64()), "wal_bytes": forecast.wal_bytes,
+        "walk_s": forecast.time.map(|time| time.as_secs_f64()),
+        "with_windows_over_at": forecast.windowed.as_ref().and_then(|it| it.over).map(instant), "wal_bytes": forecast.wal_bytes,
         "table_bytes": growth(forecast.heap), "index_bytes": growth(forecast.indexes),
     })
 }

@@ -12,7 +12,8 @@ use super::ask::{self, Role, role};
 use super::build::Builder;
 use super::reading::Blind;
 use crate::error::Error;
-use crate::job::{Limit, Signal};
+use crate::finding::Finding;
+use crate::job::{Job, Limit, Signal, show_duration};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::Plan;
 
@@ -23,6 +24,16 @@ pub enum Origin {
     Job,
     /// Nobody; it is so without a line in the job.
     Default,
+}
+
+impl Origin {
+    /// Returns the word that people and JSON see.
+    pub fn word(self) -> &'static str {
+        match self {
+            Origin::Job => "job",
+            Origin::Default => "default",
+        }
+    }
 }
 
 /// What is the matter with a signal.
@@ -139,7 +150,7 @@ fn hidden(Blind { why, recipe }: Blind, origin: Origin) -> State {
 impl Facts {
     /// What is the matter with a signal that the job does not name.
     fn state(&self, signal: Signal) -> State {
-        let Some(limit) = signal.default_limit() else { return off("the job does not name it") };
+        let Some(limit) = signal.default_limit() else { return off("until a job names it") };
         match (signal, self.role.sees_all) {
             (Signal::ArchiveBacklog, _) if !self.archives => off("archive_mode is off"),
             (Signal::ReplicaLag, false) if self.standbys == 0 => off("no standby"),
@@ -151,6 +162,74 @@ impl Facts {
     }
 }
 
+impl State {
+    /// Returns the word that people and JSON see.
+    pub fn word(&self) -> &'static str {
+        match self {
+            State::On { .. } => "on",
+            State::Off { .. } => "off",
+            State::Hidden { .. } => "hidden",
+        }
+    }
+
+    /// Says above what it holds the run, or why it does not.
+    pub fn why(&self) -> String {
+        let by = |origin: &Origin| if *origin == Origin::Job { "by the job" } else { "by default" };
+        match self {
+            State::On { limit, origin } if limit == "never" => {
+                format!("while it is true, {}", by(origin))
+            }
+            State::On { limit, origin } => format!("above {limit}, {}", by(origin)),
+            State::Off { why } => why.clone(),
+            State::Hidden { why, origin: Origin::Job, .. } => format!("{why}, so it holds the run"),
+            State::Hidden { why, origin: Origin::Default, .. } => why.clone(),
+        }
+    }
+
+    /// Returns who says that it should hold the run, if somebody does.
+    pub fn origin(&self) -> Option<Origin> {
+        match self {
+            State::On { origin, .. } | State::Hidden { origin, .. } => Some(*origin),
+            State::Off { .. } => None,
+        }
+    }
+
+    /// Returns what would let it be observed, if it cannot be and that is known.
+    pub fn recipe(&self) -> Option<&str> {
+        match self {
+            State::Hidden { recipe, .. } => recipe.as_deref(),
+            State::On { .. } | State::Off { .. } => None,
+        }
+    }
+}
+
+impl Survey {
+    /// Warns of what the job names and nobody can see: a run of it would stand still.
+    pub fn findings(&self, job: &Job) -> Vec<Finding> {
+        let warning = |surveyed: &Surveyed| {
+            let State::Hidden { why, recipe, origin: Origin::Job } = &surveyed.state else {
+                return None;
+            };
+            let hold = job.holds.iter().find(|hold| hold.name == surveyed.name);
+            let name = &surveyed.name;
+            let finding = Finding::warn("hold-blind", format!("`{name}` cannot be read: {why}"))
+                .at(format!("[[hold]] on {}", surveyed.signal))
+                .because(format!(
+                    "what cannot be read holds the run: it would stand still, and be left after {}",
+                    show_duration(job.pace.max_hold)
+                ))
+                .span(hold.map(|hold| hold.span.clone()));
+            let first = recipe.as_deref().unwrap_or("repair what stands in the way");
+            let without = format!(
+                "or, once it runs, do without it: piecemeal throttle {} --hold {name}=off",
+                job.name
+            );
+            Some(finding.recipe(first).recipe(without))
+        };
+        self.0.iter().filter_map(warning).collect()
+    }
+}
+
 impl fmt::Display for Surveyed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}  {}", self.name, self.state)
@@ -159,21 +238,8 @@ impl fmt::Display for Surveyed {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by = |origin: &Origin| if *origin == Origin::Job { "by the job" } else { "by default" };
-        match self {
-            State::On { limit, origin } if limit == "never" => {
-                write!(f, "on      while it is true, {}", by(origin))
-            }
-            State::On { limit, origin } => write!(f, "on      above {limit}, {}", by(origin)),
-            State::Off { why } => write!(f, "off     {why}"),
-            State::Hidden { why, recipe, origin } => {
-                write!(f, "hidden  {why}")?;
-                if *origin == Origin::Job {
-                    f.write_str(", so it holds the run")?;
-                }
-                recipe.as_ref().map_or(Ok(()), |recipe| write!(f, "; {recipe}"))
-            }
-        }
+        write!(f, "{:<6}  {}", self.word(), self.why())?;
+        self.recipe().map_or(Ok(()), |recipe| write!(f, "; {recipe}"))
     }
 }
 
@@ -210,14 +276,14 @@ mod tests {
         assert_eq!(
             shown(&facts(true, 0, true)),
             "replica-lag         on      above 10s, by default\n\
-             slot-lag            off     the job does not name it\n\
+             slot-lag            off     until a job names it\n\
              archive-backlog     on      above 100, by default\n\
-             lock-waits          off     the job does not name it\n\
-             active-sessions     off     the job does not name it\n\
-             oldest-transaction  off     the job does not name it\n\
+             lock-waits          off     until a job names it\n\
+             active-sessions     off     until a job names it\n\
+             oldest-transaction  off     until a job names it\n\
              autovacuum          on      while it is true, by default\n\
-             latency             off     the job does not name it\n\
-             query               off     the job does not name it\n"
+             latency             off     until a job names it\n\
+             query               off     until a job names it\n"
         );
     }
 

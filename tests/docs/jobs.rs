@@ -30,6 +30,12 @@ const TRIALS: &[(&str, &str, &str)] = &[
         "SELECT count(*) FROM products WHERE cents <> CASE kind WHEN 'book' THEN 1050 ELSE 1000 END",
     ),
     (
+        "readings-celsius",
+        "INSERT INTO readings SELECT i, i % 13, CASE WHEN i % 7 > 0 THEN i % 120 END
+         FROM generate_series(1, 3000) i",
+        "SELECT count(*) FROM readings WHERE celsius IS DISTINCT FROM (fahrenheit - 32) / 1.8",
+    ),
+    (
         "counters-bigint",
         "INSERT INTO counters SELECT i % 13, 'counter-' || i, CASE WHEN i % 7 > 0 THEN i END
          FROM generate_series(1, 3000) i",
@@ -82,6 +88,8 @@ fn run(db: &Db, name: &str) {
     let page = Page::read("docs/reference/output.md");
     let mut found = BTreeSet::new();
     fields(run, "", &mut found);
+    // Its fields are the names of what held the run, which chance decides.
+    found.retain(|field| !field.starts_with("held."));
     for field in found.iter().filter(|field| *field != "owner") {
         assert!(
             page.text.contains(&format!("`{field}`")),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::cli::{Answer, Cli};
 use crate::support::db::{Db, Held, port};
@@ -145,6 +145,99 @@ fn a_plan_shows_what_would_happen() {
     let parts = ["rehearsal", "forecast"].map(|part| plan["plan"][part].take());
     shows("plan-json", &serde_json::to_string_pretty(&plan).expect("JSON"));
     shows("plan-json-measured", &parts.map(|part| shape(&part).join("\n")).join("\n\n"));
+}
+
+/// Two windows of which one applies at every hour, so that the day of the test does not matter.
+const PACE: &str = "\
+[pace]\nrate = '20k/s'\n
+[[pace.window]]\nwhen = 'daily'\nzone = 'Europe/Berlin'\nrate = '500/s'\n
+[[pace.window]]\nwhen = 'Mon 08:00-20:00'\nzone = 'Europe/Berlin'\nrate = 'pause'\n
+[[hold]]\non = 'lock-waits'\nabove = 5\n
+[[hold]]\non = 'query'\nname = 'broken'\nsql = 'SELECT 1/0'\nabove = 1\n";
+
+/// The part of a text from one line on, up to an empty one.
+fn part<'t>(text: &'t str, begin: &str) -> &'t str {
+    let start = text.find(begin).unwrap_or_else(|| panic!("`{begin}` is not in:\n{text}"));
+    text[start..].split("\n\n").next().unwrap_or_default()
+}
+
+#[test]
+fn a_plan_shows_its_windows_and_what_will_hold_it() {
+    let (_db, cli) = posts();
+    cli.write("posts-loc", &format!("{JOB}\n{PACE}"));
+    let answer = cli.done(&["plan", "posts-loc"]);
+    answer.clone().says("warn[hold-blind]: `broken` cannot be read").says("31 | on = 'query'");
+    let said = answer.stdout;
+    assert!(said.contains("pace: 20k rows/s, where no window applies"), "{said}");
+    assert!(said.contains("\n  with its windows, begun now: over "), "{said}");
+    let parts = ["windows:", "holds:"].map(|begin| part(&said, begin)).join("\n\n");
+    let warning = part(&answer.stderr, "warn[hold-blind]");
+    shows("plan-pace", &format!("{parts}\n\n{warning}"));
+    let plan = cli.done(&["plan", "posts-loc", "-o", "json"]).json()["plan"].take();
+    assert!(plan["forecast"]["with_windows_over_at"].is_string(), "{plan}");
+    let shown = json!({ "pace": plan["pace"], "hold": plan["holds"][1] });
+    shows("plan-pace-json", &serde_json::to_string_pretty(&shown).expect("JSON"));
+}
+
+#[test]
+fn a_plan_says_what_comes_after_the_window_that_applies() {
+    let (_db, cli) = posts();
+    let half = |hours: &str, rate: u32| {
+        format!("[[pace.window]]\nwhen = 'daily {hours}'\nrate = '{rate}/s'\n")
+    };
+    let windows = half("00:00-12:00", 100) + &half("12:00-24:00", 200);
+    cli.write("posts-loc", &format!("{JOB}\n{windows}"));
+    let said = cli.done(&["plan", "posts-loc", "--no-rehearsal"]).stdout;
+    let (morning, evening) =
+        ("window daily 00:00-12:00: 100 rows/s", "window daily 12:00-24:00: 200 rows/s");
+    let either = [
+        format!("windows:\n  now: {morning} until 12:00 UTC\n  then: {evening}\n"),
+        format!("windows:\n  now: {evening} until 00:00 UTC\n  then: {morning}\n"),
+    ];
+    assert!(either.iter().any(|text| said.contains(text)), "{said}");
+}
+
+#[test]
+fn the_doctor_names_what_would_hold_a_job_and_cannot_be_read() {
+    let (_db, cli) = posts();
+    cli.write("posts-loc", &format!("{JOB}\n{PACE}"));
+    let said = cli.done(&["doctor", "posts-loc"]).stdout;
+    let line = said.lines().find(|line| line.contains("broken")).unwrap_or_default();
+    assert!(line.starts_with("warn  broken"), "{said}");
+    assert!(
+        line.ends_with("hidden: division by zero (SQLSTATE 22012), so it holds the run"),
+        "{said}"
+    );
+}
+
+#[test]
+fn history_tells_changes_of_pace_from_old_to_new() {
+    let (_db, cli) = posts();
+    cli.call(&["run", "posts-loc", "--yes", "--limit", "120"]).exits(4);
+    for args in [
+        &["--rate", "500/s"][..],
+        &["--rate", "2k/s", "--schedule", "off", "--for", "2h"],
+        &["--hold", "replica-lag=20s"],
+        &["--clear"],
+    ] {
+        cli.done(&[&["throttle", "posts-loc"], args].concat());
+    }
+    let said = cli.done(&["history", "posts-loc", "--last", "4"]).stdout;
+    let details: Vec<_> =
+        said.lines().skip(1).filter_map(|line| line.split(" as postgres  ").nth(1)).collect();
+    assert_eq!(
+        details,
+        [
+            "rate → 500 rows/s",
+            "rate 500 rows/s → 2,000 rows/s for 2h, windows → off for 2h",
+            "replica-lag → 20s",
+            "taken back: replica-lag 20s, rate 2,000 rows/s, windows off",
+        ]
+    );
+    let lines = cli.done(&["history", "posts-loc", "-o", "json"]).json()["history"].take();
+    let cleared = lines.as_array().and_then(|lines| lines.last()).expect("a line");
+    assert_eq!((&cleared["what"], &cleared["detail"]["to"]), (&"throttle".into(), &json!({})));
+    assert_eq!(cleared["detail"]["from"]["rate"]["value"], 2_000);
 }
 
 #[test]

@@ -196,7 +196,7 @@ async fn check(client: &Client, rows: u32, account: &Account) -> Result<String, 
 
 const NEXT: &str = "\
 next: piecemeal check jobs/posts-loc.toml   a job file of your own: docs/reference/job-file.md
-      piecemeal plan JOB                    what it would do to your table, and cost
+      piecemeal plan JOB                    what it would do, cost, and be held by
       piecemeal run JOB                     and kill it at any moment: it goes on where it stopped";
 
 fn no_server(error: &SandboxError) -> Error {

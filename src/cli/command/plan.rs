@@ -2,8 +2,9 @@
 
 use piecemeal::control::Desk;
 use piecemeal::finding::Finding;
-use piecemeal::plan::Rehearsal;
 use piecemeal::report;
+use piecemeal::report::plan::Preview;
+use piecemeal::throttle::survey;
 use piecemeal::{Job, Plan};
 
 use super::Done;
@@ -16,30 +17,18 @@ pub(crate) async fn run(settings: &Settings, args: &PlanArgs) -> Done {
     let job = settings.job(&args.job)?;
     let desk = settings.desk(Some(&job.name)).await?;
     let plan = build(&job, &desk).await?;
-    let seen = if args.no_rehearsal { None } else { Some(plan.rehearse(desk.database()).await?) };
-    let findings = all_findings(&plan, seen.as_ref());
+    let database = desk.database();
+    let survey = survey(database, Some(&plan)).await?;
+    let seen = if args.no_rehearsal { None } else { Some(plan.rehearse(database).await?) };
+    let now = desk.clock().await?;
+    let preview = Preview { plan: &plan, now, survey: &survey, seen: seen.as_ref() };
     if settings.is_json() {
-        let document = report::plan::plan(&plan, seen.as_ref(), &findings);
-        settings.printer.data(&document.to_string())?;
+        settings.printer.data(&report::plan::plan(&preview).to_string())?;
     } else {
-        settings.printer.data(&in_words(&plan, seen.as_ref()))?;
-        show(settings, &plan.job, &findings);
+        settings.printer.data(&preview.to_string())?;
+        show(settings, &plan.job, &preview.findings());
     }
     Ok(Exit::Done)
-}
-
-fn in_words(plan: &Plan, seen: Option<&Rehearsal>) -> String {
-    match seen {
-        Some(seen) => format!("{plan}\n{seen}\n{}", plan.forecast(seen)),
-        None => plan.to_string(),
-    }
-}
-
-fn all_findings(plan: &Plan, seen: Option<&Rehearsal>) -> Vec<Finding> {
-    let mut findings = plan.findings.clone();
-    findings.extend(seen.into_iter().flat_map(|seen| seen.findings(&plan.target.keyset.table)));
-    findings.sort_by_key(|finding| finding.severity);
-    findings
 }
 
 /// Builds the plan of a job; a refusal carries the job, so that its lines can be shown.

@@ -74,6 +74,11 @@ impl Schedule {
         &self.windows
     }
 
+    /// Writes an instant by the clock of the first window, as in `Fri 02:10 Europe/Berlin`.
+    pub fn in_words(&self, at: Timestamp, now: Timestamp) -> String {
+        in_words(at, now, self.zones.first().unwrap_or(&TimeZone::UTC))
+    }
+
     /// Says which window applies now, and until when. It stays true until then, so there is no need to ask again.
     pub fn at(&self, now: Timestamp) -> Current<'_> {
         let (window, change) = (self.first(now), self.change(now));
@@ -161,17 +166,21 @@ impl fmt::Display for Current<'_> {
         }
         let zone = self.window.or(self.next).map(|window| &window.zone);
         let (Some(until), Some(zone)) = (self.until, zone) else { return Ok(()) };
-        let away = self.now.duration_until(until);
-        let form = if away < DAY {
-            "%H:%M"
-        } else if away < WEEK {
-            "%a %H:%M"
-        } else {
-            "%a %Y-%m-%d %H:%M"
-        };
-        let wall = zone.to_datetime(until);
-        write!(f, " until {} {}", wall.strftime(form), zone_name(zone))
+        write!(f, " until {}", in_words(until, self.now, zone))
     }
+}
+
+/// Writes an instant by the clock of a zone, with the day where it is not within a day from now.
+fn in_words(at: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let away = now.duration_until(at);
+    let form = if away < DAY {
+        "%H:%M"
+    } else if away < WEEK {
+        "%a %H:%M"
+    } else {
+        "%a %Y-%m-%d %H:%M"
+    };
+    format!("{} {}", zone.to_datetime(at).strftime(form), zone_name(zone))
 }
 
 #[cfg(test)]

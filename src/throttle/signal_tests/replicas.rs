@@ -184,7 +184,7 @@ async fn bytes_count_and_who_is_no_standby_does_not() {
     standby.exec("SELECT pg_wal_replay_pause()").await;
     scene.exec("SELECT pg_logical_emit_message(false, 'x', repeat('x', 3000000))").await;
     let reading = lag.until(|read| read.as_ref().is_ok_and(|it| it.value > 3e6)).await.unwrap();
-    assert_eq!(reading.to_string(), "3.0 MB > 1.0 MB");
+    assert!(reading.to_string().ends_with("B > 1 MB"), "{reading}");
     standby.exec("SELECT pg_wal_replay_resume()").await;
     lag.until_value(|value| value < 1e6).await;
     // A subscriber of a logical slot replays too, and comes and goes.

@@ -1,6 +1,9 @@
 //! What is on, off and hidden, for roles that see all and for those that do not.
 
+use std::time::Duration;
+
 use super::{Scene, hold, query};
+use crate::finding::Severity;
 use crate::job::Signal;
 use crate::throttle::{survey, throttlers};
 
@@ -28,14 +31,27 @@ async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
             "oldest-transaction  hidden  blind is not shown what other sessions do, so it holds the run; \
              GRANT pg_read_all_stats TO blind;",
             "replica-lag         off     no standby",
-            "slot-lag            off     the job does not name it",
-            "lock-waits          off     the job does not name it",
-            "active-sessions     off     the job does not name it",
+            "slot-lag            off     until a job names it",
+            "lock-waits          off     until a job names it",
+            "active-sessions     off     until a job names it",
             "autovacuum          hidden  blind is not shown what other sessions do; \
              GRANT pg_read_all_stats TO blind;",
-            "latency             off     the job does not name it",
+            "latency             off     until a job names it",
         ]
     );
+    scene.plan.job.pace.max_hold = Duration::from_secs(90);
+    let findings = all.findings(&scene.plan.job);
+    let whats: Vec<_> = findings.iter().map(|finding| finding.what.as_str()).collect();
+    assert_eq!(
+        whats,
+        [
+            "`query` cannot be read: division by zero (SQLSTATE 22012)",
+            "`oldest-transaction` cannot be read: blind is not shown what other sessions do",
+        ]
+    );
+    assert_eq!((findings[1].code, findings[1].severity), ("hold-blind", Severity::Warn));
+    assert!(findings[1].why.ends_with("and be left after 1m 30s"), "{findings:?}");
+    assert_eq!(findings[1].recipe[0], "GRANT pg_read_all_stats TO blind;");
     let names = |all: Vec<crate::throttle::gate::Guarded>| {
         all.iter().map(|guarded| guarded.throttler.name().to_owned()).collect::<Vec<_>>()
     };

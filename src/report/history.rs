@@ -1,0 +1,141 @@
+//! What `throttle` changed, from old to new, as people read it in `history`.
+//!
+//! A pure view of a line of the journal; programs read the line itself.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::job::show_duration;
+use crate::run::Overrides;
+
+/// Writes what a `throttle` at the instant `at` changed, as in `rate 500 rows/s → 2,000 rows/s for 2h`;
+/// `None` if `detail` is not that of a throttle.
+pub fn throttled(at: &str, detail: &Value) -> Option<String> {
+    let part = |name: &str| detail.get(name).and_then(Value::as_object);
+    let (from, to) = (part("from")?, part("to")?);
+    let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+    let (mut changed, mut taken_back) = (Vec::new(), Vec::new());
+    for key in keys {
+        match (from.get(key), to.get(key)) {
+            (before, Some(after)) if before != Some(after) => {
+                changed.push(change(key, before, after) + &lasting(at, after));
+            }
+            (Some(before), None) => taken_back.push(words(key, before)),
+            (Some(_) | None, Some(_)) | (None, None) => {}
+        }
+    }
+    if !taken_back.is_empty() {
+        changed.push(format!("taken back: {}", taken_back.join(", ")));
+    }
+    Some(if changed.is_empty() { nothing(to) } else { changed.join(", ") })
+}
+
+fn nothing(to: &Map<String, Value>) -> String {
+    if to.is_empty() { "there was nothing to take back" } else { "nothing changed" }.into()
+}
+
+/// One change under its key, as in `rate 500 rows/s → 2,000 rows/s`, or `windows → off`.
+fn change(key: &str, before: Option<&Value>, after: &Value) -> String {
+    let (name, new) = (name(key), value(key, after));
+    match before.map(|before| value(key, before)) {
+        None => format!("{name} → {new}"),
+        Some(old) if old == new => format!("{name} stays {new}"),
+        Some(old) => format!("{name} {old} → {new}"),
+    }
+}
+
+fn name(key: &str) -> &str {
+    match key {
+        "target_ms" => "target",
+        "schedule" => "windows",
+        key => key.strip_prefix("hold ").unwrap_or(key),
+    }
+}
+
+fn words(key: &str, entry: &Value) -> String {
+    Overrides::in_words(key, entry.get("value").unwrap_or(&Value::Null))
+}
+
+/// The value without the name of what it is of.
+fn value(key: &str, entry: &Value) -> String {
+    let words = words(key, entry);
+    let names = [key, name(key), "window"];
+    let bare = names.iter().find_map(|name| words.strip_prefix(name)?.strip_prefix(' '));
+    bare.map_or(words.clone(), str::to_owned)
+}
+
+/// How long a change lasts, if it has an end. Both instants are of one clock, and `at` has no part
+/// of a second.
+fn lasting(at: &str, entry: &Value) -> String {
+    let until = entry.get("until").and_then(Value::as_str).and_then(|it| it.parse().ok());
+    let span = |(at, until): (Timestamp, Timestamp)| {
+        let seconds = u64::try_from(at.duration_until(until).as_secs()).ok()?;
+        Some(format!(" for {}", show_duration(Duration::from_secs(seconds))))
+    };
+    at.parse().ok().zip(until).and_then(span).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const AT: &str = "2026-07-01T12:00:00Z";
+
+    fn for_ever(value: impl Into<Value>) -> Value {
+        json!({ "value": value.into(), "until": null })
+    }
+
+    fn shown(from: &Value, to: &Value) -> String {
+        throttled(AT, &json!({ "from": from, "to": to })).unwrap()
+    }
+
+    #[test]
+    fn a_change_is_told_from_old_to_new_with_its_length() {
+        let until = json!({ "value": 2_000, "until": "2026-07-01T14:00:00.734+00:00" });
+        let from = json!({ "rate": for_ever(500), "hold replica-lag": for_ever("10s") });
+        let to = json!({ "rate": until, "hold replica-lag": for_ever("20s") });
+        assert_eq!(
+            shown(&from, &to),
+            "replica-lag 10s → 20s, rate 500 rows/s → 2,000 rows/s for 2h"
+        );
+        let early = json!({ "value": 5, "until": "2026-07-01T11:00:00+00:00" });
+        assert_eq!(shown(&json!({}), &json!({ "target_ms": early })), "target → 5 ms");
+    }
+
+    #[test]
+    fn what_only_now_has_a_value_has_no_old_one() {
+        let to = json!({ "schedule": for_ever(json!([])), "hold busy": for_ever("off") });
+        assert_eq!(shown(&json!({}), &to), "busy → off, windows → off");
+    }
+
+    #[test]
+    fn what_stays_is_not_told_and_a_new_length_is() {
+        let kept = json!({ "rate": for_ever(500), "target_ms": for_ever(5) });
+        let longer = json!({ "value": 500, "until": "2026-07-01T12:00:30+00:00" });
+        let to = json!({ "rate": longer, "target_ms": for_ever(5) });
+        assert_eq!(shown(&kept, &to), "rate stays 500 rows/s for 30s");
+        assert_eq!(shown(&kept, &kept), "nothing changed");
+    }
+
+    #[test]
+    fn what_was_cleared_is_taken_back() {
+        let from = json!({ "rate": for_ever(500), "schedule": for_ever(json!([])) });
+        assert_eq!(shown(&from, &json!({})), "taken back: rate 500 rows/s, windows off");
+        assert_eq!(shown(&json!({}), &json!({})), "there was nothing to take back");
+    }
+
+    #[test]
+    fn windows_and_what_a_newer_release_wrote_are_told_too() {
+        let window = json!({
+            "when": { "days": ["Mon"], "from": "08:00", "to": "20:00" }, "colour": "red",
+        });
+        let to = json!({ "colour": for_ever("red"), "schedule": for_ever(json!([window])) });
+        let shown = shown(&json!({}), &to);
+        assert!(shown.starts_with("colour → \"red\", windows → "), "{shown}");
+        assert_eq!(throttled(AT, &json!({ "reason": "x" })), None);
+    }
+}
