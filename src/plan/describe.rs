@@ -124,7 +124,7 @@ impl Plan {
                     format!("about {}", counted(rows * u64::from(percent) / 100, "dead rows"))
                 });
                 format!(
-                    "every {percent} % of the table's rows ({dead}), on a connection of its own"
+                    "beside the walk, so that at most {percent} % of the rows are dead ones of ours ({dead})"
                 )
             }
         }
