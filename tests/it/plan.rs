@@ -275,7 +275,7 @@ fn a_pooler_is_noticed_and_there_is_no_vacuum_behind_it() {
     db.exec(&format!("CREATE ROLE porter_{} SUPERUSER LOGIN PASSWORD 'x'", db.name));
     let proxy = Proxy::to(port());
     cli.url = format!("postgres://porter_{0}:x@127.0.0.1:{1}/{0}", db.name, proxy.port);
-    says(&cli.done(&["doctor"]), "warn  route       through a pooler");
+    says(&cli.done(&["doctor"]), "warn  route               through a pooler");
     says(&cli.done(&["plan", "job"]), "vacuum: none behind a pooler");
     assert!(plan_of(&cli)["forecast"]["table_bytes"]["with_vacuum"].is_null());
 }
