@@ -269,10 +269,8 @@ impl Round<'_> {
             return Ok(Ending::Cancelled);
         }
         if status != Status::Paused {
-            let reason = match &ending {
-                Ending::Held(reason) => Some(reason.as_str()),
-                _ => None,
-            };
+            let reason =
+                if let Ending::Held(reason) = &ending { Some(reason.as_str()) } else { None };
             self.write(Transition::Yielded, &Record { reason, ..Record::default() }).await?;
             return Ok(ending);
         }

@@ -150,7 +150,9 @@ impl Steering {
                 break;
             };
             let may_trickle = floor.is_some();
-            self.stand(cause, floor)?;
+            if let Some(stop) = self.stand(cause, floor) {
+                return Err(stop);
+            }
             if may_trickle {
                 break;
             }
@@ -160,11 +162,9 @@ impl Steering {
         Ok(())
     }
 
-    /// Notes that `cause` holds the run.
-    ///
-    /// # Errors
-    /// When signals have let nothing through for too long.
-    fn stand(&mut self, cause: Cause, floor: Option<u32>) -> Result<(), Stop> {
+    /// Notes that `cause` holds the run; returns why to stop when signals have let nothing through
+    /// for too long.
+    fn stand(&mut self, cause: Cause, floor: Option<u32>) -> Option<Stop> {
         self.sum_up();
         let is_signal = cause.signal != WINDOW;
         for event in self.hold.go_on(cause, floor) {
@@ -173,15 +173,15 @@ impl Steering {
         self.show_hold();
         if !is_signal || floor.is_some() {
             self.standing_since = None;
-            return Ok(());
+            return None;
         }
         let since = *self.standing_since.get_or_insert_with(Instant::now);
         if since.elapsed() < self.max_hold {
-            return Ok(());
+            return None;
         }
         let reason = self.hold.reason();
         self.release();
-        Err(Stop::HeldTooLong(reason))
+        Some(Stop::HeldTooLong(reason))
     }
 
     /// What holds the run now: a window that is closed, else the signal that rules.

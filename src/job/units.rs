@@ -165,15 +165,16 @@ pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
     })
 }
 
-/// Shows an amount of data for people: exactly if that is short, else rounded to a tenth of its unit.
+/// Shows an amount of data for people, rounded to a tenth of its unit; kB, MB and GB are powers of ten.
 pub fn show_bytes(bytes: u64) -> String {
-    exact(bytes).unwrap_or_else(|| {
-        let decimal = BYTES.iter().filter(|(name, _)| !name.contains('i'));
-        let (name, unit) =
-            decimal.into_iter().find(|(_, unit)| bytes >= *unit).unwrap_or(&BYTES[8]);
-        let tenths = (u128::from(bytes) * 10 + u128::from(unit / 2)) / u128::from(*unit);
-        format!("{}.{} {name}", tenths / 10, tenths % 10)
-    })
+    let decimal = BYTES.iter().filter(|(name, _)| !name.contains('i'));
+    let found = decimal.into_iter().find(|(_, unit)| *unit > 1 && bytes >= *unit);
+    let Some((name, unit)) = found else { return format!("{bytes} B") };
+    let tenths = (u128::from(bytes) * 10 + u128::from(unit / 2)) / u128::from(*unit);
+    match tenths % 10 {
+        0 => format!("{} {name}", tenths / 10),
+        part => format!("{}.{part} {name}", tenths / 10),
+    }
 }
 
 /// Shows an amount of data as [`parse_bytes`] reads it to the same number.

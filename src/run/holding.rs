@@ -94,7 +94,7 @@ mod tests {
     fn times_are_summed_up_by_reason_and_the_longest_comes_first() {
         let mut held = Held::default();
         held.hold(WINDOW, Duration::from_secs(22));
-        held.hold("replica-lag", Duration::from_secs(300));
+        held.hold("replica-lag", Duration::from_mins(5));
         held.hold("replica-lag", Duration::from_secs(50));
         held.slow("latency", Duration::from_secs(9));
         held.hold("lock-waits", Duration::from_millis(20));

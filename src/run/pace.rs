@@ -58,17 +58,18 @@ mod tests {
     use super::*;
     use crate::job::{Rate, When};
     use jiff::civil::{Time, Weekday};
+    use jiff::tz::TimeZone;
 
     fn window(rate: Option<WindowRate>) -> Window {
         let when =
             When { days: vec![Weekday::Monday], from: Time::midnight(), to: Time::midnight() };
         let target = Some(Duration::from_millis(5));
-        let (text, zone) = ("Mon".to_owned(), jiff::tz::TimeZone::UTC);
-        Window { when, text, zone, rate, target, span: 0..0 }
+        let text = "Mon".to_owned();
+        Window { when, text, zone: TimeZone::UTC, rate, target, span: 0..0 }
     }
 
-    fn at(rate: u32) -> Option<WindowRate> {
-        Some(WindowRate::Rate(Rate::new(rate).unwrap()))
+    fn at(rate: u32) -> Window {
+        window(Some(WindowRate::Rate(Rate::new(rate).unwrap())))
     }
 
     fn rate(rate: u32) -> Said {
@@ -77,14 +78,14 @@ mod tests {
 
     #[test]
     fn a_window_replaces_the_pace_of_the_job_in_both_directions() {
-        let open = Pace::of(rate(500), Said::default(), Some(&window(at(20_000))));
+        let open = Pace::of(rate(500), Said::default(), Some(&at(20_000)));
         assert_eq!((open.rate, open.target), (Some(20_000), Some(Duration::from_millis(5))));
         assert_eq!(Pace::of(rate(500), Said::default(), None).rate, Some(500));
     }
 
     #[test]
     fn people_can_be_slower_than_a_window_and_not_faster() {
-        let busy = window(at(500));
+        let busy = at(500);
         assert_eq!(Pace::of(Said::default(), rate(100), Some(&busy)).rate, Some(100));
         assert_eq!(Pace::of(Said::default(), rate(9_000), Some(&busy)).rate, Some(500));
         assert_eq!(Pace::of(rate(10), rate(9_000), None).rate, Some(9_000));
