@@ -99,7 +99,10 @@ fn a_lock_on_the_table_puts_little_aside_and_loses_nothing() {
         hog.exec(&format!("BEGIN; LOCK TABLE t IN {mode} MODE"));
         let since = Instant::now();
         until("three seconds", || (since.elapsed() > Duration::from_secs(3)).then_some(()));
-        assert!(hog.is("SELECT count(*) > 0 FROM t WHERE n = 0"), "the run was too fast for the test");
+        assert!(
+            hog.is("SELECT count(*) > 0 FROM t WHERE n = 0"),
+            "the run was too fast for the test"
+        );
         let waits = running.events("progress").pop().expect("progress");
         let why = waits["run"]["reason"].to_string();
         assert!(why.contains("lock timeout"), "{why}");
@@ -183,7 +186,11 @@ fn in_a_deadlock_with_an_application_the_application_wins() {
     for id in [10, 20, 5, 1] {
         let started = Instant::now();
         user.exec(&format!("UPDATE t SET n = n WHERE id = {id}"));
-        assert!(started.elapsed() < Duration::from_millis(700), "it waited {:?}", started.elapsed());
+        assert!(
+            started.elapsed() < Duration::from_millis(700),
+            "it waited {:?}",
+            started.elapsed()
+        );
     }
     user.exec("COMMIT");
     let ended = running.wait().exits(0);

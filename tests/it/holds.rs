@@ -24,7 +24,10 @@ fn seconds(value: &Value) -> f64 {
 
 /// Rows, and a knob that stands at 0.
 fn scene(rows: u32) -> Db {
-    Db::with(&format!("{}; CREATE TABLE knob (value float8); INSERT INTO knob VALUES (0)", numbers(rows)))
+    Db::with(&format!(
+        "{}; CREATE TABLE knob (value float8); INSERT INTO knob VALUES (0)",
+        numbers(rows)
+    ))
 }
 
 fn turn(db: &Db, value: f64) {
@@ -73,7 +76,10 @@ fn a_query_slows_holds_and_releases_and_every_change_is_told_and_summed_up() {
     let run = running.progress("it settles", |run| {
         run["slowing"]["share"].as_f64().is_some_and(|share| share < 0.15)
     });
-    assert_eq!((&run["slowing"]["reason"], &run["holding"]), (&"knob 9 of 10".into(), &Value::Null));
+    assert_eq!(
+        (&run["slowing"]["reason"], &run["holding"]),
+        (&"knob 9 of 10".into(), &Value::Null)
+    );
     let (before, since) = (done(&db), Instant::now());
     until("a second", || (since.elapsed() > Duration::from_secs(1)).then_some(()));
     let speed = done(&db) - before;
@@ -116,10 +122,11 @@ fn a_query_slows_holds_and_releases_and_every_change_is_told_and_summed_up() {
 #[test]
 fn a_signal_that_holds_for_too_long_ends_the_process_and_not_the_run() {
     let db = scene(10_000);
-    let job = Toml::increment()
-        .rows(50)
-        .with("[pace]\nmax_hold = \"2s\"")
-        .with(&hold("busy", "SELECT value > 0 FROM knob", ""));
+    let job = Toml::increment().rows(50).with("[pace]\nmax_hold = \"2s\"").with(&hold(
+        "busy",
+        "SELECT value > 0 FROM knob",
+        "",
+    ));
     let cli = Cli::new(&db, "job", &job.text());
     let running = cli.start(&["run", "job", "-y", "--rate", "1k/s"]);
     db.until("to_regclass('piecemeal.range') IS NOT NULL");
@@ -206,7 +213,8 @@ fn a_floor_keeps_a_trickle_and_counts_as_no_standstill() {
     db.until("SELECT sum(n) > 0 FROM t");
     let (before, started) = (done(&db), Instant::now());
     until("four seconds", || (started.elapsed() > Duration::from_secs(4)).then_some(()));
-    let speed = f64::from(i32::try_from(done(&db) - before).expect("few")) / started.elapsed().as_secs_f64();
+    let speed = f64::from(i32::try_from(done(&db) - before).expect("few"))
+        / started.elapsed().as_secs_f64();
     assert!((60.0..140.0).contains(&speed), "{speed} rows/s");
     assert_eq!(cli.status("job")["holding"]["floor_rows_per_s"], 100);
     assert!(cli.done(&["status", "job"]).stdout.contains("knob 20 > 10, at 100 rows/s, for "));
@@ -241,8 +249,16 @@ fn a_query_that_cannot_be_read_holds_and_says_what_is_missing() {
     let running = cli.start(JSON);
     let mut nth = 0;
     for (spoil, cure, says) in [
-        ("REVOKE SELECT ON knob FROM app", "GRANT SELECT ON knob TO app", "permission denied for table knob"),
-        ("ALTER TABLE knob RENAME TO gone", "ALTER TABLE gone RENAME TO knob", "relation \"knob\" does not exist"),
+        (
+            "REVOKE SELECT ON knob FROM app",
+            "GRANT SELECT ON knob TO app",
+            "permission denied for table knob",
+        ),
+        (
+            "ALTER TABLE knob RENAME TO gone",
+            "ALTER TABLE gone RENAME TO knob",
+            "relation \"knob\" does not exist",
+        ),
         ("UPDATE knob SET value = NULL", "UPDATE knob SET value = 1", "NULL"),
         ("INSERT INTO knob VALUES (2)", "DELETE FROM knob WHERE value = 2", "more than one row"),
         ("UPDATE knob SET value = 'NaN'", "UPDATE knob SET value = 1", "not a number"),
@@ -306,7 +322,9 @@ fn a_standby_that_is_late_paused_killed_or_hidden_is_felt_by_the_run() {
          GRANT SELECT, UPDATE ON t TO app; GRANT CREATE ON DATABASE postgres TO app",
     );
     let standby = Standby::of(&server, "berlin");
-    db.until("SELECT bool_or(state = 'streaming' AND replay_lsn IS NOT NULL) FROM pg_stat_replication");
+    db.until(
+        "SELECT bool_or(state = 'streaming' AND replay_lsn IS NOT NULL) FROM pg_stat_replication",
+    );
     let toml = Toml::increment().rows(50).with("[pace]\nrate = \"2k/s\"\nmax_hold = \"60s\"");
     let toml = toml.with("[[hold]]\non = \"replica-lag\"\nabove = \"3s\"");
     let mut cli = Cli::new(&db, "job", &toml.text());

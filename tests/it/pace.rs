@@ -248,8 +248,7 @@ fn a_run_that_may_go_on_until_an_hour_leaves_then_also_out_of_a_hold() {
     let db = Db::with(&numbers(2_000));
     let zones = Zones::new();
     zones.noon_in(&db, 3, "Here");
-    let mut cli =
-        Cli::new(&db, "job", &job_with(&window("daily 10:00-14:00", "Here", "pause")));
+    let mut cli = Cli::new(&db, "job", &job_with(&window("daily 10:00-14:00", "Here", "pause")));
     cli.zones = Some(zones.dir());
     cli.call(&["run", "job", "-y", "--until", "25:00"]).exits(2).says("--until 25:00");
     cli.call(&["run", "job", "-y", "--until", "12:00 Nowhere/Atall"]).exits(2).says("time zone");

@@ -138,7 +138,8 @@ fn a_vacuum_is_cancelled_while_the_run_is_held_and_does_not_begin() {
     for _ in 0..6 {
         db.exec("CREATE INDEX ON t (pad, id, n)");
     }
-    let hold = "[[hold]]\non = \"query\"\nname = \"knob\"\nsql = \"SELECT value FROM knob\"\nabove = 10\n";
+    let hold =
+        "[[hold]]\non = \"query\"\nname = \"knob\"\nsql = \"SELECT value FROM knob\"\nabove = 10\n";
     let toml = job("5%", "rate = \"10k/s\"") + hold;
     let cli = Cli::new(&db, "job", &toml);
     let running = cli.start(JSON);

@@ -19,10 +19,7 @@ pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The same, where what to name is known only when it took too long.
-pub(crate) fn until_or<T>(
-    mut look: impl FnMut() -> Option<T>,
-    what: impl FnOnce() -> String,
-) -> T {
+pub(crate) fn until_or<T>(mut look: impl FnMut() -> Option<T>, what: impl FnOnce() -> String) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look() {
