@@ -87,3 +87,167 @@ impl Pacing {
         in_seconds(high).zip(in_seconds(low))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::job::parse_zone;
+    use crate::run::{Held, Intent, Rows, Status};
+
+    fn window(when: &str, rate: &str) -> Window {
+        Window {
+            when: when.parse().unwrap(),
+            text: when.to_owned(),
+            zone: parse_zone("Europe/Berlin").unwrap(),
+            rate: Some(rate.parse().unwrap()),
+            target: None,
+            span: 0..0,
+        }
+    }
+
+    /// Closed at night, and slow by day.
+    fn pacing() -> Pacing {
+        let windows =
+            vec![window("daily 02:30-05:00", "pause"), window("daily 05:00-20:00", "500/s")];
+        let base = Said { rate: Some(2_000), target: None };
+        Pacing { base, schedule: Schedule::new(windows), until: None, deadline: None }
+    }
+
+    fn orders(overrides: Overrides) -> Orders {
+        Orders { is_ours: true, status: Status::Running, intent: Intent::Run, overrides }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    /// Whether it is closed at an instant, what limits it, and until when.
+    fn applies(pacing: &Pacing, now: &str) -> (bool, Option<u32>, String) {
+        let pace = pacing.at(at(now), &orders(Overrides::default()));
+        let until = pace.window.unwrap().split(" until ").nth(1).unwrap_or("").to_owned();
+        (pace.is_closed, pace.rate, until)
+    }
+
+    #[test]
+    fn on_the_day_that_lacks_an_hour_it_closes_at_the_jump() {
+        // 29 March 2026: 01:59:59 is followed by 03:00.
+        for (now, is_closed, rate, until) in [
+            ("2026-03-29T00:59:59.9Z", false, 2_000, "03:00 Europe/Berlin"),
+            ("2026-03-29T01:00:00Z", true, 2_000, "05:00 Europe/Berlin"),
+            ("2026-03-29T02:59:59Z", true, 2_000, "05:00 Europe/Berlin"),
+            ("2026-03-29T03:00:00Z", false, 500, "20:00 Europe/Berlin"),
+        ] {
+            let expected = (is_closed, Some(rate), until.to_owned());
+            assert_eq!(applies(&pacing(), now), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn on_the_day_that_has_an_hour_twice_it_opens_again_in_between() {
+        // 25 October 2026: at 03:00 the clock is put back to 02:00, which comes before 02:30.
+        for (now, is_closed, rate, until) in [
+            ("2026-10-25T00:29:59Z", false, 2_000, "02:30 Europe/Berlin"),
+            ("2026-10-25T00:30:00Z", true, 2_000, "02:00 Europe/Berlin"),
+            ("2026-10-25T01:00:00Z", false, 2_000, "02:30 Europe/Berlin"),
+            ("2026-10-25T01:30:00Z", true, 2_000, "05:00 Europe/Berlin"),
+            ("2026-10-25T04:00:00Z", false, 500, "20:00 Europe/Berlin"),
+        ] {
+            let expected = (is_closed, Some(rate), until.to_owned());
+            assert_eq!(applies(&pacing(), now), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn what_people_say_turns_windows_off_or_slows_them_down() {
+        let night = at("2026-03-29T01:30:00Z");
+        let off = Overrides { schedule: Some(Schedule::default()), ..Overrides::default() };
+        let pace = pacing().at(night, &orders(off));
+        assert_eq!((pace.is_closed, pace.rate, pace.window), (false, Some(2_000), None));
+        let said = Said { rate: Some(9), target: Some(Duration::from_millis(7)) };
+        let slow = orders(Overrides { said, ..Overrides::default() });
+        let (night, day) =
+            (pacing().at(night, &slow), pacing().at(at("2026-03-29T10:00:00Z"), &slow));
+        assert!(night.is_closed);
+        assert_eq!((day.rate, day.target), (Some(9), Some(Duration::from_millis(7))));
+    }
+
+    #[test]
+    fn the_time_is_up_at_an_hour_of_either_clock() {
+        let zone = parse_zone("Europe/Berlin").unwrap();
+        // Six hours after midnight, as people read it, are five and seven on these days.
+        for (midnight, hours) in [("2026-03-28T23:00:00Z", 5), ("2026-10-24T22:00:00Z", 7)] {
+            let until = crate::run::until("06:00", at(midnight), &zone).unwrap();
+            let pacing = Pacing { until: Some(until), ..pacing() };
+            let after = |seconds: i64| at(midnight) + jiff::SignedDuration::from_secs(seconds);
+            assert!(!pacing.is_time_up(after(hours * 3_600 - 1)), "{midnight}");
+            assert!(pacing.is_time_up(after(hours * 3_600)), "{midnight}");
+        }
+        let now = at("2026-03-29T00:00:00Z");
+        assert!(!pacing().is_time_up(now));
+        let later = Instant::now() + Duration::from_secs(60);
+        assert!(!Pacing { deadline: Some(later), ..pacing() }.is_time_up(now));
+        assert!(Pacing { deadline: Some(Instant::now()), ..pacing() }.is_time_up(now));
+    }
+
+    fn snapshot(now: f64, rows: u64) -> Snapshot {
+        Snapshot {
+            job: "j".into(),
+            run: 1,
+            phase: Phase::Backfill,
+            status: Status::Running,
+            intent: Intent::Run,
+            reason: None,
+            failure: None,
+            since: String::new(),
+            rows: Rows::default(),
+            total: Some(rows),
+            batches: 1,
+            retries: 0,
+            pass: 0,
+            ranges: (1, 0),
+            pulse: Pulse::default(),
+            owner: None,
+            verified: None,
+            looked: None,
+            held: Held::default(),
+            elapsed: 1.0,
+            started_at: None,
+            updated_at: String::new(),
+            now,
+            has_where: false,
+            has_expect: false,
+        }
+    }
+
+    /// The minutes, at least and at most, until so many rows are done by one that can do 4,000 a second.
+    fn minutes(now: &str, rows: u64) -> Option<(f64, f64)> {
+        let now = at(now).duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
+        let pulse = Pulse { limit: Some(2_000), ..Pulse::default() };
+        let orders = orders(Overrides::default());
+        let eta = pacing().eta(&orders, &snapshot(now, rows), &pulse, Some(4_000.0));
+        eta.map(|(low, high)| ((low / 60.0).round(), (high / 60.0).round()))
+    }
+
+    #[test]
+    fn closed_hours_of_both_days_are_in_the_eta() {
+        let hour = 3_600 * 2_000;
+        for (now, rows, expected) in [
+            // An hour, two that are closed, and one at 500 rows/s.
+            ("2026-03-29T00:00:00Z", hour / 2, 30.0),
+            ("2026-03-29T00:00:00Z", hour + hour / 4, 240.0),
+            // Half an hour, closed, half an hour, closed until five, and one at 500 rows/s.
+            ("2026-10-25T00:00:00Z", hour / 2 + hour / 4, 75.0),
+            ("2026-10-25T00:00:00Z", hour + hour / 4, 300.0),
+        ] {
+            assert_eq!(minutes(now, rows), Some((expected, expected)), "{now}, {rows} rows");
+        }
+        let unknown = Snapshot { total: None, ..snapshot(0.0, 1) };
+        let pulse = Pulse::default();
+        assert_eq!(pacing().eta(&orders(Overrides::default()), &unknown, &pulse, Some(1.0)), None);
+        let without = Pacing { schedule: Schedule::default(), ..pacing() };
+        let known = snapshot(0.0, 1);
+        assert_eq!(without.eta(&orders(Overrides::default()), &known, &pulse, Some(1.0)), None);
+    }
+}
