@@ -27,7 +27,7 @@ fn job(vacuum: &str, pace: &str) -> String {
 
 /// What the table has grown to after a run, as a multiple of what it was.
 fn growth(vacuum: &str) -> f64 {
-    let db = table(100_000);
+    let db = table(60_000);
     let before = db.number(SIZE);
     let cli = Cli::new(&db, "job", &job(vacuum, "rate = \"25k/s\""));
     let running = cli.start(JSON);
@@ -97,6 +97,7 @@ fn a_vacuum_is_cancelled_as_soon_as_somebody_waits_for_the_table() {
         let status = cli.done(&["status", "job"]).stdout;
         status.contains("vacuum put off: somebody waited").then_some(())
     });
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
     println!("it waited {worst:?}");
     assert!(worst < Duration::from_secs(1), "{worst:?}");
     running.wait().exits(0);
@@ -105,7 +106,7 @@ fn a_vacuum_is_cancelled_as_soon_as_somebody_waits_for_the_table() {
 
 #[test]
 fn a_vacuum_waits_for_old_snapshots_says_for_whose_and_comes_after_them() {
-    let db = table(100_000);
+    let db = table(60_000);
     let old = db.session();
     old.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
     let pid = old.text("SELECT pg_backend_pid()");
@@ -146,15 +147,17 @@ fn a_vacuum_is_cancelled_while_the_run_is_held_and_does_not_begin() {
     db.until(VACUUMS);
     db.exec("UPDATE knob SET value = 99");
     running.event("held", 1);
-    let started = Instant::now();
-    db.until(&format!("NOT ({VACUUMS})"));
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-    until("nothing begins", || {
-        assert!(!db.is(VACUUMS), "a vacuum of a run that is held");
-        (started.elapsed() > Duration::from_secs(2)).then_some(())
+    // One that is just beginning has to see it first.
+    let (held, mut last) = (Instant::now(), Instant::now());
+    until("a second without a vacuum", || {
+        last = if db.is(VACUUMS) { Instant::now() } else { last };
+        (last.elapsed() > Duration::from_secs(1)).then_some(())
     });
+    assert!(held.elapsed() < Duration::from_secs(3), "{:?}", held.elapsed());
     db.exec("UPDATE knob SET value = 0");
     running.event("released", 1);
+    // The speed comes back in half a minute, which is more than a test should take.
+    cli.done(&["throttle", "job", "--hold", "knob=off", "--rate", "1M/s"]);
     running.wait().exits(0);
     done_once(&db, "job");
 }
