@@ -39,6 +39,7 @@ fn has_begun(db: &Db) {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "how long it really takes is worth a look")]
 fn ddl_that_is_issued_during_a_run_gets_its_lock_within_a_batch() {
     let db = Db::with(&fat(300_000));
     let cli = Cli::new(&db, "ddl", &Toml::increment().with("[pace]\nvacuum = \"2%\"").text());
@@ -214,7 +215,6 @@ fn a_thousand_locked_rows_make_no_thousand_ranges() {
     });
     assert!(most <= MOST_OPEN, "{most} open ranges");
     ranges_tile(&db, 20_000);
-    println!("{} of 19,000 rows done around them", db.number("SELECT count(*) FROM t WHERE n = 1"));
     hog.exec("ROLLBACK");
     let released = Instant::now();
     running.wait().exits(0);

