@@ -104,9 +104,9 @@ fn a_lock_on_the_table_puts_little_aside_and_loses_nothing() {
             hog.is("SELECT count(*) > 0 FROM t WHERE n = 0"),
             "the run was too fast for the test"
         );
-        let waits = running.events("progress").pop().expect("progress");
-        let why = waits["run"]["reason"].to_string();
-        assert!(why.contains("lock timeout"), "{why}");
+        running.progress("the wait", |run| {
+            run["reason"].as_str().is_some_and(|why| why.contains("lock timeout"))
+        });
         hog.exec("ROLLBACK");
         let released = Instant::now();
         let put_aside = running.events("put_aside").len();
