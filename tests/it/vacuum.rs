@@ -100,9 +100,8 @@ fn a_vacuum_is_cancelled_as_soon_as_somebody_waits_for_the_table() {
         None
     });
     assert_eq!(put_off["why"], "somebody waited for a lock on the table");
-    until("`status` shows it", || {
-        let status = cli.done(&["status", "job"]).stdout;
-        status.contains("vacuum put off: somebody waited").then_some(())
+    running.progress("why there is none", |run| {
+        run["vacuum"].as_str().is_some_and(|it| it.starts_with("vacuum put off: somebody waited"))
     });
     cli.done(&["throttle", "job", "--rate", "1M/s"]);
     assert!(worst < Duration::from_secs(1), "{worst:?}");
