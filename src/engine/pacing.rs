@@ -186,7 +186,7 @@ mod tests {
         }
         let now = at("2026-03-29T00:00:00Z");
         assert!(!pacing().is_time_up(now));
-        let later = Instant::now() + Duration::from_secs(60);
+        let later = Instant::now() + Duration::from_mins(1);
         assert!(!Pacing { deadline: Some(later), ..pacing() }.is_time_up(now));
         assert!(Pacing { deadline: Some(Instant::now()), ..pacing() }.is_time_up(now));
     }

@@ -27,7 +27,7 @@ fn job(vacuum: &str, pace: &str) -> String {
 
 /// What the table has grown to after a run, as a multiple of what it was.
 fn growth(vacuum: &str) -> f64 {
-    let db = table(100_000);
+    let db = table(60_000);
     let before = db.number(SIZE);
     let cli = Cli::new(&db, "job", &job(vacuum, "rate = \"25k/s\""));
     let running = cli.start(JSON);
@@ -43,7 +43,6 @@ fn growth(vacuum: &str) -> f64 {
 #[test]
 fn a_table_that_is_vacuumed_on_the_way_stays_small() {
     let (with, without) = (growth("5%"), growth("off"));
-    println!("{with:.2} × with, {without:.2} × without");
     assert!(with < 1.4, "{with:.2} × with vacuum");
     assert!(without > 1.7, "{without:.2} × without");
 }
@@ -75,7 +74,7 @@ const VACUUMS: &str = "SELECT count(*) > 0 FROM pg_stat_activity
 
 /// A run whose VACUUM takes its time: it has a lot to read, and pays for every page.
 fn slow_vacuum(pace: &str) -> (Db, Cli, Running) {
-    let db = table(60_000);
+    let db = table(40_000);
     for _ in 0..6 {
         db.exec("CREATE INDEX ON t (pad, id, n)");
     }
@@ -87,17 +86,24 @@ fn slow_vacuum(pace: &str) -> (Db, Cli, Running) {
 #[test]
 fn a_vacuum_is_cancelled_as_soon_as_somebody_waits_for_the_table() {
     let (db, cli, running) = slow_vacuum("rate = \"10k/s\"");
-    db.until(VACUUMS);
-    let started = Instant::now();
-    db.session().exec("ALTER TABLE t ADD COLUMN c int");
-    let worst = started.elapsed();
-    let put_off = running.event("vacuum_put_off", 1);
-    assert_eq!(put_off["why"], "somebody waited for a lock on the table");
-    until("`status` shows it", || {
-        let status = cli.done(&["status", "job"]).stdout;
-        status.contains("vacuum put off: somebody waited").then_some(())
+    let (user, mut nth, mut worst) = (db.session(), 0, Duration::ZERO);
+    // One may have just ended by itself when the lock is asked for.
+    let put_off = until("a vacuum that is cancelled", || {
+        if let Some(event) = running.events("vacuum_put_off").pop() {
+            return Some(event);
+        }
+        if db.is(VACUUMS) {
+            let started = Instant::now();
+            user.exec(&format!("ALTER TABLE t ADD COLUMN c{nth} int"));
+            (nth, worst) = (nth + 1, worst.max(started.elapsed()));
+        }
+        None
     });
-    println!("it waited {worst:?}");
+    assert_eq!(put_off["why"], "somebody waited for a lock on the table");
+    running.progress("why there is none", |run| {
+        run["vacuum"].as_str().is_some_and(|it| it.starts_with("vacuum put off: somebody waited"))
+    });
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
     assert!(worst < Duration::from_secs(1), "{worst:?}");
     running.wait().exits(0);
     done_once(&db, "job");
@@ -105,7 +111,7 @@ fn a_vacuum_is_cancelled_as_soon_as_somebody_waits_for_the_table() {
 
 #[test]
 fn a_vacuum_waits_for_old_snapshots_says_for_whose_and_comes_after_them() {
-    let db = table(100_000);
+    let db = table(60_000);
     let old = db.session();
     old.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
     let pid = old.text("SELECT pg_backend_pid()");
@@ -133,9 +139,9 @@ fn a_vacuum_waits_for_old_snapshots_says_for_whose_and_comes_after_them() {
 
 #[test]
 fn a_vacuum_is_cancelled_while_the_run_is_held_and_does_not_begin() {
-    let db = table(60_000);
+    let db = table(40_000);
     db.exec("CREATE TABLE knob (value float8); INSERT INTO knob VALUES (0)");
-    for _ in 0..6 {
+    for _ in 0..4 {
         db.exec("CREATE INDEX ON t (pad, id, n)");
     }
     let hold =
@@ -146,15 +152,17 @@ fn a_vacuum_is_cancelled_while_the_run_is_held_and_does_not_begin() {
     db.until(VACUUMS);
     db.exec("UPDATE knob SET value = 99");
     running.event("held", 1);
-    let started = Instant::now();
-    db.until(&format!("NOT ({VACUUMS})"));
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-    until("nothing begins", || {
-        assert!(!db.is(VACUUMS), "a vacuum of a run that is held");
-        (started.elapsed() > Duration::from_secs(2)).then_some(())
+    // One that is just beginning has to see it first.
+    let (held, mut last) = (Instant::now(), Instant::now());
+    until("a second without a vacuum", || {
+        last = if db.is(VACUUMS) { Instant::now() } else { last };
+        (last.elapsed() > Duration::from_secs(1)).then_some(())
     });
+    assert!(held.elapsed() < Duration::from_secs(3), "{:?}", held.elapsed());
     db.exec("UPDATE knob SET value = 0");
     running.event("released", 1);
+    // The speed comes back in half a minute, which is more than a test should take.
+    cli.done(&["throttle", "job", "--hold", "knob=off", "--rate", "1M/s"]);
     running.wait().exits(0);
     done_once(&db, "job");
 }

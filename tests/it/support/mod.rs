@@ -26,8 +26,9 @@ pub(crate) fn until_or<T>(mut look: impl FnMut() -> Option<T>, what: impl FnOnce
             return found;
         }
         if started.elapsed() > DEADLINE {
-            panic!("waited in vain for: {}", what());
+            break;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    panic!("waited in vain for: {}", what());
 }
