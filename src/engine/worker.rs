@@ -115,7 +115,7 @@ impl Worker {
     pub(super) async fn work(&mut self) -> Stop {
         loop {
             match self.take().await {
-                Ok(Taken::Range(range)) => self.range = range,
+                Ok(Taken::Range(range)) => (self.range, self.ahead) = (range, None),
                 Ok(Taken::NothingLeft) => return Stop::End,
                 Ok(Taken::NotOurs) => return Stop::Asked(Asked::TakenOver),
                 Err(fault) => return lost(fault),
@@ -138,25 +138,25 @@ impl Worker {
     /// is a reason.
     async fn walk(&mut self) -> Option<Stop> {
         loop {
+            let asked = Instant::now();
             if let Err(stop) = self.steering.admit().await {
                 return Some(stop);
             }
+            // A hold is no trouble: how long it may last is counted by itself.
+            self.stuck_since = self.stuck_since.map(|since| since + asked.elapsed());
             if self.limit == Some(0) {
                 return Some(Stop::Limit);
             }
-            match self.step().await {
+            let next = match self.step().await {
                 Step::Committed(chunk, outcome) => self.advance(chunk, outcome).await,
-                Step::End => return None,
-                Step::Fenced => {
-                    if let Some(stop) = self.look_around().await {
-                        return Some(stop);
-                    }
-                }
-                Step::Failed(rows, chunk, fault) => match self.recover(rows, chunk, fault).await {
-                    Next::GoOn => {}
-                    Next::AnotherRange => return None,
-                    Next::Stop(stop) => return Some(stop),
-                },
+                Step::End => Next::AnotherRange,
+                Step::Fenced => self.look_around().await,
+                Step::Failed(rows, chunk, fault) => self.recover(rows, chunk, fault).await,
+            };
+            match next {
+                Next::GoOn => {}
+                Next::AnotherRange => return None,
+                Next::Stop(stop) => return Some(stop),
             }
         }
     }
@@ -231,7 +231,7 @@ impl Worker {
         rows.min(limit).max(1)
     }
 
-    async fn advance(&mut self, chunk: Chunk, outcome: Outcome) {
+    async fn advance(&mut self, chunk: Chunk, outcome: Outcome) -> Next {
         self.range.cursor = Some(chunk.upto.clone());
         self.range.rev += 1;
         self.range.done = chunk.last;
@@ -249,6 +249,7 @@ impl Worker {
         self.steering.owe(outcome.matched);
         self.steering.voice.say(Event::BatchCommitted { chunk, outcome });
         self.steering.pay().await;
+        Next::GoOn
     }
 
     /// Chooses what to do after a fault, and does it.
@@ -297,7 +298,7 @@ impl Worker {
         let next = self.rows();
         self.steering.tell_retry(message.to_string(), pause, next);
         self.steering.wait(pause).await;
-        self.reread().await.map_or(Next::GoOn, Next::Stop)
+        self.reread().await
     }
 
     /// A single row takes longer than others should wait. It cannot be made smaller, so it may.
@@ -343,35 +344,39 @@ impl Worker {
         false
     }
 
-    /// The fence found nothing: the range has moved, is somebody else's, or the table is another one.
-    async fn look_around(&mut self) -> Option<Stop> {
+    /// The fence found nothing: the range has moved, is not ours, or the table is another one.
+    async fn look_around(&mut self) -> Next {
         let before = self.range.rev;
-        if let Some(stop) = self.reread().await {
-            return Some(stop);
+        let next = self.reread().await;
+        if !matches!(next, Next::GoOn) || self.range.rev != before {
+            return next;
         }
-        if self.range.rev != before {
-            return None;
-        }
-        let mut session = self.session().await.ok()?;
+        let Ok(mut session) = self.session().await else { return Next::GoOn };
         let is_same = plan::is_same_table(&mut session, &self.plan).await;
         self.session = Some(session);
-        (is_same == Ok(false)).then(|| Stop::Fatal(DbMessage::local(REPLACED)))
+        if is_same == Ok(false) {
+            Next::Stop(Stop::Fatal(DbMessage::local(REPLACED)))
+        } else {
+            next
+        }
     }
 
     /// Reads where the range is: whether a batch of unknown outcome was committed, whether it is
-    /// still ours. A ledger that cannot be read leaves everything as it was, for the next attempt.
-    async fn reread(&mut self) -> Option<Stop> {
-        let mut session = self.session().await.ok()?;
+    /// still ours. If not, it was put aside without our learning of it, or the run is somebody
+    /// else's: taking the next one tells. A ledger that cannot be read leaves everything as it was,
+    /// for the next attempt.
+    async fn reread(&mut self) -> Next {
+        let Ok(mut session) = self.session().await else { return Next::GoOn };
         let found =
             ranges::reread(&mut session, self.fence.run, self.range.no, &self.fence.token).await;
         match found {
             Ok(Some((range, true))) => {
                 self.range = range;
                 self.session = Some(session);
-                None
+                Next::GoOn
             }
-            Ok(_) => Some(Stop::Asked(Asked::TakenOver)),
-            Err(_) => None,
+            Ok(_) => Next::AnotherRange,
+            Err(_) => Next::GoOn,
         }
     }
 }
