@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::controller::Controller;
+use super::controller::{Controller, Shown};
 use super::gauge::Gauge;
 use super::handle::{Ending, Handle, Leaver, Options, Report};
 use super::insist::insist;
@@ -126,7 +126,7 @@ impl Runner {
             session: None,
             meter: Meter::default(),
             renewed: None,
-            shown: Default::default(),
+            shown: Shown::default(),
             measured: None,
             last: Pulse::default(),
         };

@@ -133,16 +133,20 @@ fn a_pause_comes_and_goes_with_the_file_and_the_windows_can_be_turned_off() {
 #[test]
 fn the_time_of_a_hold_is_no_time_of_trouble() {
     let db = Db::with(&numbers(100));
-    let job = Toml::increment().rows(50).with("[pace]\nmax_hold = \"4s\"");
+    let job = Toml::increment().rows(50).with("[pace]\nmax_hold = \"6s\"");
     let cli = Cli::new(&db, "job", &job.text());
     let locked = Held::from(&db, 51);
     let running = cli.start(JSON);
     running.event("retried", 1);
+    soon("`status` shows the trouble", || {
+        let run = cli.status("job");
+        run["reason"].as_str().is_some_and(|it| it.contains("lock timeout")).then_some(())
+    });
     cli.write("job", &job_with(&window("daily", "UTC", "pause")));
     cli.done(&["throttle", "job", "--schedule", "file"]);
     running.event("held", 1);
     let (shut, before) = (Instant::now(), running.events("retried").len());
-    until("more than `max_hold`", || (shut.elapsed() > Duration::from_secs(5)).then_some(()));
+    until("more than `max_hold`", || (shut.elapsed() > Duration::from_secs(7)).then_some(()));
     cli.done(&["throttle", "job", "--schedule", "off"]);
     running.event("retried", before + 1);
     locked.release();
