@@ -54,6 +54,19 @@ pub(crate) async fn is_waited_for(
     Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
+const LOCKED_BY: &str = "\
+SELECT coalesce('the session with pid ' || l.pid, 'a prepared transaction')
+FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database
+WHERE l.granted AND l.relation = ($1::int8)::oid AND d.datname = pg_catalog.current_database()
+  AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+LIMIT 1";
+
+/// Returns who holds a lock on the table with which a VACUUM would skip it, and say that it is done.
+pub(crate) async fn locked_by(session: &mut Session, oid: u32) -> Result<Option<String>, Fault> {
+    let rows = session.transact(&Guards::reading(), LOCKED_BY, &[i64::from(oid).into()]).await?;
+    Ok(rows.first().map(|row| row.get(0)))
+}
+
 const MARK: &str = "SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text";
 
 /// Returns a mark in the order of transactions: everything that happens later is after it.
@@ -62,7 +75,7 @@ pub(crate) async fn mark(session: &mut Session) -> Result<String, Fault> {
     Ok(rows.first().map_or_else(|| "3".to_owned(), |row| row.get(0)))
 }
 
-// What is hidden from this role cannot pin anything as far as we know: the VACUUM then runs, and
+// Another VACUUM has a snapshot that keeps nothing alive. What is hidden from this role cannot pin anything as far as we know: the VACUUM then runs, and
 // removes what it can.
 const PINNED_BY: &str = "\
 SELECT holder.who FROM (
@@ -70,7 +83,8 @@ SELECT holder.who FROM (
            || a.pid || coalesce(', since ' || pg_catalog.date_trunc('second', a.xact_start)::text, '') AS who,
            a.backend_xmin AS xmin
     FROM pg_catalog.pg_stat_activity a
-    WHERE a.backend_xmin IS NOT NULL AND (a.datname = pg_catalog.current_database() OR a.backend_type = 'walsender')
+    WHERE a.backend_xmin IS NOT NULL
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v WHERE v.pid = a.pid) AND (a.datname = pg_catalog.current_database() OR a.backend_type = 'walsender')
     UNION ALL
     SELECT 'the prepared transaction ' || x.gid, x.transaction FROM pg_catalog.pg_prepared_xacts x
     WHERE x.database = pg_catalog.current_database()

@@ -22,13 +22,26 @@ use crate::throttle::Changes;
 /// How often it looks: what people ask for takes effect within this.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// What of a pulse is shown at once, and not with the next renewal: what holds the run,
-/// whether it is slowed, and which window applies.
-pub(super) type Shown = (Option<String>, bool, Option<String>);
+/// What of a pulse is shown at once, and not with the next renewal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Shown {
+    held_by: Option<String>,
+    is_slowed: bool,
+    window: Option<String>,
+    is_in_trouble: bool,
+    vacuum: Option<String>,
+}
 
-fn shown(pulse: &Pulse) -> Shown {
-    let by = pulse.holding.as_ref().map(|holding| holding.by.clone());
-    (by, pulse.slowing.is_some(), pulse.window.clone())
+impl Shown {
+    fn of(pulse: &Pulse) -> Shown {
+        Shown {
+            held_by: pulse.holding.as_ref().map(|holding| holding.by.clone()),
+            is_slowed: pulse.slowing.is_some(),
+            window: pulse.window.clone(),
+            is_in_trouble: pulse.trouble.is_some(),
+            vacuum: pulse.vacuum.clone(),
+        }
+    }
 }
 
 /// Keeps the lease and reads the orders of one run.
@@ -71,7 +84,8 @@ impl Controller {
             // Only the sleep is raced: a statement is never dropped in the middle.
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
-                _ = stop.changed() => {}
+                // Whoever was to say so is gone: a lease without a worker is nobody's.
+                changed = stop.changed() => if changed.is_err() { break },
             }
         }
         // The sums of the holds must reach the ledger, also those of the last seconds. If they do
@@ -98,7 +112,7 @@ impl Controller {
         let has_new_orders = self.tell(orders);
         if let Some(mut snapshot) = found {
             snapshot.pulse = self.measure(&snapshot);
-            let shown = shown(&snapshot.pulse);
+            let shown = Shown::of(&snapshot.pulse);
             if has_new_orders || shown != self.shown {
                 // Whoever watches sees with the next look that it has arrived.
                 self.renewed = None;

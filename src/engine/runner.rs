@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use super::controller::Controller;
+use super::controller::{Controller, Shown};
 use super::gauge::Gauge;
 use super::handle::{Ending, Handle, Leaver, Options, Report};
 use super::insist::insist;
@@ -24,7 +24,7 @@ use crate::ledger::{journal, snapshot};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, as_timestamp};
-use crate::throttle::{self, Changes, Gate, View};
+use crate::throttle::{self, Changes, Gate, Guarded, View};
 
 /// Events that may wait for a listener; a second of batches at full speed is far less.
 const EVENTS: usize = 1_024;
@@ -79,9 +79,11 @@ impl Runner {
         let snapshot = self.snapshot().await?;
         self.voice.say(Event::Started(Box::new(snapshot.clone())));
         let mut lines = self.lines(&holder, &snapshot).await?;
-        let gate = self.gate(&mut lines).await?;
+        let throttlers = self.throttlers(&mut lines).await?;
         let (stop, stopped) = watch::channel(false);
+        // Before the gate: the first readings may take longer than the lease lasts.
         let controlling = tokio::spawn(lines.controller.drive(stopped.clone()));
+        let gate = Gate::open(throttlers, self.database.clone(), lines.changed).await;
         let vacuumer = Vacuumer::new(&self, &snapshot, lines.brief.clone());
         let vacuuming = tokio::spawn(vacuumer.drive(stopped));
         let mut round = Round { runner: &self, holder, brief: lines.brief, gate: gate.view() };
@@ -124,20 +126,20 @@ impl Runner {
             session: None,
             meter: Meter::default(),
             renewed: None,
-            shown: Default::default(),
+            shown: Shown::default(),
             measured: None,
             last: Pulse::default(),
         };
         Ok(Lines { controller, brief, changed })
     }
 
-    /// Opens the gate: every signal has been read once when it returns.
-    async fn gate(&self, lines: &mut Lines) -> Result<Gate, Error> {
+    /// Returns the signals that are read, and tells the controller of them.
+    async fn throttlers(&self, lines: &mut Lines) -> Result<Vec<Guarded>, Error> {
         let survey = throttle::survey(&self.database, Some(&self.plan)).await?;
         let throttlers = throttle::throttlers(&self.plan, &survey, &self.database);
         let names = throttlers.iter().map(|guarded| guarded.throttler.name().to_owned());
         lines.controller.signals = names.collect();
-        Ok(Gate::open(throttlers, self.database.clone(), lines.changed.clone()).await)
+        Ok(throttlers)
     }
 
     async fn session(&self) -> Result<Session, Error> {

@@ -204,7 +204,11 @@ impl Round<'_> {
             if is_ready && self.reclaim().await? {
                 return Ok(None);
             }
+            let is_time_up = self.brief.borrow().is_time_up;
             match steering.asked() {
+                Some(Asked::For(Intent::Pause)) if is_time_up => {
+                    return Ok(Some(Asked::TimeUp));
+                }
                 Some(Asked::For(Intent::Pause)) | None => {}
                 Some(asked) => return Ok(Some(asked)),
             }

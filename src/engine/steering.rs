@@ -292,16 +292,17 @@ impl Steering {
         tokio::select! {
             () = tokio::time::sleep(time) => {}
             () = gate.changed() => {}
-            _ = self.brief.changed() => {}
-            _ = self.leaving.changed() => {}
+            // Where nobody is left who could say something new, only time goes by.
+            Ok(()) = self.brief.changed() => {}
+            Ok(()) = self.leaving.changed() => {}
         }
     }
 
     async fn sleep_or_order(&mut self, time: Duration) {
         tokio::select! {
             () = tokio::time::sleep(time) => {}
-            _ = self.brief.changed() => {}
-            _ = self.leaving.changed() => {}
+            Ok(()) = self.brief.changed() => {}
+            Ok(()) = self.leaving.changed() => {}
         }
     }
 
@@ -314,6 +315,14 @@ impl Steering {
     pub(super) fn tell_retry(&self, why: String, wait: Duration, rows: u32) {
         self.note(|gauge| gauge.trouble = Some(why.clone()));
         self.voice.say(Event::Retried { why, wait, rows });
+    }
+}
+
+/// A walk can end in the trickle of a hold; what comes after it is not held until it is told so.
+impl Drop for Steering {
+    fn drop(&mut self) {
+        self.release();
+        self.note(|gauge| gauge.slowing = None);
     }
 }
 
@@ -340,3 +349,42 @@ const RECHECK: Duration = Duration::from_millis(250);
 const SLOWEST: f64 = 0.02;
 /// The longest wait after one batch for the sake of a share.
 const LONGEST: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{Overrides, Status};
+
+    fn steering() -> (Steering, watch::Sender<Brief>, watch::Sender<bool>, mpsc::Receiver<Event>) {
+        let (status, intent) = (Status::Running, Intent::Run);
+        let orders = Orders { is_ours: true, status, intent, overrides: Overrides::default() };
+        let brief = Brief { orders, pace: Pace::default(), is_time_up: false };
+        let ((tell, brief), (leave, leaving)) = (watch::channel(brief), watch::channel(false));
+        let (voice, events) = mpsc::channel(16);
+        let steering = Steering::new(brief, leaving, Arc::default(), Voice(voice));
+        (steering, tell, leave, events)
+    }
+
+    #[tokio::test]
+    async fn a_wait_lasts_also_when_nobody_can_say_anything_any_more() {
+        let (mut steering, tell, leave, _events) = steering();
+        drop((tell, leave));
+        let (began, time) = (Instant::now(), Duration::from_millis(30));
+        steering.wait(time).await;
+        assert!(began.elapsed() >= time);
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_a_walk_ends_in_ends_with_it_and_is_summed_up() {
+        let (mut steering, _tell, _leave, mut events) = steering();
+        let gauge = Arc::clone(&steering.gauge);
+        let cause = Cause { signal: "busy".into(), text: "busy 7 > 5".into(), reading: None };
+        assert!(steering.stand(cause, Some(10)).is_none());
+        assert!(gauge.lock().unwrap().holding.is_some());
+        drop(steering);
+        assert!(gauge.lock().unwrap().holding.is_none());
+        assert_ne!(gauge.lock().unwrap().held, crate::run::Held::default());
+        assert!(matches!(events.recv().await, Some(Event::Held(_))));
+        assert!(matches!(events.recv().await, Some(Event::Released { .. })));
+    }
+}

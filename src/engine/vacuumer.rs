@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use super::gauge::Gauge;
 use super::runner::Runner;
@@ -24,6 +25,8 @@ use crate::vacuum::{self, Vacuum};
 const EVERY: Duration = Duration::from_millis(50);
 /// How long to let others go first after a VACUUM was cancelled or could not run.
 const PUT_OFF: Duration = Duration::from_secs(5);
+/// How long a VACUUM may take to end when it is cancelled.
+const ENDING: Duration = Duration::from_secs(3);
 /// Fewer dead rows than this are not worth a look at every index.
 const FEWEST: u64 = 1_000;
 
@@ -85,19 +88,23 @@ impl Vacuumer {
         let Some(enough) = self.enough else { return };
         while !*stop.borrow() {
             let dead = self.gauge().changed.saturating_sub(self.changed);
-            if self.mark.is_none() || dead >= enough && self.may_run() {
+            let is_time = self.mark.is_none() || dead >= enough && self.may_run();
+            if is_time && !self.waits() {
                 self.take_turn(dead, &stop).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
-                _ = stop.changed() => {}
+                changed = stop.changed() => if changed.is_err() { return },
             }
         }
     }
 
+    fn waits(&self) -> bool {
+        self.put_off.as_ref().is_some_and(|(since, _)| since.elapsed() < PUT_OFF)
+    }
+
     fn may_run(&self) -> bool {
-        let waits = self.put_off.as_ref().is_some_and(|(since, _)| since.elapsed() < PUT_OFF);
-        !waits && !self.is_held() && self.cost.allows(self.ended.1.elapsed())
+        !self.is_held() && self.cost.allows(self.ended.1.elapsed())
     }
 
     fn is_held(&self) -> bool {
@@ -136,6 +143,9 @@ impl Vacuumer {
         if let Some(who) = vacuum::pinned_by(&mut session, &before).await? {
             return Ok(Turn::PutOff(format!("{who} keeps the old rows alive"), true));
         }
+        if let Some(who) = vacuum::locked_by(&mut session, self.plan.target.oid).await? {
+            return Ok(Turn::PutOff(format!("{who} holds a lock that it needs"), true));
+        }
         drop(session);
         self.gauge().vacuum = Some(format!("vacuum of {}", counted(dead, "dead rows")));
         let began = (self.gauge().changed, Instant::now());
@@ -154,7 +164,7 @@ impl Vacuumer {
         let vacuum = Vacuum::open(&self.database, &self.plan.target.keyset.table).await?;
         let (token, backend) = vacuum.handle();
         let running = tokio::spawn(async move { vacuum.run().await });
-        let cancelled = self.watch(running.abort_handle(), &token, backend, stop).await;
+        let cancelled = self.watch(&running.abort_handle(), &token, backend, stop).await;
         let ended = running.await;
         match (cancelled, ended) {
             (Some(turn), _) => Ok(turn),
@@ -176,7 +186,7 @@ impl Vacuumer {
     /// Watches a VACUUM until it ends, or cancels it and returns why.
     async fn watch(
         &self,
-        running: tokio::task::AbortHandle,
+        running: &AbortHandle,
         token: &CancelToken,
         backend: i64,
         stop: &watch::Receiver<bool>,
@@ -184,12 +194,22 @@ impl Vacuumer {
         while !running.is_finished() {
             tokio::time::sleep(EVERY).await;
             if let Some(why) = self.reason_to_cancel(backend, stop).await {
-                // It may have ended meanwhile; there is nothing more to do then.
-                let _ = self.database.cancel(token).await;
+                self.end(running, token).await;
                 return Some(why);
             }
         }
         None
+    }
+
+    /// Cancels until it has ended: one that comes between two statements is lost. A server that does
+    /// not answer is left alone with it, so that the run can end.
+    async fn end(&self, running: &AbortHandle, token: &CancelToken) {
+        let since = Instant::now();
+        while !running.is_finished() && since.elapsed() < ENDING {
+            let _ = self.database.cancel(token).await;
+            tokio::time::sleep(EVERY).await;
+        }
+        running.abort();
     }
 
     async fn reason_to_cancel(&self, backend: i64, stop: &watch::Receiver<bool>) -> Option<Turn> {

@@ -37,7 +37,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub(crate) use build::throttlers;
-pub(crate) use gate::{Gate, View};
+pub(crate) use gate::{Gate, Guarded, View};
 pub(crate) use judge::Changes;
 pub use rate::{Allowance, Payment};
 pub(crate) use reading::{Blind, Cause, Reading, Verdict};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::support::cli::{Cli, Running};
-use crate::support::db::Db;
+use crate::support::db::{Db, Held};
 use crate::support::job::{Toml, numbers};
 use crate::support::oracle::{done_once, status};
 use crate::support::until;
@@ -128,6 +128,30 @@ fn a_pause_comes_and_goes_with_the_file_and_the_windows_can_be_turned_off() {
     assert_eq!(throttles[0]["from"], serde_json::json!({}));
     assert_eq!(throttles[2]["from"]["schedule"], throttles[0]["to"]["schedule"]);
     assert_eq!(throttles[2]["to"]["schedule"]["value"], serde_json::json!([]));
+}
+
+#[test]
+fn the_time_of_a_hold_is_no_time_of_trouble() {
+    let db = Db::with(&numbers(100));
+    let job = Toml::increment().rows(50).with("[pace]\nmax_hold = \"6s\"");
+    let cli = Cli::new(&db, "job", &job.text());
+    let locked = Held::from(&db, 51);
+    let running = cli.start(JSON);
+    running.event("retried", 1);
+    soon("`status` shows the trouble", || {
+        let run = cli.status("job");
+        run["reason"].as_str().is_some_and(|it| it.contains("lock timeout")).then_some(())
+    });
+    cli.write("job", &job_with(&window("daily", "UTC", "pause")));
+    cli.done(&["throttle", "job", "--schedule", "file"]);
+    running.event("held", 1);
+    let (shut, before) = (Instant::now(), running.events("retried").len());
+    until("more than `max_hold`", || (shut.elapsed() > Duration::from_secs(7)).then_some(()));
+    cli.done(&["throttle", "job", "--schedule", "off"]);
+    running.event("retried", before + 1);
+    locked.release();
+    running.wait().exits(0);
+    done_once(&db, "job");
 }
 
 fn job_with(more: &str) -> String {

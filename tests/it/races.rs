@@ -102,3 +102,16 @@ fn a_trigger_that_runs_after_the_statement_counts_in_the_size_of_batches() {
     );
     assert!(retries * 3 < batches, "{retries} retries in {batches} batches");
 }
+
+#[test]
+fn a_range_that_was_given_back_without_our_learning_of_it_is_taken_again() {
+    let db = Db::with(&numbers(100));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
+    let running = cli.start(&["run", "job", "-y", "--rate", "50/s"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    db.until("(SELECT sum(batches) FROM piecemeal.range) > 2");
+    // As if a range had been put aside, and the connection were lost before the answer.
+    db.exec("UPDATE piecemeal.range SET rev = rev + 1, lease_token = NULL, lease_until = NULL");
+    running.wait().exits(0);
+    done_once(&db, "job");
+}

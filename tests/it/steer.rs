@@ -140,6 +140,31 @@ fn a_throttled_run_is_slower_until_that_is_cleared() {
 }
 
 #[test]
+fn a_hold_of_a_run_that_nobody_works_on_is_taken_with_a_warning() {
+    let db = table();
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
+    cli.call(&["run", "job", "-y", "--limit", "30"]).exits(4);
+    let known = "it is not known whether `job` has a hold named `knbo`";
+    cli.done(&["throttle", "job", "--hold", "knbo=3"]).says(known);
+    let fine = cli.done(&["throttle", "job", "--rate", "9k/s"]);
+    assert!(!fine.stderr.contains("warn"), "{}", fine.stderr);
+}
+
+#[test]
+fn a_run_whose_time_is_up_while_it_is_paused_stays_paused_and_its_process_leaves() {
+    let db = table();
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
+    let running = cli.start(&["run", "job", "-y", "--rate", "10/s", "--max-runtime", "3s"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    db.until("(SELECT sum(batches) FROM piecemeal.range) > 0");
+    cli.done(&["pause", "job", "--wait"]);
+    running.wait().exits(4).says("time is up");
+    assert_eq!(status(&db), "paused");
+    cli.done(&["resume", "job"]);
+    done_once(&db, "job");
+}
+
+#[test]
 fn a_second_process_leaves_a_run_to_its_living_owner() {
     let db = table();
     let (cli, running, held) = held_run(&db, 10);

@@ -138,6 +138,34 @@ fn a_vacuum_waits_for_old_snapshots_says_for_whose_and_comes_after_them() {
 }
 
 #[test]
+fn a_vacuum_that_would_be_skipped_is_put_off_and_another_one_keeps_nothing_alive() {
+    let db = table(60_000);
+    db.exec("CREATE TABLE other AS SELECT id, pad FROM t");
+    let (other, user) = (db.session(), db.session());
+    let pid = other.text("SELECT pg_backend_pid()");
+    other.exec("SET vacuum_cost_delay = '100ms'");
+    other.exec("SET vacuum_cost_limit = 1");
+    user.exec("BEGIN; LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE");
+    let slow = std::thread::spawn(move || other.exec("VACUUM other"));
+    db.until(&format!(
+        "SELECT backend_xmin IS NOT NULL FROM pg_stat_activity WHERE pid = {pid} AND state = 'active'"
+    ));
+    let cli = Cli::new(&db, "job", &job("5%", "rate = \"8k/s\""));
+    let running = cli.start(JSON);
+    let put_off = running.event("vacuum_put_off", 1);
+    let holder = user.text("SELECT 'the session with pid ' || pg_backend_pid()");
+    assert_eq!(put_off["why"], format!("{holder} holds a lock that it needs"));
+    assert!(running.events("vacuumed").is_empty());
+    user.exec("COMMIT");
+    running.event("vacuumed", 1);
+    assert!(db.is(&format!("SELECT state = 'active' FROM pg_stat_activity WHERE pid = {pid}")));
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    running.wait().exits(0);
+    db.exec(&format!("SELECT pg_terminate_backend({pid})"));
+    assert!(slow.join().is_err(), "it was still under way");
+}
+
+#[test]
 fn a_vacuum_is_cancelled_while_the_run_is_held_and_does_not_begin() {
     let db = table(40_000);
     db.exec("CREATE TABLE knob (value float8); INSERT INTO knob VALUES (0)");

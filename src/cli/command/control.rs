@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use piecemeal::control::Desk;
 use piecemeal::job::{Rate, show_duration};
-use piecemeal::run::{Intent, Overrides, Said, Schedule, Status};
+use piecemeal::run::{Intent, Overrides, Said, Schedule, Snapshot, Status};
 use piecemeal::{Error, ErrorKind};
 
 use super::Done;
@@ -58,7 +58,7 @@ pub(crate) async fn throttle(settings: &Settings, args: &Throttle) -> Done {
     let change = overrides(settings, args)?;
     let desk = settings.desk(None).await?;
     if !args.clear {
-        check_holds(&desk, &name, &change).await?;
+        check_holds(settings, &desk, &name, &change).await?;
     }
     desk.throttle(&name, (!args.clear).then_some(&change), args.lasting).await?;
     settings.printer.say(&if args.clear {
@@ -84,13 +84,21 @@ fn overrides(settings: &Settings, args: &Throttle) -> Result<Overrides, Problem>
 }
 
 /// A hold that the run does not have cannot be changed; who nobody works on cannot be asked.
-async fn check_holds(desk: &Desk, name: &str, change: &Overrides) -> Result<(), Error> {
+async fn check_holds(
+    settings: &Settings,
+    desk: &Desk,
+    name: &str,
+    change: &Overrides,
+) -> Result<(), Error> {
     let snapshots = desk.status(Some(name)).await?;
-    let live = snapshots.iter().filter(|it| it.owner.as_ref().is_some_and(|owner| owner.is_live));
-    for snapshot in live {
-        let known = &snapshot.pulse.signals;
-        let unknown = change.holds.keys().find(|hold| !known.contains(hold));
-        if let Some(unknown) = unknown.filter(|_| !known.is_empty()) {
+    let live = |it: &&Snapshot| it.owner.as_ref().is_some_and(|owner| owner.is_live);
+    let known = snapshots.iter().find(live).map_or(&[][..], |it| &it.pulse.signals);
+    for unknown in change.holds.keys().filter(|hold| !known.contains(hold)) {
+        if known.is_empty() {
+            settings.printer.talk(&format!(
+                "warn: it is not known whether `{name}` has a hold named `{unknown}`: nobody works on it"
+            ));
+        } else {
             let what = format!("run `{name}` is not held by `{unknown}`");
             return Err(Error::new(ErrorKind::Usage, "no-hold", what)
                 .because(format!("it is held by {}", known.join(", ")))

@@ -2,20 +2,20 @@
 //!
 //! Where it stands is what the ledger said last: after every fault it is read again, also if it has
 //! gone backwards (R3). One batch is in flight at a time, so there is nothing else to remember.
-//! Rows that somebody else has locked are put aside, and come again when the others are done.
+//! Not here: what it does after a fault (`trouble`), and the choice of that (`recover`).
+
+mod trouble;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::insist::insist;
-use super::recover::{
-    Choice, Locked, Situation, Suspect, between_asides, choose, jittered, may_be_table, timeouts,
-};
+use super::recover::Suspect;
 use super::steering::{Asked, Steering};
 use crate::batch::{self, Ahead, Applied, Attempt, Fence};
 use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use crate::run::{Event, Outcome};
 use crate::walk::{Chunk, Key, Range, Sizer};
 
@@ -115,7 +115,7 @@ impl Worker {
     pub(super) async fn work(&mut self) -> Stop {
         loop {
             match self.take().await {
-                Ok(Taken::Range(range)) => self.range = range,
+                Ok(Taken::Range(range)) => (self.range, self.ahead) = (range, None),
                 Ok(Taken::NothingLeft) => return Stop::End,
                 Ok(Taken::NotOurs) => return Stop::Asked(Asked::TakenOver),
                 Err(fault) => return lost(fault),
@@ -138,25 +138,25 @@ impl Worker {
     /// is a reason.
     async fn walk(&mut self) -> Option<Stop> {
         loop {
+            let asked = Instant::now();
             if let Err(stop) = self.steering.admit().await {
                 return Some(stop);
             }
+            // A hold is no trouble: how long it may last is counted by itself.
+            self.stuck_since = self.stuck_since.map(|since| since + asked.elapsed());
             if self.limit == Some(0) {
                 return Some(Stop::Limit);
             }
-            match self.step().await {
+            let next = match self.step().await {
                 Step::Committed(chunk, outcome) => self.advance(chunk, outcome).await,
-                Step::End => return None,
-                Step::Fenced => {
-                    if let Some(stop) = self.look_around().await {
-                        return Some(stop);
-                    }
-                }
-                Step::Failed(rows, chunk, fault) => match self.recover(rows, chunk, fault).await {
-                    Next::GoOn => {}
-                    Next::AnotherRange => return None,
-                    Next::Stop(stop) => return Some(stop),
-                },
+                Step::End => Next::AnotherRange,
+                Step::Fenced => self.look_around().await,
+                Step::Failed(rows, chunk, fault) => self.recover(rows, chunk, fault).await,
+            };
+            match next {
+                Next::GoOn => {}
+                Next::AnotherRange => return None,
+                Next::Stop(stop) => return Some(stop),
             }
         }
     }
@@ -231,7 +231,7 @@ impl Worker {
         rows.min(limit).max(1)
     }
 
-    async fn advance(&mut self, chunk: Chunk, outcome: Outcome) {
+    async fn advance(&mut self, chunk: Chunk, outcome: Outcome) -> Next {
         self.range.cursor = Some(chunk.upto.clone());
         self.range.rev += 1;
         self.range.done = chunk.last;
@@ -249,138 +249,7 @@ impl Worker {
         self.steering.owe(outcome.matched);
         self.steering.voice.say(Event::BatchCommitted { chunk, outcome });
         self.steering.pay().await;
-    }
-
-    /// Chooses what to do after a fault, and does it.
-    async fn recover(&mut self, rows: u32, chunk: Option<Chunk>, fault: Fault) -> Next {
-        self.failures += 1;
-        self.timeouts = timeouts(self.timeouts, &fault);
-        if fault.spoils_connection() {
-            self.session = None;
-        }
-        let message = fault.message().clone();
-        let mut pause = Duration::ZERO;
-        match choose(&fault, self.situation(rows, chunk.as_ref())) {
-            Choice::Again(wait) => pause = jittered(wait),
-            Choice::Smaller(wait) => {
-                pause = jittered(wait);
-                self.sizer.shrink(rows);
-            }
-            Choice::PutAside => return self.put_aside(rows, chunk, &message).await,
-            Choice::Lift => self.lift(chunk.as_ref()),
-            Choice::Bisect => self.suspect.halve(rows),
-            Choice::BadRow => return Next::Stop(name_row(chunk, message)),
-            Choice::GiveUp => return Next::Stop(Stop::GaveUp(message)),
-            Choice::Stop => return Next::Stop(Stop::Fatal(message)),
-        }
-        self.try_again(&message, pause).await
-    }
-
-    fn situation(&mut self, rows: u32, chunk: Option<&Chunk>) -> Situation {
-        let locked = match chunk {
-            None => Locked::Wait,
-            Some(_) if self.range.aside == 0 => Locked::First,
-            Some(_) => Locked::Again,
-        };
-        Situation {
-            rows,
-            attempts: self.failures,
-            timeouts: self.timeouts,
-            stuck: self.stuck_since.get_or_insert_with(Instant::now).elapsed(),
-            max_hold: self.plan.job.pace.max_hold,
-            locked,
-            is_lifted: self.is_lifted,
-        }
-    }
-
-    async fn try_again(&mut self, message: &DbMessage, pause: Duration) -> Next {
-        let next = self.rows();
-        self.steering.tell_retry(message.to_string(), pause, next);
-        self.steering.wait(pause).await;
-        self.reread().await.map_or(Next::GoOn, Next::Stop)
-    }
-
-    /// A single row takes longer than others should wait. It cannot be made smaller, so it may.
-    fn lift(&mut self, chunk: Option<&Chunk>) {
-        if let Some(chunk) = chunk.filter(|_| !self.is_lifted) {
-            let give_way = self.plan.job.batch.give_way;
-            self.steering.voice.say(Event::Lifted { key: chunk.upto.clone(), give_way });
-        }
-        self.is_lifted = true;
-    }
-
-    /// Ends the range with the chunk whose rows are locked, so that those behind it come first. Where
-    /// the table itself is locked that helps nobody, so it is waited for.
-    async fn put_aside(&mut self, rows: u32, chunk: Option<Chunk>, why: &DbMessage) -> Next {
-        let (Some(chunk), Ok(mut session)) = (chunk, self.session().await) else {
-            return self.try_again(why, between_asides(u32::MAX)).await;
-        };
-        let is_table = may_be_table(self.barren)
-            && plan::is_locked(&mut session, &self.plan).await.unwrap_or(true);
-        let is_aside = !is_table && self.is_put_aside(&mut session, &chunk).await;
-        self.session = Some(session);
-        if !is_aside {
-            self.sizer.shrink(rows);
-            return self.try_again(why, jittered(between_asides(self.failures))).await;
-        }
-        (self.failures, self.timeouts) = (0, 0);
-        let is_parted = self.range.upto.as_ref() != Some(&chunk.upto);
-        self.barren += 1;
-        self.steering.voice.say(Event::PutAside { upto: chunk.upto, keys: chunk.keys });
-        let pause = if is_parted { Duration::ZERO } else { between_asides(self.barren) };
-        self.steering.wait(jittered(pause)).await;
-        Next::AnotherRange
-    }
-
-    /// Puts the chunk aside; the whole range where there is no room for one more.
-    async fn is_put_aside(&self, session: &mut Session, chunk: &Chunk) -> bool {
-        let fence = (self.fence.run, self.fence.token.as_str());
-        for upto in [Some(&chunk.upto), self.range.upto.as_ref()].into_iter().flatten() {
-            if ranges::put_aside(session, fence, &self.range, upto).await == Ok(true) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// The fence found nothing: the range has moved, is somebody else's, or the table is another one.
-    async fn look_around(&mut self) -> Option<Stop> {
-        let before = self.range.rev;
-        if let Some(stop) = self.reread().await {
-            return Some(stop);
-        }
-        if self.range.rev != before {
-            return None;
-        }
-        let mut session = self.session().await.ok()?;
-        let is_same = plan::is_same_table(&mut session, &self.plan).await;
-        self.session = Some(session);
-        (is_same == Ok(false)).then(|| Stop::Fatal(DbMessage::local(REPLACED)))
-    }
-
-    /// Reads where the range is: whether a batch of unknown outcome was committed, whether it is
-    /// still ours. A ledger that cannot be read leaves everything as it was, for the next attempt.
-    async fn reread(&mut self) -> Option<Stop> {
-        let mut session = self.session().await.ok()?;
-        let found =
-            ranges::reread(&mut session, self.fence.run, self.range.no, &self.fence.token).await;
-        match found {
-            Ok(Some((range, true))) => {
-                self.range = range;
-                self.session = Some(session);
-                None
-            }
-            Ok(_) => Some(Stop::Asked(Asked::TakenOver)),
-            Err(_) => None,
-        }
-    }
-}
-
-/// A chunk of one key that fails names its row; without a chunk it was the read that failed.
-fn name_row(chunk: Option<Chunk>, message: DbMessage) -> Stop {
-    match chunk {
-        Some(chunk) => Stop::BadRow(chunk.upto, message),
-        None => Stop::Fatal(message),
+        Next::GoOn
     }
 }
 

@@ -1,0 +1,155 @@
+//! What a worker does after a fault: waits, makes its chunks smaller, puts them aside, gives up.
+//!
+//! What it does is chosen elsewhere (`recover`). Whatever that is, the ledger is read again before
+//! the next batch: it alone knows whether the last one was committed (R4). Rows that somebody else
+//! has locked are put aside, and come again when the others are done.
+
+use std::time::{Duration, Instant};
+
+use super::{Next, REPLACED, Stop, Worker};
+use crate::engine::recover::{
+    Choice, Locked, Situation, between_asides, choose, jittered, may_be_table, timeouts,
+};
+use crate::ledger::ranges;
+use crate::pg::{DbMessage, Fault, Session};
+use crate::plan;
+use crate::run::Event;
+use crate::walk::Chunk;
+
+impl Worker {
+    /// Chooses what to do after a fault, and does it.
+    pub(super) async fn recover(&mut self, rows: u32, chunk: Option<Chunk>, fault: Fault) -> Next {
+        self.failures += 1;
+        self.timeouts = timeouts(self.timeouts, &fault);
+        if fault.spoils_connection() {
+            self.session = None;
+        }
+        let message = fault.message().clone();
+        let mut pause = Duration::ZERO;
+        match choose(&fault, self.situation(rows, chunk.as_ref())) {
+            Choice::Again(wait) => pause = jittered(wait),
+            Choice::Smaller(wait) => {
+                pause = jittered(wait);
+                self.sizer.shrink(rows);
+            }
+            Choice::PutAside => return self.put_aside(rows, chunk, &message).await,
+            Choice::Lift => self.lift(chunk.as_ref()),
+            Choice::Bisect => self.suspect.halve(rows),
+            Choice::BadRow => return Next::Stop(name_row(chunk, message)),
+            Choice::GiveUp => return Next::Stop(Stop::GaveUp(message)),
+            Choice::Stop => return Next::Stop(Stop::Fatal(message)),
+        }
+        self.try_again(&message, pause).await
+    }
+
+    fn situation(&mut self, rows: u32, chunk: Option<&Chunk>) -> Situation {
+        let locked = match chunk {
+            None => Locked::Wait,
+            Some(_) if self.range.aside == 0 => Locked::First,
+            Some(_) => Locked::Again,
+        };
+        Situation {
+            rows,
+            attempts: self.failures,
+            timeouts: self.timeouts,
+            stuck: self.stuck_since.get_or_insert_with(Instant::now).elapsed(),
+            max_hold: self.plan.job.pace.max_hold,
+            locked,
+            is_lifted: self.is_lifted,
+        }
+    }
+
+    async fn try_again(&mut self, message: &DbMessage, pause: Duration) -> Next {
+        let next = self.rows();
+        self.steering.tell_retry(message.to_string(), pause, next);
+        self.steering.wait(pause).await;
+        self.reread().await
+    }
+
+    /// A single row takes longer than others should wait. It cannot be made smaller, so it may.
+    fn lift(&mut self, chunk: Option<&Chunk>) {
+        if let Some(chunk) = chunk.filter(|_| !self.is_lifted) {
+            let give_way = self.plan.job.batch.give_way;
+            self.steering.voice.say(Event::Lifted { key: chunk.upto.clone(), give_way });
+        }
+        self.is_lifted = true;
+    }
+
+    /// Ends the range with the chunk whose rows are locked, so that those behind it come first. Where
+    /// the table itself is locked that helps nobody, so it is waited for.
+    async fn put_aside(&mut self, rows: u32, chunk: Option<Chunk>, why: &DbMessage) -> Next {
+        let (Some(chunk), Ok(mut session)) = (chunk, self.session().await) else {
+            return self.try_again(why, between_asides(u32::MAX)).await;
+        };
+        let is_table = may_be_table(self.barren)
+            && plan::is_locked(&mut session, &self.plan).await.unwrap_or(true);
+        let is_aside = !is_table && self.is_put_aside(&mut session, &chunk).await;
+        self.session = Some(session);
+        if !is_aside {
+            self.sizer.shrink(rows);
+            return self.try_again(why, jittered(between_asides(self.failures))).await;
+        }
+        (self.failures, self.timeouts) = (0, 0);
+        let is_parted = self.range.upto.as_ref() != Some(&chunk.upto);
+        self.barren += 1;
+        self.steering.voice.say(Event::PutAside { upto: chunk.upto, keys: chunk.keys });
+        let pause = if is_parted { Duration::ZERO } else { between_asides(self.barren) };
+        self.steering.wait(jittered(pause)).await;
+        Next::AnotherRange
+    }
+
+    /// Puts the chunk aside; the whole range where there is no room for one more.
+    async fn is_put_aside(&self, session: &mut Session, chunk: &Chunk) -> bool {
+        let fence = (self.fence.run, self.fence.token.as_str());
+        for upto in [Some(&chunk.upto), self.range.upto.as_ref()].into_iter().flatten() {
+            if ranges::put_aside(session, fence, &self.range, upto).await == Ok(true) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The fence found nothing: the range has moved, is not ours, or the table is another one.
+    pub(super) async fn look_around(&mut self) -> Next {
+        let before = self.range.rev;
+        let next = self.reread().await;
+        if !matches!(next, Next::GoOn) || self.range.rev != before {
+            return next;
+        }
+        let Ok(mut session) = self.session().await else { return Next::GoOn };
+        let is_same = plan::is_same_table(&mut session, &self.plan).await;
+        self.session = Some(session);
+        if is_same == Ok(false) {
+            Next::Stop(Stop::Fatal(DbMessage::local(REPLACED)))
+        } else {
+            next
+        }
+    }
+
+    /// Reads where the range is: whether a batch of unknown outcome was committed, whether it is
+    /// still ours. If not, it was put aside without our learning of it, or the run is somebody
+    /// else's: taking the next one tells. A ledger that cannot be read leaves everything as it was,
+    /// for the next attempt.
+    async fn reread(&mut self) -> Next {
+        let Ok(mut session) = self.session().await else { return Next::GoOn };
+        let found =
+            ranges::reread(&mut session, self.fence.run, self.range.no, &self.fence.token).await;
+        match found {
+            Ok(Some((range, true))) => {
+                self.range = range;
+                self.session = Some(session);
+                Next::GoOn
+            }
+            Ok(_) => Next::AnotherRange,
+            Err(_) => Next::GoOn,
+        }
+    }
+}
+
+/// A chunk of one key that fails names its row; without a chunk it was the read that failed.
+fn name_row(chunk: Option<Chunk>, message: DbMessage) -> Stop {
+    match chunk {
+        Some(chunk) => Stop::BadRow(chunk.upto, message),
+        None => Stop::Fatal(message),
+    }
+}
