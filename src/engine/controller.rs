@@ -90,7 +90,11 @@ impl Controller {
         }
         // The sums of the holds must reach the ledger, also those of the last seconds. If they do
         // not, because the connection is gone, the run has ended all the same.
-        if let Some(mut session) = self.session.take() {
+        let session = match self.session.take() {
+            Some(session) => Ok(session),
+            None => self.database.session(Lane::Watch).await,
+        };
+        if let Ok(mut session) = session {
             let last = Pulse { holding: None, slowing: None, vacuum: None, ..self.last.clone() };
             let _ = self.write(&mut session, &last).await;
         }

@@ -135,7 +135,12 @@ impl Runner {
 
     /// Returns the signals that are read, and tells the controller of them.
     async fn throttlers(&self, lines: &mut Lines) -> Result<Vec<Guarded>, Error> {
-        let survey = throttle::survey(&self.database, Some(&self.plan)).await?;
+        let name = self.database.connect().config().get_application_name();
+        let survey = self.insist(|mut session| {
+            let plan = Arc::clone(&self.plan);
+            async move { throttle::survey_in(&mut session, Some(&plan), name).await }
+        });
+        let survey = survey.await?;
         let throttlers = throttle::throttlers(&self.plan, &survey, &self.database);
         let names = throttlers.iter().map(|guarded| guarded.throttler.name().to_owned());
         lines.controller.signals = names.collect();

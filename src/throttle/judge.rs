@@ -126,7 +126,8 @@ impl Watched {
 
     fn says(&self, change: Option<HoldChange>, now: Instant) -> Says {
         let age = now.saturating_duration_since(self.at);
-        let old = (self.every * POLLS).max(YOUNG);
+        // What was never read is due at once, however long its polls are.
+        let old = if self.is_read() { (self.every * POLLS).max(YOUNG) } else { YOUNG };
         match &self.seen {
             Some(Err(blind)) => self.blind(blind),
             _ if age > old => {

@@ -144,6 +144,17 @@ fn what_was_never_read_is_waited_for_and_then_holds() {
 }
 
 #[test]
+fn long_polls_give_nobody_longer_to_go_on_blind() {
+    let now = Instant::now();
+    let slow = Watched::new("slow".into(), None, Duration::from_mins(1), now);
+    let at = |seconds| {
+        verdict(std::slice::from_ref(&slow), &Changes::new(), now + Duration::from_secs(seconds))
+    };
+    assert!(matches!(at(2), Verdict::Go(..)));
+    assert!(matches!(at(5), Verdict::Hold(..)));
+}
+
+#[test]
 fn a_floor_keeps_a_trickle_only_if_all_that_hold_have_one() {
     let mut scene = Scene::of(&[("a", Some(100)), ("b", Some(30)), ("c", None)]);
     assert_eq!(text(&scene.read(&[lag(20.0), lag(15.0), lag(1.0)])), "trickle 30: a 20s > 10s");

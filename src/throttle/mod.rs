@@ -41,6 +41,7 @@ pub(crate) use gate::{Gate, Guarded, View};
 pub(crate) use judge::Changes;
 pub use rate::{Allowance, Payment};
 pub(crate) use reading::{Blind, Cause, Reading, Verdict};
+pub(crate) use survey::survey_in;
 pub use survey::{Origin, State, Survey, Surveyed, survey};
 
 use crate::job::Limit;

@@ -85,7 +85,7 @@ pub async fn survey(database: &Database, plan: Option<&Plan>) -> Result<Survey, 
     let broken = |fault: Fault| Error::of_fault("the signals could not be looked at", &fault);
     let mut session = database.session(Lane::Gate).await.map_err(broken)?;
     let application_name = database.connect().config().get_application_name();
-    look(&mut session, plan, application_name).await.map_err(broken)
+    survey_in(&mut session, plan, application_name).await.map_err(broken)
 }
 
 const FACTS: &str = concat!(
@@ -104,7 +104,11 @@ struct Facts {
     archives: bool,
 }
 
-async fn look(
+/// Does [`survey`] in a session.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn survey_in(
     session: &mut Session,
     plan: Option<&Plan>,
     application_name: Option<&str>,
