@@ -23,14 +23,11 @@ pub use crate::ledger::control::Asked;
 pub use crate::ledger::journal::Line;
 pub use crate::ledger::runs::Run;
 
-/// Returns the DDL of the ledger, and the grants for a role that is to use it, for those who apply
-/// DDL by hand.
-pub fn ledger_sql(operator: Option<&str>) -> String {
-    format!(
-        "BEGIN;\n{}\n{}COMMIT;",
-        schema::sql(0),
-        operator.map(schema::grants).unwrap_or_default()
-    )
+/// Returns the DDL that makes the ledger of one of version `from`, 0 where there is none, and the
+/// grants for a role that is to use it, for those who apply DDL by hand.
+pub fn ledger_sql(from: i32, operator: Option<&str>) -> String {
+    let grants = operator.map(schema::grants).unwrap_or_default();
+    format!("BEGIN;\n{}\n{grants}COMMIT;", schema::sql(from))
 }
 
 /// Asks things of the runs in one database, in the name of somebody.
@@ -130,7 +127,9 @@ impl Desk {
             Ledger::Older(version) => Err(refused(
                 "ledger-older",
                 format!("the ledger has version {version}, and this release works with {}", schema::VERSION),
-                "`piecemeal init`, as its owner, upgrades it; runs in progress are kept",
+                &format!(
+                    "`piecemeal init`, as its owner, upgrades it and keeps the runs; `piecemeal init --print-sql --from {version}` prints the DDL"
+                ),
             )),
             Ledger::Newer(version) => Err(refused(
                 "ledger-newer",

@@ -306,6 +306,9 @@ pub(crate) struct Init {
     /// Print the DDL instead of running it, for those who apply DDL by hand
     #[arg(long)]
     pub(crate) print_sql: bool,
+    /// Print only what upgrades a ledger of this version
+    #[arg(long, value_name = "VERSION", default_value_t = 0, hide_default_value = true, requires = "print_sql", value_parser = clap::value_parser!(i32).range(0..))]
+    pub(crate) from: i32,
     /// Let this role run and steer jobs
     #[arg(long, value_name = "ROLE")]
     pub(crate) operator: Option<String>,

@@ -9,7 +9,7 @@ use crate::cli::settings::Settings;
 
 pub(crate) async fn run(settings: &Settings, args: &Init) -> Done {
     if args.print_sql {
-        settings.printer.data(&ledger_sql(args.operator.as_deref()))?;
+        settings.printer.data(&ledger_sql(args.from, args.operator.as_deref()))?;
         return Ok(Exit::Done);
     }
     let desk = settings.desk(None).await?;
