@@ -114,7 +114,7 @@ fn the_page_of_findings_has_every_code() {
 fn the_page_of_the_ledger_has_every_table_and_column() {
     let page = Page::read("docs/reference/ledger.md");
     let mut n_columns = 0;
-    for line in ledger_sql(None).lines() {
+    for line in ledger_sql(0, None).lines() {
         let name = match (line.strip_prefix("CREATE TABLE "), line.strip_prefix("    ")) {
             (Some(table), _) => table.trim_end_matches(" ("),
             (_, Some(column)) if column.starts_with(|c: char| c.is_ascii_lowercase()) => {
