@@ -241,7 +241,7 @@ fn who_may_not_vacuum_is_told_what_it_costs() {
     let plan = plan_of(&cli);
     let found = finding(&plan, "vacuum-privilege");
     assert_eq!(found["severity"], "warn");
-    assert!(found["why"].as_str().is_some_and(|why| why.contains("KiB to ")), "{found}");
+    assert!(found["why"].as_str().is_some_and(|why| why.contains("kB to ")), "{found}");
     let forecast = &plan["forecast"];
     assert!(forecast["table_bytes"]["with_vacuum"].is_null(), "{forecast}");
     assert!(forecast["table_bytes"]["without_vacuum"].is_u64(), "{forecast}");
