@@ -1,6 +1,6 @@
 //! What `plan` shows: the plan, its windows and holds, what was rehearsed, and the forecast.
 //!
-//! As text, and as a document whose field names are a contract, as in [`json`](super::json).
+//! As text, and as a document whose field names are a contract, as in [`json`](mod@super::json).
 //! Unknown is null. A pure view: what the database says of it is given.
 
 use std::fmt;

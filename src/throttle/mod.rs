@@ -1,7 +1,7 @@
 //! What slows a walk down: the rate that people set, and signals of the database.
 //!
-//! A [`Throttler`] reads one signal. The gate reads all of them in the background, on a connection
-//! of its own, and comes to a [`Verdict`]: at what share of its speed the walk may go on, or why it
+//! A `Throttler` reads one signal. The gate reads all of them in the background, on a connection
+//! of its own, and comes to a `Verdict`: at what share of its speed the walk may go on, or why it
 //! is held. A signal that cannot be read is not "fine" (R16). The rate is paid *after* a batch, with
 //! the rows that were really touched.
 
