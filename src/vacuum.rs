@@ -75,8 +75,9 @@ pub(crate) async fn mark(session: &mut Session) -> Result<String, Fault> {
     Ok(rows.first().map_or_else(|| "3".to_owned(), |row| row.get(0)))
 }
 
-// Another VACUUM has a snapshot that keeps nothing alive. What is hidden from this role cannot pin anything as far as we know: the VACUUM then runs, and
-// removes what it can.
+// Another VACUUM has a snapshot that keeps nothing alive, and our own sessions have none for long. What
+// is hidden from this role cannot pin anything as far as we know: the VACUUM then runs, and removes
+// what it can.
 const PINNED_BY: &str = "\
 SELECT holder.who FROM (
     SELECT CASE a.backend_type WHEN 'walsender' THEN 'a standby, served by pid ' ELSE 'the session with pid ' END
@@ -84,6 +85,7 @@ SELECT holder.who FROM (
            a.backend_xmin AS xmin
     FROM pg_catalog.pg_stat_activity a
     WHERE a.backend_xmin IS NOT NULL
+    AND a.application_name IS DISTINCT FROM pg_catalog.current_setting('application_name')
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v WHERE v.pid = a.pid) AND (a.datname = pg_catalog.current_database() OR a.backend_type = 'walsender')
     UNION ALL
     SELECT 'the prepared transaction ' || x.gid, x.transaction FROM pg_catalog.pg_prepared_xacts x
