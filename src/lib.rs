@@ -64,4 +64,4 @@ pub use job::Job;
 pub use ledger::Actor;
 pub use pg::{Connect, ConnectError, ConnectErrorKind, Database, Environment};
 pub use plan::Plan;
-pub use walk::{Chunk, Key};
+pub use walk::{Chunk, Key, Stripe};

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 
-use super::chunker::{Ahead, boundary};
+use super::chunker::{Ahead, Look, boundary};
 use crate::pg::{Act, Fault, Param, Session};
 use crate::plan::Statements;
 use crate::run::Outcome;
-use crate::walk::{Chunk, Key, Range};
+use crate::walk::{Chunk, Key, Open, Range};
 
 /// By what the server knows that a range is ours.
 #[derive(Debug, Clone)]
@@ -38,63 +38,78 @@ pub(crate) enum Applied {
 }
 
 /// How a batch is tried.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Attempt {
     /// The attempts that failed before it.
     pub retries: u32,
     /// Whether the bound that `give_way` sets is lifted.
     pub is_lifted: bool,
-    /// Look up the end of a chunk of so many keys behind it, in the same message.
-    pub ahead: Option<u32>,
+    /// Look this up behind it, in the same message.
+    pub ahead: Option<Look>,
 }
 
 /// What came of a batch, how long its answer took to arrive, and the end of the next chunk if that
 /// was asked for, too.
 pub(crate) type Answer = (Applied, Duration, Option<Ahead>);
 
-/// Does `chunk`, which was asked for from `range`, in one transaction.
+/// Does `chunk`, the first part of a leg of `range`, in one transaction, after which the range is
+/// `after`.
 pub(crate) async fn apply(
     session: &mut Session,
     statements: &Statements,
     fence: &Fence,
-    (range, chunk): (&Range, &Chunk),
+    (range, chunk, after): (&Range, &Chunk, &Range),
     attempt: Attempt,
 ) -> Result<Answer, Fault> {
     let lower = chunk.after.as_ref().map(Key::values);
-    let begin = match (attempt.is_lifted, chunk.last) {
+    let begin = match (attempt.is_lifted, after.done) {
         (true, _) => &statements.begin_lifted_batch,
         (false, true) => &statements.begin_last_batch,
         (false, false) => &statements.begin_batch,
     };
+    let form = if chunk.stripe.is_some() { &statements.stripe } else { &statements.batch };
     let mut params = vec![
         Param::Int(fence.run),
         Param::Int(range.no),
         Param::Int(range.rev),
         Param::Text(Some(&fence.token)),
         Param::Texts(Some(chunk.upto.values())),
-        Param::Int(i64::from(chunk.keys)),
+        Param::Int(seen(chunk)),
         Param::Int(i64::from(attempt.retries)),
-        Param::Bool(chunk.last),
+        Param::Bool(after.done),
+        Param::Texts(after.cursor.as_ref().map(Key::values)),
     ];
+    params.extend(in_part(chunk, after.open.as_ref()));
     params.extend(lower.map(|lower| Param::Texts(Some(lower))));
-    let work = Act { begin, sql: statements.batch.of_stretch(lower.is_some()), params: &params };
-    let ahead = attempt.ahead.filter(|_| !chunk.last).zip(range.upto.as_ref());
-    let Some((keys, end)) = ahead else {
+    let work = Act { begin, sql: form.of_stretch(lower.is_some()), params: &params };
+    let Some(look) = attempt.ahead else {
         let started = Instant::now();
         let rows = session.transact_prepared(work.begin, work.sql, work.params).await?;
         return Ok((applied(&rows), started.elapsed(), None));
     };
-    let params = boundary(keys, end, Some(chunk.upto.values()));
-    let sql = statements.boundary.of_stretch(true);
-    let look = Act { begin: &statements.begin_read, sql, params: &params };
-    let (rows, took, found) = session.transact_both(&work, &look).await?;
+    let (sql, params) = boundary(statements, &look);
+    let asked = Act { begin: &statements.begin_read, sql, params: &params };
+    let (rows, took, found) = session.transact_both(&work, &asked).await?;
     // A look ahead that failed is looked up again, where its fault is dealt with.
-    let found = found.ok().map(|found| Ahead {
-        after: chunk.upto.clone(),
-        keys,
-        upto: found.first().map(|row| Key::new(row.get(0))),
-    });
-    Ok((applied(&rows), took, found))
+    let found = found.ok();
+    let upto = found.map(|found| found.first().map(|row| Key::new(row.get(0))));
+    Ok((applied(&rows), took, upto.map(|upto| Ahead { look, upto })))
+}
+
+/// Keys that no pass has seen before.
+fn seen(chunk: &Chunk) -> i64 {
+    if chunk.stripe.is_some_and(|stripe| stripe.no > 0) { 0 } else { i64::from(chunk.keys) }
+}
+
+/// What will be done in part: front and mark; and the stripe of the batch, also if it is the last.
+fn in_part<'a>(chunk: &Chunk, open: Option<&'a Open>) -> [Param<'a>; 4] {
+    let number = |number: Option<u32>| Param::MaybeInt(number.map(i64::from));
+    [
+        Param::Texts(open.map(|open| open.front.values())),
+        Param::Texts(open.map(|open| open.mark.values())),
+        number(chunk.stripe.map(|stripe| stripe.no)),
+        number(chunk.stripe.map(|stripe| stripe.of)),
+    ]
 }
 
 fn applied(rows: &[Row]) -> Applied {
@@ -105,6 +120,7 @@ fn applied(rows: &[Row]) -> Applied {
         took: took(row),
         matched,
         changed,
+        hot: count("hot"),
         unchanged: matched.saturating_sub(changed),
         quarantined: 0,
         still: count("still"),

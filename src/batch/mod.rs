@@ -9,4 +9,4 @@ mod apply;
 mod tests;
 
 pub(crate) use apply::{Applied, Attempt, Fence, apply, took};
-pub(crate) use chunker::{Ahead, chunk, next};
+pub(crate) use chunker::{Ahead, Look, chunk, next};

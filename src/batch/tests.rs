@@ -65,9 +65,11 @@ impl Scene {
     async fn batch(&self, token: &str, range: &Range) -> Applied {
         let mut session = self.session().await;
         let statements = &self.plan.statements;
-        let chunk = next(&mut session, statements, range, 10).await.unwrap().unwrap();
+        let leg = range.leg(1, false).unwrap();
+        let chunk = next(&mut session, statements, leg, 10).await.unwrap();
+        let after = range.after_batch(&chunk);
         let fence = Fence { run: self.run, token: token.into() };
-        let (range, attempt) = ((range, &chunk), Attempt::default());
+        let (range, attempt) = ((range, &chunk, &after), Attempt::default());
         apply(&mut session, statements, &fence, range, attempt).await.unwrap().0
     }
 

@@ -12,6 +12,8 @@ pub(super) struct Gauge {
     pub(super) rows: Option<u32>,
     /// Rows that this process has changed.
     pub(super) changed: u64,
+    /// Those of them that left nothing for a VACUUM, because they were HOT.
+    pub(super) hot: u64,
     /// Rows that the verification has looked at.
     pub(super) looked: u64,
     /// What is being waited out.
@@ -38,6 +40,11 @@ pub(super) struct Since {
 }
 
 impl Gauge {
+    /// Old versions that only a VACUUM removes from the indexes.
+    pub(super) fn dead(&self) -> u64 {
+        self.changed.saturating_sub(self.hot)
+    }
+
     /// Writes what was measured into `pulse`, of which `now` is the server's time.
     pub(super) fn fill(&self, pulse: &mut Pulse, now: f64) {
         pulse.rows = self.rows;

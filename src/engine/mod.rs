@@ -19,6 +19,7 @@ mod steering;
 mod insist;
 mod pacing;
 mod controller;
+mod striper;
 mod worker;
 mod verifier;
 mod vacuum_cost;

@@ -39,8 +39,8 @@ pub(super) struct Vacuumer {
     brief: watch::Receiver<Brief>,
     /// Dead rows of ours that are enough; `None` if it does not run.
     enough: Option<u64>,
-    /// Rows that this process had changed when the last VACUUM began.
-    changed: u64,
+    /// Dead rows that this process had made when the last VACUUM began.
+    dead: u64,
     /// The same when it ended, and when that was.
     ended: (u64, Instant),
     cost: Cost,
@@ -75,7 +75,7 @@ impl Vacuumer {
             voice: runner.voice.clone(),
             brief,
             enough,
-            changed: 0,
+            dead: 0,
             ended: (0, Instant::now()),
             cost: Cost::default(),
             mark: None,
@@ -87,7 +87,7 @@ impl Vacuumer {
     pub(super) async fn drive(mut self, mut stop: watch::Receiver<bool>) {
         let Some(enough) = self.enough else { return };
         while !*stop.borrow() {
-            let dead = self.gauge().changed.saturating_sub(self.changed);
+            let dead = self.gauge().dead().saturating_sub(self.dead);
             let is_time = self.mark.is_none() || dead >= enough && self.may_run();
             if is_time && !self.waits() {
                 self.take_turn(dead, &stop).await;
@@ -112,10 +112,10 @@ impl Vacuumer {
     }
 
     async fn take_turn(&mut self, dead: u64, stop: &watch::Receiver<bool>) {
-        let before = self.gauge().changed;
+        let before = self.gauge().dead();
         let turn = self.vacuum(dead, stop).await;
         match turn.unwrap_or_else(|fault| Turn::PutOff(fault.message().to_string(), true)) {
-            Turn::Done => (self.changed, self.put_off) = (before, None),
+            Turn::Done => (self.dead, self.put_off) = (before, None),
             Turn::PutOff(why, is_told) => self.put_off(why, is_told),
         }
     }

@@ -14,7 +14,7 @@ use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::{self, Plan};
 use crate::run::Pending;
 use crate::verify::{self, Tally, Window};
-use crate::walk::{Key, Range, Sizer};
+use crate::walk::{Key, Leg, Sizer};
 
 /// How many rows may be read for the price of one written. Skipping a row costs about a sixtieth
 /// of rewriting it on a small machine; this is three times as careful.
@@ -63,27 +63,20 @@ impl Verifier {
     async fn look_up_to(&mut self, upto: Key) -> Result<Tally, Stop> {
         self.steering.note(|gauge| gauge.looked = 0);
         let mut tally = Tally::default();
-        let mut range = Range {
-            no: 0,
-            pass: 0,
-            after: None,
-            upto: Some(upto),
-            cursor: None,
-            rev: 0,
-            done: false,
-            aside: 0,
-        };
-        while let Some(window) = self.window(&range).await? {
-            let (window, is_last) = window;
-            (range.cursor, range.done) = (Some(window.upto.clone()), is_last);
+        let mut leg = Leg { after: None, end: upto, stripe: None };
+        loop {
+            let (window, is_last) = self.window(&leg).await?;
+            leg.after = Some(window.upto.clone());
             tally.add(&window);
             self.sample(&window, &mut tally).await?;
             self.steering.note(|gauge| (gauge.looked, gauge.trouble) = (tally.looked, None));
             self.steering.owe(window.looked.div_ceil(READS_PER_WRITE));
             self.steering.pay().await;
             self.steering.admit().await?;
+            if is_last {
+                return Ok(tally);
+            }
         }
-        Ok(tally)
     }
 
     async fn last_key(&mut self) -> Result<Option<Key>, Stop> {
@@ -101,35 +94,28 @@ impl Verifier {
         }
     }
 
-    /// Returns the next window, and whether it is the last one.
-    async fn window(&mut self, range: &Range) -> Result<Option<(Window, bool)>, Stop> {
+    /// Returns the first window of what is left, and whether it is the last one.
+    async fn window(&mut self, left: &Leg) -> Result<(Window, bool), Stop> {
         let mut attempts = Attempts::default();
         loop {
             let rows = self.sizer.rows();
-            match self.look_once(range, rows).await {
-                Ok(None) => return Ok(None),
-                Ok(Some((window, is_last))) => {
+            match self.look_once(left.clone(), rows).await {
+                Ok((window, is_last)) => {
                     self.sizer.observe(rows, window.took);
-                    return Ok(Some((window, is_last)));
+                    return Ok((window, is_last));
                 }
                 Err(fault) => self.recover(&mut attempts, rows, &fault).await?,
             }
         }
     }
 
-    async fn look_once(
-        &mut self,
-        range: &Range,
-        rows: u32,
-    ) -> Result<Option<(Window, bool)>, Fault> {
+    async fn look_once(&mut self, left: Leg, rows: u32) -> Result<(Window, bool), Fault> {
         let plan = Arc::clone(&self.plan);
         let session = self.session().await?;
-        let Some(chunk) = batch::next(session, &plan.statements, range, rows).await? else {
-            return Ok(None);
-        };
+        let chunk = batch::next(session, &plan.statements, left, rows).await?;
         let window =
             verify::look(session, &plan.statements, chunk.after.as_ref(), &chunk.upto).await?;
-        Ok(Some((window, chunk.last)))
+        Ok((window, chunk.last))
     }
 
     async fn sample(&mut self, window: &Window, tally: &mut Tally) -> Result<(), Stop> {

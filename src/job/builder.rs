@@ -88,6 +88,13 @@ impl Builder {
         self
     }
 
+    /// Fixes in how many passes a chunk is updated: 1, or a power of two up to 64.
+    #[must_use]
+    pub fn stripes(mut self, stripes: u32) -> Self {
+        self.batch.push(format!("stripes = {stripes}"));
+        self
+    }
+
     /// Limits the speed.
     #[must_use]
     pub fn rate(mut self, rate: Rate) -> Self {

@@ -14,7 +14,7 @@ use super::document::{Reader, Section};
 use super::fragment::{Fragment, Refusal, scan};
 use super::hold::Hold;
 use super::keys::{self, nearest, not_available};
-use super::model::{Assignment, SynchronousCommit};
+use super::model::{Assignment, Stripes, SynchronousCommit};
 use super::name::{NameError, TableName, check_name};
 use super::pace::RawPace;
 use super::problem::Problem;
@@ -60,6 +60,7 @@ pub(super) struct RawBatch {
     pub(super) give_way: Option<Spanned<Duration>>,
     pub(super) rows: Option<Spanned<u32>>,
     pub(super) synchronous_commit: Option<SynchronousCommit>,
+    pub(super) stripes: Option<Stripes>,
 }
 
 /// Reads a document, and returns what it says together with everything that is wrong with it.
@@ -316,6 +317,7 @@ impl File<'_> {
             give_way: self.duration(&batch, "give_way", GIVE_WAYS),
             rows: self.reader.integer(&batch, "rows", rows),
             synchronous_commit: self.synchronous_commit(&batch),
+            stripes: self.stripes(&batch),
         }
     }
 
@@ -350,6 +352,10 @@ impl File<'_> {
             self.not_a_choice("batch.synchronous_commit", &written, &names);
         }
         chosen
+    }
+
+    fn stripes(&mut self, batch: &Section<'_>) -> Option<Stripes> {
+        self.reader.measure(batch, "stripes", str::parse).map(Spanned::into_inner)
     }
 
     fn bad_rows(&mut self, root: &Section<'_>) -> Option<u32> {

@@ -9,7 +9,7 @@ use super::problem::Problem;
 const KEYS: &[(&str, &[&str])] = &[
     ("", &["description", "table", "set", "batch", "pace", "hold", "bad_rows", "verify"]),
     ("table", &["name", "key", "order", "where", "search_path"]),
-    ("batch", &["target", "min", "max", "give_way", "rows", "synchronous_commit"]),
+    ("batch", &["target", "min", "max", "give_way", "rows", "synchronous_commit", "stripes"]),
     ("pace", &["rate", "workers", "vacuum", "max_hold", "window"]),
     (WINDOW, &["when", "zone", "rate", "target", "workers"]),
     (HOLD, &["on", "above", "floor", "url", "sql", "name"]),
@@ -49,7 +49,6 @@ const LATER: &[(&str, &str, &str, &str)] = &[
         "[[gate]]",
         "remove it, and check its condition yourself before you drop the old columns",
     ),
-    ("batch", "stripes", "batch.stripes", "remove it; each chunk is updated in one pass"),
 ];
 
 const ONLY_SET: &str = "so far there is [set], which rewrites rows in place; write the job with it, or wait for a later version";

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::builder::Builder;
@@ -88,6 +89,40 @@ pub struct Batch {
     pub give_way: Duration,
     /// What the commit waits for.
     pub synchronous_commit: SynchronousCommit,
+    /// In how many passes a chunk is updated.
+    pub stripes: Stripes,
+}
+
+/// In how many committed passes a chunk is updated, each over a part of its rows: between them, the
+/// server can prune the pages, and the later ones are HOT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stripes {
+    /// As long as it pays.
+    #[default]
+    Auto,
+    /// Always so many: 1 for a single pass, or a power of two up to 64.
+    Fixed(u32),
+}
+
+/// The most passes: with more, a page has hardly a row for each of them.
+const MAX_STRIPES: u32 = 64;
+
+impl FromStr for Stripes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        match text.parse() {
+            Ok(passes) if passes <= MAX_STRIPES && u32::is_power_of_two(passes) => {
+                Ok(Self::Fixed(passes))
+            }
+            _ => Err(format!(
+                "`{text}` is not a number of passes; write \"auto\", 1 for a single pass, or 2, 4, 8, 16, 32 or {MAX_STRIPES}"
+            )),
+        }
+    }
 }
 
 /// How many rows a batch takes.

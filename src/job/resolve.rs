@@ -175,5 +175,6 @@ fn batch(raw: &RawBatch) -> Batch {
         size,
         give_way: time(&raw.give_way).unwrap_or(GIVE_WAY),
         synchronous_commit: raw.synchronous_commit.unwrap_or_default(),
+        stripes: raw.stripes.unwrap_or_default(),
     }
 }

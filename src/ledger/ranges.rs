@@ -8,11 +8,12 @@ use tokio_postgres::Row;
 use super::journal::Actor;
 use super::lease::TTL;
 use crate::pg::{Fault, Guards, Param, Session};
-use crate::walk::{Key, Range};
+use crate::walk::{Chunk, Key, Open, Range, Stripe};
 
 macro_rules! columns {
     () => {
-        "no::int8 AS no, pass::int8 AS pass, after, upto, cursor, rev, done, aside::int8 AS aside"
+        "no::int8 AS no, pass::int8 AS pass, after, upto, cursor, front, mark, stripe::int8 AS stripe, \
+         stripes::int8 AS stripes, rev, done, aside::int8 AS aside"
     };
 }
 
@@ -24,10 +25,21 @@ fn range(row: &Row) -> Range {
         after: key("after"),
         upto: key("upto"),
         cursor: key("cursor"),
+        open: open(row),
         rev: row.get("rev"),
         done: row.get("done"),
         aside: row.get("aside"),
     }
+}
+
+fn open(row: &Row) -> Option<Open> {
+    let key = |name: &str| row.get::<_, Option<Vec<String>>>(name).map(Key::new);
+    let number = |name: &str| row.get::<_, Option<i64>>(name).and_then(|it| u32::try_from(it).ok());
+    Some(Open {
+        front: key("front")?,
+        mark: key("mark")?,
+        stripe: Stripe { no: number("stripe")?, of: number("stripes")? },
+    })
 }
 
 /// What taking a range came to.
@@ -73,9 +85,9 @@ const OPEN: i64 = 64;
 /// Ranges of a run beyond which none is added: bounds the ledger (R15).
 const MOST: i64 = 1_000;
 
-// The range ends with the chunk, and another one goes on behind it, so that they still tile. `rev`
-// moves, so that a batch of ours whose outcome is unknown, and which goes beyond the new end, can
-// not be committed any more (F16).
+// The range ends with the chunk, and another one goes on behind it, so that they still tile; a chunk
+// that is open is parted with them. `rev` moves, so that a batch of ours whose outcome is unknown, and
+// which goes beyond the new end, can not be committed any more (F16).
 const PUT_ASIDE: &str = "\
 WITH held AS (
     SELECT r.run_id, r.no, r.pass, r.upto AS behind, r.aside FROM piecemeal.range r
@@ -85,36 +97,51 @@ WITH held AS (
            max(no) + 1 AS next, bool_or(NOT done AND no <> $2) AS has_others
     FROM piecemeal.range WHERE run_id = $1
 ), shrunk AS (
-    UPDATE piecemeal.range r SET upto = $5, rev = rev + 1, aside = r.aside + 1, lease_token = NULL,
-           lease_until = NULL
+    UPDATE piecemeal.range r SET upto = $5, front = $8, mark = $9, stripe = $10, stripes = $11, rev = rev + 1,
+           aside = r.aside + 1, lease_token = NULL, lease_until = NULL
     FROM held, room WHERE r.run_id = held.run_id AND r.no = held.no
       AND CASE WHEN held.behind = $5 THEN room.has_others ELSE room.has_room END
     RETURNING r.run_id
 ), parted AS (
-    INSERT INTO piecemeal.range (run_id, no, pass, after, upto, aside)
-    SELECT held.run_id, room.next, held.pass, $5, held.behind, held.aside
+    INSERT INTO piecemeal.range (run_id, no, pass, after, upto, front, mark, stripe, stripes, aside)
+    SELECT held.run_id, room.next, held.pass, $5, held.behind, $12, $13, $14, $15, held.aside
     FROM held, room, shrunk WHERE held.behind <> $5
 )
 SELECT run_id FROM shrunk";
 
-/// Ends `range` at `upto` and puts it aside, so that what lies behind is done first; returns whether
-/// there was room, and something else to do.
+/// Ends `range` with `chunk` and puts it aside, so that what lies behind is done first; returns
+/// whether there was room, and something else to do.
 pub(crate) async fn put_aside(
     session: &mut Session,
     (run, token): (i64, &str),
     range: &Range,
-    upto: &Key,
+    chunk: &Chunk,
 ) -> Result<bool, Fault> {
-    let params = [
+    let (before, behind) = range.parted(chunk);
+    let behind = behind.and_then(|behind| behind.open);
+    let mut params = vec![
         run.into(),
         range.no.into(),
         range.rev.into(),
         token.into(),
-        Param::Texts(Some(upto.values())),
+        Param::Texts(Some(chunk.upto.values())),
         OPEN.into(),
         MOST.into(),
     ];
+    params.extend(in_part(before.open.as_ref()));
+    params.extend(in_part(behind.as_ref()));
     Ok(!session.transact(&Guards::ledger(), PUT_ASIDE, &params).await?.is_empty())
+}
+
+/// Returns front, mark, stripe and stripes as they are written.
+fn in_part(open: Option<&Open>) -> [Param<'_>; 4] {
+    let number = |number: Option<u32>| Param::MaybeInt(number.map(i64::from));
+    [
+        Param::Texts(open.map(|open| open.front.values())),
+        Param::Texts(open.map(|open| open.mark.values())),
+        number(open.map(|open| open.stripe.no)),
+        number(open.map(|open| open.stripe.of)),
+    ]
 }
 
 const REREAD: &str = concat!(

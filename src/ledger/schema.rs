@@ -3,11 +3,14 @@
 use crate::pg::{Fault, Guards, Session};
 
 /// The version that this library writes and reads.
-pub(crate) const VERSION: i32 = 2;
+pub(crate) const VERSION: i32 = 3;
 
 /// What makes each version of the one before, from an empty database on.
-const STEPS: [&str; VERSION as usize] =
-    [include_str!("schema/001.sql"), include_str!("schema/002.sql")];
+const STEPS: [&str; VERSION as usize] = [
+    include_str!("schema/001.sql"),
+    include_str!("schema/002.sql"),
+    include_str!("schema/003.sql"),
+];
 
 /// Returns the DDL that makes this version of version `from`; 0 is an empty database.
 pub(crate) fn sql(from: i32) -> String {

@@ -35,6 +35,9 @@ pub struct Plan {
     pub last_key: Option<Key>,
     /// Rows expected; `None` if that is unknown.
     pub estimate: Option<u64>,
+    /// Whether the server can write new versions without new entries in the indexes, because none of
+    /// them covers a column that is set.
+    pub can_be_hot: bool,
     /// Whether this role may vacuum the table.
     pub can_vacuum: bool,
     /// Whether the server itself answers, and no pooler in front of it.
@@ -81,6 +84,7 @@ impl Plan {
         let estimate = estimate(&mut session, &target).await.map_err(broken)?;
         let (_, port) = backend(&mut session).await.map_err(broken)?;
         Ok(Plan {
+            can_be_hot: check::columns::touched(&facts, table, job).is_empty(),
             can_vacuum: table.can_vacuum,
             is_direct: database.is_direct(port),
             heap_bytes: table.heap_bytes,

@@ -32,6 +32,11 @@ const REHEARSED: f64 = 0.8;
 /// be, and none of them faster.
 const TOOK: &str = "extract(epoch FROM clock_timestamp() - statement_timestamp())::float8";
 
+/// The parameters of a batch: the stripe, of how many, and the lower end.
+const STRIPE: usize = 12;
+const STRIPES: usize = 13;
+const LOWER: usize = 14;
+
 /// A statement in two forms: for a stretch that begins with the key space, and for one that begins
 /// after a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +67,11 @@ pub struct Statements {
     pub boundary: Forms,
     /// How many keys a stretch has: upper end, lower end.
     pub count: Forms,
-    /// The batch: run, range, rev, token, upper end, keys, retries, whether it is the last, lower end.
+    /// The batch: run, range, rev, token, upper end, keys, retries, whether it is the last, then cursor,
+    /// front, mark, stripe and stripes as they will be, and lower end.
     pub batch: Forms,
+    /// The same for the keys of that stripe alone.
+    pub stripe: Forms,
     /// The UPDATE of the batch alone, for people and EXPLAIN: upper end, lower end.
     pub update: Forms,
     /// The work and the counting of a batch, without ledger: for a rehearsal: upper end, lower end.
@@ -111,7 +119,8 @@ impl Statements {
             last_key: keyset.last_key(),
             boundary: Forms::of(|has_lower| keyset.nth_key(has_lower)),
             count: Forms::of(|has_lower| text.count(has_lower)),
-            batch: Forms::of(|has_lower| text.batch(has_lower)),
+            batch: Forms::of(|has_lower| text.batch(has_lower, false)),
+            stripe: Forms::of(|has_lower| text.batch(has_lower, true)),
             update: Forms::of(|has_lower| text.update(1, has_lower.then_some(2), "")),
             rehearsal: Forms::of(|has_lower| text.rehearsal(has_lower)),
             look: Forms::of(|has_lower| text.look(has_lower)),
@@ -207,22 +216,28 @@ impl Text<'_> {
     /// Rows that a trigger suppresses are not returned by the UPDATE, so they must be counted apart
     /// (F45). The count is of the same snapshot, and costs only where such a trigger exists. A `where`
     /// that is volatile may count fewer than were changed; those that were changed did match.
-    fn matched(&self, has_lower: bool) -> String {
+    fn matched(&self, has_lower: bool, stripe: &str) -> String {
         if !self.target.has_before_update_trigger {
             return "(SELECT count(*) FROM piecemeal_work)".into();
         }
         format!(
-            "(SELECT count(*) FROM {} WHERE {} AND {} AND EXISTS (SELECT FROM piecemeal_fence))",
+            "(SELECT count(*) FROM {} WHERE {}{stripe} AND {} AND EXISTS (SELECT FROM piecemeal_fence))",
             self.keyset.table,
-            self.stretch(5, has_lower.then_some(9)),
+            self.stretch(5, has_lower.then_some(LOWER)),
             self.matches(),
         )
     }
 
-    fn batch(&self, has_lower: bool) -> String {
+    fn batch(&self, has_lower: bool, is_striped: bool) -> String {
+        let stripe = if is_striped {
+            format!("\nAND {}", self.keyset.in_stripe(STRIPE, STRIPES))
+        } else {
+            String::new()
+        };
+        let and = format!("{stripe}\nAND EXISTS (SELECT FROM piecemeal_fence)");
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
-    SELECT 1 FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
+    SELECT {hot} AS hot FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
     AND {same_table} FOR NO KEY UPDATE
 ), piecemeal_work AS (
 {update}
@@ -231,17 +246,19 @@ impl Text<'_> {
     SELECT greatest({matched}, count(*)) AS matched, count(*) AS changed, count(*) FILTER (WHERE still) AS still FROM piecemeal_work
 ), piecemeal_books AS (
     UPDATE piecemeal.range r
-    SET cursor = $5, rev = rev + 1, done = $8, lease_until = clock_timestamp() + interval '{ttl} seconds',
+    SET cursor = $9, front = $10, mark = $11, stripe = ${STRIPE}, stripes = ${STRIPES}, rev = rev + 1, done = $8,
+        lease_until = clock_timestamp() + interval '{ttl} seconds',
         batches = batches + 1, retries = retries + $7, seen = seen + $6, matched = r.matched + c.matched,
         changed = r.changed + c.changed, unchanged = unchanged + c.matched - c.changed, still = r.still + c.still
     FROM piecemeal_count c WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
     AND EXISTS (SELECT FROM piecemeal_fence)
     RETURNING c.matched, c.changed, c.still
 )
-SELECT matched, changed, still, {took} AS took FROM piecemeal_books",
-            update = self.update(5, has_lower.then_some(9), "\nAND EXISTS (SELECT FROM piecemeal_fence)"),
+SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot, {took} AS took FROM piecemeal_books",
+            hot = hot(self.target),
+            update = self.update(5, has_lower.then_some(LOWER), &and),
             still = self.still_matches(),
-            matched = self.matched(has_lower),
+            matched = self.matched(has_lower, &stripe),
             ttl = crate::ledger::lease::TTL.as_secs(),
             took = TOOK,
             same_table = same_table(self.target),
@@ -284,6 +301,12 @@ SELECT matched, changed, still, {took} AS took FROM piecemeal_books",
 fn same_table(target: &Target) -> String {
     let name = target.keyset.table.replace('\'', "''");
     format!("pg_catalog.to_regclass('{name}')::pg_catalog.oid = {}", target.oid)
+}
+
+/// How many updates of this connection were HOT, up to now: its own counter, which the server only
+/// resets between transactions.
+fn hot(target: &Target) -> String {
+    format!("pg_catalog.pg_stat_get_xact_tuples_hot_updated({})", target.oid)
 }
 
 /// The expression on lines of its own: a comment at its end must not swallow what follows (F57).

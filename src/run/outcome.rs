@@ -11,6 +11,8 @@ pub struct Outcome {
     pub matched: u64,
     /// Rows that were rewritten.
     pub changed: u64,
+    /// Those of them whose new version needed no new entry in an index.
+    pub hot: u64,
     /// Rows that were left as they are: suppressed by a trigger, or changed by somebody meanwhile.
     pub unchanged: u64,
     /// Rows recorded in the ledger instead of written.

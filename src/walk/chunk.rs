@@ -11,6 +11,17 @@ pub struct Chunk {
     pub upto: Key,
     /// How many keys it held when its end was looked up.
     pub keys: u32,
-    /// Whether its range ends with it.
+    /// Whether the stretch that it was cut from ends with it.
     pub last: bool,
+    /// The stripe of its keys that is done; `None` for all of them.
+    pub stripe: Option<Stripe>,
+}
+
+/// One pass of several over the same keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stripe {
+    /// Which one, from 0.
+    pub no: u32,
+    /// Of how many: a power of two.
+    pub of: u32,
 }

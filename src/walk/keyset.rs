@@ -40,6 +40,36 @@ impl Keyset {
         format!("ARRAY[{}]", values.join(", "))
     }
 
+    /// Returns the condition for keys in the stripe bound as parameter `no`, of as many as are bound as
+    /// `of`, a power of two.
+    ///
+    /// It goes by the key alone, so that a row is in the same stripe for every session and for ever.
+    /// Numbers that follow each other are in different stripes, also if they are even, or multiples
+    /// of a thousand: their bits are folded. Everything else is hashed.
+    pub fn in_stripe(&self, no: usize, of: usize) -> String {
+        let columns: Vec<_> = (0..self.columns.len()).map(|at| self.spread(at)).collect();
+        let all = columns.join(" OPERATOR(pg_catalog.#) ");
+        format!("(({all}) OPERATOR(pg_catalog.&) (${of} - 1)) = ${no}")
+    }
+
+    /// A number that scatters rows by one column; the low bits are what counts.
+    fn spread(&self, at: usize) -> String {
+        let column = self.column(at);
+        match self.columns[at].sql_type.as_str() {
+            "smallint" | "integer" | "bigint" => {
+                let number = format!("{column}::pg_catalog.int8");
+                let folds = [3, 6, 9].map(|bits| {
+                    format!(" OPERATOR(pg_catalog.#) ({number} OPERATOR(pg_catalog.>>) {bits})")
+                });
+                format!("({number}{})", folds.concat())
+            }
+            "uuid" => format!("pg_catalog.uuid_hash_extended({column}, {at})"),
+            _ => format!(
+                "pg_catalog.hashtextextended({column}::pg_catalog.text COLLATE pg_catalog.\"C\", {at})"
+            ),
+        }
+    }
+
     /// Returns the query for the key of the n-th row of a stretch: parameters are n - 1, the upper
     /// end, and, unless the stretch begins with the key space, its lower end.
     ///

@@ -6,12 +6,14 @@
 mod key;
 mod chunk;
 mod range;
+mod leg;
 mod keyset;
 mod sizer;
 
-pub use chunk::Chunk;
+pub use chunk::{Chunk, Stripe};
 pub use key::Key;
 pub(crate) use key::KeyColumn;
 pub(crate) use keyset::Keyset;
-pub(crate) use range::{Range, tiles};
+pub(crate) use leg::Leg;
+pub(crate) use range::{Open, Range, tiles};
 pub(crate) use sizer::{FIRST, Sizer};

@@ -1,5 +1,6 @@
 //! A slice of the key space that one worker walks, and the proof that slices leave no gap.
 
+use super::chunk::Stripe;
 use super::key::Key;
 
 /// A range as the ledger has it.
@@ -13,9 +14,11 @@ pub(crate) struct Range {
     pub after: Option<Key>,
     /// Its last key; `None` only if the table was empty.
     pub upto: Option<Key>,
-    /// The last key committed; `None` before the first batch.
+    /// The last key up to which everything is done; `None` before the first batch.
     pub cursor: Option<Key>,
-    /// How many times the cursor moved: the fence of the next batch.
+    /// What is done in part behind it.
+    pub open: Option<Open>,
+    /// How many times it moved: the fence of the next batch.
     pub rev: i64,
     /// Whether no key is left between cursor and end.
     pub done: bool,
@@ -23,8 +26,22 @@ pub(crate) struct Range {
     pub aside: i64,
 }
 
+/// A chunk that is being done in stripes, and how far that is.
+///
+/// Between the range's position and `front`, the stripes before `stripe` are done; and this one is,
+/// up to `mark`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Open {
+    /// Its last key so far: the first pass moves it.
+    pub front: Key,
+    /// The last key of the pass under way that is done.
+    pub mark: Key,
+    /// The pass under way.
+    pub stripe: Stripe,
+}
+
 impl Range {
-    /// Returns the key after which the next chunk begins.
+    /// Returns the key up to which everything is done.
     pub(crate) fn position(&self) -> Option<&Key> {
         self.cursor.as_ref().or(self.after.as_ref())
     }
@@ -82,7 +99,7 @@ mod tests {
     }
 
     fn range(no: i64, after: Option<Key>, upto: Option<Key>) -> Range {
-        Range { no, pass: 0, after, cursor: upto.clone(), upto, rev: 1, done: true, aside: 0 }
+        Range { no, after, cursor: upto.clone(), upto, rev: 1, done: true, ..Range::default() }
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod support;
 
 mod walk;
 mod batch;
+mod stripes;
 mod verify;
 mod steer;
 mod output;

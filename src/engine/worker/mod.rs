@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 use super::insist::insist;
 use super::recover::Suspect;
 use super::steering::{Asked, Steering};
-use crate::batch::{self, Ahead, Applied, Attempt, Fence};
+use super::striper::Striper;
+use crate::batch::{self, Ahead, Applied, Attempt, Fence, Look};
 use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Outcome};
-use crate::walk::{Chunk, Key, Range, Sizer};
+use crate::walk::{Chunk, Key, Leg, Range};
 
 /// What is said when the name of the table means another one.
 pub(super) const REPLACED: &str = "another table has taken the place of the one that the run was started on; its rows were never done";
@@ -43,7 +44,7 @@ pub(super) enum Stop {
 
 /// What one step came to.
 enum Step {
-    Committed(Chunk, Outcome),
+    Committed(Chunk, Range, Outcome),
     End,
     Fenced,
     Failed(u32, Option<Chunk>, Fault),
@@ -65,7 +66,7 @@ pub(super) struct Worker {
     /// Rows that may still be changed by this process.
     pub(super) limit: Option<u64>,
     range: Range,
-    sizer: Sizer,
+    striper: Striper,
     /// The time of a batch that the job says; of no matter if it says its rows.
     target: Duration,
     session: Option<Session>,
@@ -88,7 +89,8 @@ impl Worker {
         fence: Fence,
         steering: Steering,
     ) -> Worker {
-        let (sizer, target) = (plan.sizer(), plan.window_target());
+        let striper = Striper::new(plan.job.batch.stripes, plan.can_be_hot, plan.sizer());
+        let target = plan.window_target();
         Worker {
             database,
             plan,
@@ -96,7 +98,7 @@ impl Worker {
             steering,
             limit: None,
             range: Range::default(),
-            sizer,
+            striper,
             target,
             session: None,
             ahead: None,
@@ -115,7 +117,7 @@ impl Worker {
     pub(super) async fn work(&mut self) -> Stop {
         loop {
             match self.take().await {
-                Ok(Taken::Range(range)) => (self.range, self.ahead) = (range, None),
+                Ok(Taken::Range(range)) => self.begin(range),
                 Ok(Taken::NothingLeft) => return Stop::End,
                 Ok(Taken::NotOurs) => return Stop::Asked(Asked::TakenOver),
                 Err(fault) => return lost(fault),
@@ -124,6 +126,11 @@ impl Worker {
                 return stop;
             }
         }
+    }
+
+    fn begin(&mut self, range: Range) {
+        self.striper.begin(&range);
+        (self.range, self.ahead) = (range, None);
     }
 
     async fn take(&self) -> Result<Taken, Fault> {
@@ -148,7 +155,7 @@ impl Worker {
                 return Some(Stop::Limit);
             }
             let next = match self.step().await {
-                Step::Committed(chunk, outcome) => self.advance(chunk, outcome).await,
+                Step::Committed(chunk, range, outcome) => self.advance(chunk, range, outcome).await,
                 Step::End => Next::AnotherRange,
                 Step::Fenced => self.look_around().await,
                 Step::Failed(rows, chunk, fault) => self.recover(rows, chunk, fault).await,
@@ -163,47 +170,63 @@ impl Worker {
 
     async fn step(&mut self) -> Step {
         // Also when nobody says one any more: then it is the job's again.
-        self.sizer.aim_at(self.steering.target().unwrap_or(self.target));
-        let rows = self.rows();
+        self.striper.aim_at(self.steering.target().unwrap_or(self.target));
+        let Some(leg) = self.leg(&self.range) else { return Step::End };
+        let keys = self.keys(&leg);
         let mut session = match self.session().await {
             Ok(session) => session,
-            Err(fault) => return Step::Failed(rows, None, fault),
+            Err(fault) => return Step::Failed(keys, None, fault),
         };
-        let chunk = match self.chunk(&mut session, rows).await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => return Step::End,
-            Err(fault) => return Step::Failed(rows, None, fault),
+        let chunk = match self.chunk(&mut session, leg, keys).await {
+            Ok(chunk) => chunk,
+            Err(fault) => return Step::Failed(keys, None, fault),
         };
-        let applied = batch::apply(
-            &mut session,
-            &self.plan.statements,
-            &self.fence,
-            (&self.range, &chunk),
-            Attempt { retries: self.failures, is_lifted: self.is_lifted, ahead: Some(rows) },
-        )
-        .await;
+        let after = self.range.after_batch(&chunk);
+        let attempt = Attempt {
+            retries: self.failures,
+            is_lifted: self.is_lifted,
+            ahead: self.look(&chunk, &after, keys),
+        };
+        let (statements, range) = (&self.plan.statements, (&self.range, &chunk, &after));
+        let applied = batch::apply(&mut session, statements, &self.fence, range, attempt).await;
         self.session = Some(session);
         match applied {
             Ok((Applied::Committed(mut outcome), answered, ahead)) => {
                 // What runs after the statement (triggers, foreign keys, the commit) shows only here.
                 outcome.took = outcome.took.max(answered.saturating_sub(self.round_trip));
                 self.ahead = ahead;
-                Step::Committed(chunk, outcome)
+                Step::Committed(chunk, after, outcome)
             }
             Ok((Applied::Fenced, ..)) => Step::Fenced,
-            Err(fault) => Step::Failed(rows, Some(chunk), fault),
+            Err(fault) => Step::Failed(keys, Some(chunk), fault),
         }
+    }
+
+    fn leg(&self, range: &Range) -> Option<Leg> {
+        range.leg(self.striper.passes(), self.striper.has_gone_far())
+    }
+
+    /// What to look up together with a batch: the end of the next chunk, if that begins where the
+    /// batch ends. If it does not, a pass begins anew, and its keys are known.
+    fn look(&self, chunk: &Chunk, after: &Range, keys: u32) -> Option<Look> {
+        let leg = self.leg(after)?;
+        (leg.after.as_ref() == Some(&chunk.upto)).then_some(Look { leg, keys })
     }
 
     /// The next chunk: the one whose end was looked up with the batch before, if that is still what
     /// is wanted.
-    async fn chunk(&mut self, session: &mut Session, rows: u32) -> Result<Option<Chunk>, Fault> {
+    async fn chunk(&mut self, session: &mut Session, leg: Leg, keys: u32) -> Result<Chunk, Fault> {
         let statements = &self.plan.statements;
-        match self.ahead.take().filter(|ahead| ahead.fits(&self.range, rows)) {
-            Some(Ahead { keys, upto, .. }) => {
-                batch::chunk(session, statements, &self.range, (keys, upto)).await.map(Some)
+        if let Some(ahead) = self.ahead.take().filter(|ahead| ahead.fits(&leg, keys)) {
+            return batch::chunk(session, statements, ahead).await;
+        }
+        let is_new_pass = leg.is_again() && leg.after.as_ref() == self.range.position();
+        match self.striper.keys_of_chunk().filter(|all| is_new_pass && *all <= keys) {
+            Some(keys) => {
+                let Leg { after, end, stripe } = leg;
+                Ok(Chunk { after, upto: end, keys, last: true, stripe })
             }
-            None => batch::next(session, statements, &self.range, rows).await,
+            None => batch::next(session, statements, leg, keys).await,
         }
     }
 
@@ -225,25 +248,25 @@ impl Worker {
 
     /// The keys of the next chunk: what the time allows, the rate, the search for a bad row, the
     /// limit.
-    fn rows(&mut self) -> u32 {
-        let rows = self.suspect.cap(self.steering.cap(self.sizer.rows()));
+    fn keys(&mut self, leg: &Leg) -> u32 {
+        let rows = self.steering.cap(self.striper.sizer(leg.stripe).rows());
+        let keys = self.suspect.cap(Striper::keys(leg.stripe, rows));
         let limit = self.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
-        rows.min(limit).max(1)
+        keys.min(limit).max(1)
     }
 
-    async fn advance(&mut self, chunk: Chunk, outcome: Outcome) -> Next {
-        self.range.cursor = Some(chunk.upto.clone());
-        self.range.rev += 1;
-        self.range.done = chunk.last;
+    async fn advance(&mut self, chunk: Chunk, range: Range, outcome: Outcome) -> Next {
         (self.failures, self.timeouts, self.barren) = (0, 0, 0);
         (self.is_lifted, self.stuck_since) = (false, None);
         self.suspect.clear(chunk.keys);
-        self.sizer.observe(chunk.keys, outcome.took);
+        self.striper.observe(&chunk, &outcome, &range, Instant::now());
+        self.range = range;
         self.limit = self.limit.map(|limit| limit.saturating_sub(outcome.changed));
-        let rows = self.sizer.rows();
+        let rows = self.striper.sizer(chunk.stripe).rows();
         self.steering.note(|gauge| {
-            gauge.timing.observe(chunk.keys, outcome.took);
+            gauge.timing.observe(Striper::rows(chunk.stripe, chunk.keys), outcome.took);
             gauge.changed += outcome.changed;
+            gauge.hot += outcome.hot;
             (gauge.rows, gauge.trouble) = (Some(rows), None);
         });
         self.steering.owe(outcome.matched);

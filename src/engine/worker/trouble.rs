@@ -10,6 +10,7 @@ use super::{Next, REPLACED, Stop, Worker};
 use crate::engine::recover::{
     Choice, Locked, Situation, between_asides, choose, jittered, may_be_table, timeouts,
 };
+use crate::engine::striper::Striper;
 use crate::ledger::ranges;
 use crate::pg::{DbMessage, Fault, Session};
 use crate::plan;
@@ -18,7 +19,7 @@ use crate::walk::Chunk;
 
 impl Worker {
     /// Chooses what to do after a fault, and does it.
-    pub(super) async fn recover(&mut self, rows: u32, chunk: Option<Chunk>, fault: Fault) -> Next {
+    pub(super) async fn recover(&mut self, keys: u32, chunk: Option<Chunk>, fault: Fault) -> Next {
         self.failures += 1;
         self.timeouts = timeouts(self.timeouts, &fault);
         if fault.spoils_connection() {
@@ -26,15 +27,15 @@ impl Worker {
         }
         let message = fault.message().clone();
         let mut pause = Duration::ZERO;
-        match choose(&fault, self.situation(rows, chunk.as_ref())) {
+        match choose(&fault, self.situation(keys, chunk.as_ref())) {
             Choice::Again(wait) => pause = jittered(wait),
             Choice::Smaller(wait) => {
                 pause = jittered(wait);
-                self.sizer.shrink(rows);
+                self.shrink(keys, chunk.as_ref());
             }
-            Choice::PutAside => return self.put_aside(rows, chunk, &message).await,
+            Choice::PutAside => return self.put_aside(keys, chunk, &message).await,
             Choice::Lift => self.lift(chunk.as_ref()),
-            Choice::Bisect => self.suspect.halve(rows),
+            Choice::Bisect => self.suspect.halve(keys),
             Choice::BadRow => return Next::Stop(name_row(chunk, message)),
             Choice::GiveUp => return Next::Stop(Stop::GaveUp(message)),
             Choice::Stop => return Next::Stop(Stop::Fatal(message)),
@@ -42,14 +43,14 @@ impl Worker {
         self.try_again(&message, pause).await
     }
 
-    fn situation(&mut self, rows: u32, chunk: Option<&Chunk>) -> Situation {
+    fn situation(&mut self, keys: u32, chunk: Option<&Chunk>) -> Situation {
         let locked = match chunk {
             None => Locked::Wait,
             Some(_) if self.range.aside == 0 => Locked::First,
             Some(_) => Locked::Again,
         };
         Situation {
-            rows,
+            rows: keys,
             attempts: self.failures,
             timeouts: self.timeouts,
             stuck: self.stuck_since.get_or_insert_with(Instant::now).elapsed(),
@@ -59,8 +60,15 @@ impl Worker {
         }
     }
 
+    /// Makes the next chunk half as long as one of `keys`.
+    fn shrink(&mut self, keys: u32, chunk: Option<&Chunk>) {
+        let stripe = chunk
+            .map_or_else(|| self.leg(&self.range).and_then(|leg| leg.stripe), |chunk| chunk.stripe);
+        self.striper.sizer(stripe).shrink(Striper::rows(stripe, keys));
+    }
+
     async fn try_again(&mut self, message: &DbMessage, pause: Duration) -> Next {
-        let next = self.rows();
+        let next = self.leg(&self.range).map_or(1, |leg| self.keys(&leg));
         self.steering.tell_retry(message.to_string(), pause, next);
         self.steering.wait(pause).await;
         self.reread().await
@@ -77,7 +85,7 @@ impl Worker {
 
     /// Ends the range with the chunk whose rows are locked, so that those behind it come first. Where
     /// the table itself is locked that helps nobody, so it is waited for.
-    async fn put_aside(&mut self, rows: u32, chunk: Option<Chunk>, why: &DbMessage) -> Next {
+    async fn put_aside(&mut self, keys: u32, chunk: Option<Chunk>, why: &DbMessage) -> Next {
         let (Some(chunk), Ok(mut session)) = (chunk, self.session().await) else {
             return self.try_again(why, between_asides(u32::MAX)).await;
         };
@@ -86,7 +94,7 @@ impl Worker {
         let is_aside = !is_table && self.is_put_aside(&mut session, &chunk).await;
         self.session = Some(session);
         if !is_aside {
-            self.sizer.shrink(rows);
+            self.shrink(keys, Some(&chunk));
             return self.try_again(why, jittered(between_asides(self.failures))).await;
         }
         (self.failures, self.timeouts) = (0, 0);
@@ -101,12 +109,15 @@ impl Worker {
     /// Puts the chunk aside; the whole range where there is no room for one more.
     async fn is_put_aside(&self, session: &mut Session, chunk: &Chunk) -> bool {
         let fence = (self.fence.run, self.fence.token.as_str());
-        for upto in [Some(&chunk.upto), self.range.upto.as_ref()].into_iter().flatten() {
-            if ranges::put_aside(session, fence, &self.range, upto).await == Ok(true) {
-                return true;
-            }
+        let is_parted = |done| done == Ok(true);
+        if is_parted(ranges::put_aside(session, fence, &self.range, chunk).await) {
+            return true;
         }
-        false
+        let Some(upto) = self.range.upto.clone().filter(|upto| *upto != chunk.upto) else {
+            return false;
+        };
+        let whole = Chunk { upto, ..chunk.clone() };
+        is_parted(ranges::put_aside(session, fence, &self.range, &whole).await)
     }
 
     /// The fence found nothing: the range has moved, is not ours, or the table is another one.
@@ -136,7 +147,9 @@ impl Worker {
             ranges::reread(&mut session, self.fence.run, self.range.no, &self.fence.token).await;
         match found {
             Ok(Some((range, true))) => {
-                self.range = range;
+                if range.rev != self.range.rev {
+                    self.begin(range);
+                }
                 self.session = Some(session);
                 Next::GoOn
             }

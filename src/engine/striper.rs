@@ -1,0 +1,301 @@
+//! In how many passes the next chunk is done, and how long they are.
+//!
+//! Between two passes the server can prune the pages of the first, so that the rows of the second
+//! find room where they are, and need no new entries in the indexes (HOT). That pays only where no
+//! index covers a column that is set, where the page has rows for each pass, and as long as nothing
+//! pins the old versions. What pays is not predicted: the share of HOT updates says it, chunk after
+//! chunk. Pure: values in, values out; the time is given.
+
+use std::time::{Duration, Instant};
+
+use crate::job::Stripes;
+use crate::run::Outcome;
+use crate::walk::{Chunk, Range, Sizer, Stripe};
+
+/// The passes that are tried first: with four, three quarters of the rows can be HOT.
+const PASSES: u32 = 4;
+/// The share of HOT updates in the later passes, below which they are not worth their reads.
+const ENOUGH: f64 = 0.5;
+/// The share of HOT updates in one pass, above which there is room enough without more of them.
+const BY_ITSELF: f64 = 0.7;
+/// The share of the keys that must be to do: passes over rows of which few are find them far apart.
+const DENSE: f64 = 0.25;
+/// How long a single pass is made after several did not pay, before they are tried again; each time
+/// twice as long, up to the longest.
+const FIRST_BREAK: Duration = Duration::from_secs(10);
+const LONGEST_BREAK: Duration = Duration::from_mins(10);
+/// Batches of the first pass before it turns. Others who are in the middle of a transaction when a
+/// batch commits keep its old versions alive: its rows are come back to when theirs are over.
+const BATCHES: u32 = 2;
+
+/// Rows that were changed, and those of them that were HOT.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Share {
+    keys: u64,
+    changed: u64,
+    hot: u64,
+}
+
+impl Share {
+    fn add(&mut self, keys: u32, outcome: &Outcome) {
+        self.keys += u64::from(keys);
+        self.changed += outcome.changed;
+        self.hot += outcome.hot;
+    }
+
+    fn hot(self) -> f64 {
+        ratio(self.hot, self.changed)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rows of one chunk are far below 2^53")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// Chooses stripes for one range after the other.
+#[derive(Debug, Clone)]
+pub(super) struct Striper {
+    stripes: Stripes,
+    /// Passes of the next chunk.
+    passes: u32,
+    /// The first pass over the chunk that is open, or the last single one.
+    first: Share,
+    /// Batches of it.
+    batches: u32,
+    /// Whether all of them were seen.
+    is_known: bool,
+    /// The other passes over it.
+    later: Share,
+    /// Since when a single pass has been made because several did not pay, and for how long.
+    paused: Option<(Instant, Duration)>,
+    first_size: Sizer,
+    later_size: Sizer,
+}
+
+impl Striper {
+    /// Returns the one for a walk whose batches have the size that `sizer` learns.
+    pub(super) fn new(stripes: Stripes, can_be_hot: bool, sizer: Sizer) -> Striper {
+        let (stripes, passes) = match stripes {
+            Stripes::Auto if !can_be_hot => (Stripes::Fixed(1), 1),
+            Stripes::Auto => (Stripes::Auto, 1),
+            Stripes::Fixed(passes) => (stripes, passes),
+        };
+        Striper {
+            stripes,
+            passes,
+            first: Share::default(),
+            batches: 0,
+            is_known: true,
+            later: Share::default(),
+            paused: None,
+            first_size: sizer.clone(),
+            later_size: sizer,
+        }
+    }
+
+    /// Returns the passes of a chunk that begins now.
+    pub(super) fn passes(&self) -> u32 {
+        self.passes
+    }
+
+    /// Whether the first pass has gone far enough: one more batch of it, and a later pass would take
+    /// more than one.
+    pub(super) fn has_gone_far(&self) -> bool {
+        let keys = |sizer: &Sizer| u64::from(sizer.rows()) * u64::from(self.passes);
+        self.batches >= BATCHES
+            && self.first.keys + keys(&self.first_size) > keys(&self.later_size)
+    }
+
+    /// Aims at another time from now on.
+    pub(super) fn aim_at(&mut self, target: Duration) {
+        self.first_size.aim_at(target);
+        self.later_size.aim_at(target);
+    }
+
+    /// The sizer of batches of `stripe`.
+    pub(super) fn sizer(&mut self, stripe: Option<Stripe>) -> &mut Sizer {
+        let is_again = stripe.is_some_and(|stripe| stripe.no > 0);
+        if is_again { &mut self.later_size } else { &mut self.first_size }
+    }
+
+    /// Returns the keys that hold `rows` of the rows of `stripe`; a single row is a single key.
+    pub(super) fn keys(stripe: Option<Stripe>, rows: u32) -> u32 {
+        let passes = stripe.map_or(1, |stripe| stripe.of);
+        if rows == 1 { 1 } else { rows.saturating_mul(passes) }
+    }
+
+    /// Returns the rows of `keys` that are of `stripe`; at least one.
+    pub(super) fn rows(stripe: Option<Stripe>, keys: u32) -> u32 {
+        stripe.map_or(keys, |stripe| keys.div_ceil(stripe.of)).max(1)
+    }
+
+    /// Returns the keys of the chunk that is open, if its first pass was seen from the beginning.
+    pub(super) fn keys_of_chunk(&self) -> Option<u32> {
+        u32::try_from(self.first.keys).ok().filter(|_| self.is_known)
+    }
+
+    /// Forgets what was open: the walk goes on from `range`.
+    pub(super) fn begin(&mut self, range: &Range) {
+        (self.first, self.later, self.batches) = (Share::default(), Share::default(), 0);
+        self.is_known = range.open.is_none();
+    }
+
+    /// Learns what came of a batch, after which the walk is at `range`.
+    pub(super) fn observe(
+        &mut self,
+        chunk: &Chunk,
+        outcome: &Outcome,
+        range: &Range,
+        now: Instant,
+    ) {
+        let rows = Striper::rows(chunk.stripe, chunk.keys);
+        self.sizer(chunk.stripe).observe(rows, outcome.took);
+        if chunk.stripe.is_some_and(|stripe| stripe.no > 0) {
+            self.later.add(chunk.keys, outcome);
+        } else {
+            self.first.add(chunk.keys, outcome);
+            self.batches += 1;
+        }
+        if range.open.is_none() {
+            self.passes = self.next(chunk.stripe.is_some(), now);
+            self.begin(range);
+        }
+    }
+
+    /// Returns the passes of the next chunk.
+    fn next(&mut self, was_striped: bool, now: Instant) -> u32 {
+        if let Stripes::Fixed(passes) = self.stripes {
+            return passes;
+        }
+        let is_dense = ratio(self.first.changed, self.first.keys) * f64::from(self.passes) >= DENSE;
+        if was_striped && self.later.changed > 0 && self.later.hot() < ENOUGH {
+            let pause = self.paused.map_or(FIRST_BREAK, |(_, last)| (last * 2).min(LONGEST_BREAK));
+            self.paused = Some((now, pause));
+            return 1;
+        }
+        if was_striped {
+            self.paused = None;
+        }
+        let is_pausing = self.paused.is_some_and(|(since, pause)| now - since < pause);
+        let has_room = self.first.hot() >= BY_ITSELF;
+        if is_pausing || has_room || !is_dense { 1 } else { PASSES }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walk::{Key, Open};
+
+    fn striper(stripes: Stripes) -> Striper {
+        Striper::new(stripes, true, Sizer::fixed(100))
+    }
+
+    fn key() -> Key {
+        Key::new(vec!["1".into()])
+    }
+
+    /// A batch over `keys` of `stripe` of four, none if it is a single pass, that changed `changed`
+    /// rows, of which `hot` were HOT.
+    fn batch(
+        striper: &mut Striper,
+        stripe: Option<u32>,
+        keys: u32,
+        (changed, hot): (u64, u64),
+        now: Instant,
+    ) {
+        let stripe = stripe.map(|no| Stripe { no, of: 4 });
+        let chunk = Chunk { after: None, upto: key(), keys, last: false, stripe };
+        let outcome =
+            Outcome { changed, hot, took: Duration::from_millis(20), ..Outcome::default() };
+        let is_last = stripe.is_none_or(|stripe| stripe.no == 3);
+        let open = stripe.map(|stripe| Open { front: key(), mark: key(), stripe });
+        let range = Range { open: open.filter(|_| !is_last), ..Range::default() };
+        striper.observe(&chunk, &outcome, &range, now);
+    }
+
+    /// A chunk of four passes over 400 keys, of which `hot` rows of each later pass were HOT.
+    fn chunk(striper: &mut Striper, hot: u64, now: Instant) {
+        batch(striper, Some(0), 400, (100, 0), now);
+        for no in 1..4 {
+            batch(striper, Some(no), 400, (100, hot), now);
+        }
+    }
+
+    #[test]
+    fn a_single_pass_comes_first_and_four_follow() {
+        let (mut striper, now) = (striper(Stripes::Auto), Instant::now());
+        assert_eq!(striper.passes(), 1);
+        batch(&mut striper, None, 100, (100, 2), now);
+        assert_eq!(striper.passes(), PASSES);
+        chunk(&mut striper, 80, now);
+        assert_eq!(striper.passes(), PASSES);
+    }
+
+    #[test]
+    fn passes_that_do_not_pay_are_left_at_once_and_tried_again_later_and_later() {
+        let (mut striper, now) = (striper(Stripes::Auto), Instant::now());
+        batch(&mut striper, None, 100, (100, 0), now);
+        for pause in [10, 20, 40, 80, 160, 320, 600, 600] {
+            chunk(&mut striper, 20, now);
+            assert_eq!(striper.passes(), 1);
+            let later = now + Duration::from_secs(pause);
+            batch(&mut striper, None, 100, (100, 0), later - Duration::from_millis(1));
+            assert_eq!(striper.passes(), 1, "after {pause} s");
+            batch(&mut striper, None, 100, (100, 0), later);
+            assert_eq!(striper.passes(), PASSES, "after {pause} s");
+        }
+        chunk(&mut striper, 90, now);
+        chunk(&mut striper, 20, now);
+        batch(&mut striper, None, 100, (100, 0), now + FIRST_BREAK);
+        assert_eq!(striper.passes(), PASSES, "once they have paid, the breaks begin anew");
+    }
+
+    #[test]
+    fn a_table_with_room_or_with_few_rows_to_do_gets_a_single_pass() {
+        for (changed, hot) in [(100, 80), (10, 0), (0, 0)] {
+            let (mut striper, now) = (striper(Stripes::Auto), Instant::now());
+            batch(&mut striper, None, 100, (changed, hot), now);
+            assert_eq!(striper.passes(), 1, "{changed} rows, {hot} HOT");
+        }
+    }
+
+    #[test]
+    fn an_index_on_a_column_that_is_set_forbids_them_and_a_number_insists() {
+        let now = Instant::now();
+        let mut indexed = Striper::new(Stripes::Auto, false, Sizer::fixed(100));
+        batch(&mut indexed, None, 100, (100, 0), now);
+        assert_eq!(indexed.passes(), 1);
+        let mut insisted = Striper::new(Stripes::Fixed(4), false, Sizer::fixed(100));
+        chunk(&mut insisted, 0, now);
+        assert_eq!(insisted.passes(), 4);
+    }
+
+    #[test]
+    fn the_first_pass_turns_before_a_later_one_takes_more_than_a_batch() {
+        let (mut striper, now) = (striper(Stripes::Fixed(4)), Instant::now());
+        batch(&mut striper, Some(0), 400, (100, 0), now);
+        assert!(!striper.has_gone_far());
+        batch(&mut striper, Some(0), 400, (100, 0), now);
+        assert!(striper.has_gone_far());
+        assert_eq!(striper.keys_of_chunk(), Some(800));
+    }
+
+    #[test]
+    fn the_keys_of_a_chunk_that_somebody_else_began_are_not_known() {
+        let mut striper = striper(Stripes::Fixed(4));
+        let open = Open { front: key(), mark: key(), stripe: Stripe { no: 0, of: 4 } };
+        striper.begin(&Range { open: Some(open), ..Range::default() });
+        batch(&mut striper, Some(0), 400, (100, 0), Instant::now());
+        assert_eq!(striper.keys_of_chunk(), None);
+    }
+
+    #[test]
+    fn a_single_row_is_a_single_key_in_every_stripe() {
+        let stripe = Some(Stripe { no: 2, of: 4 });
+        assert_eq!((Striper::keys(stripe, 1), Striper::keys(stripe, 25)), (1, 100));
+        assert_eq!((Striper::rows(stripe, 1), Striper::rows(stripe, 100)), (1, 25));
+        assert_eq!((Striper::keys(None, 25), Striper::rows(None, 25)), (25, 25));
+    }
+}

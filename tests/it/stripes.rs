@@ -1,0 +1,132 @@
+//! Chunks that are done in several passes: every row once, wherever the walk is interrupted.
+
+use crate::support::cli::Cli;
+use crate::support::db::{Db, Held};
+use crate::support::job::{Toml, numbers};
+use crate::support::oracle::done_once;
+
+fn striped(rows: u32) -> Toml {
+    Toml::increment().rows(rows).batch("stripes = 4").with("[pace]\nvacuum = \"off\"")
+}
+
+/// Tables of `t (n)` along keys of every shape, of which a stripe is made in a way of its own.
+const SHAPES: [(&str, &str); 6] = [
+    ("numbers", "id int8 PRIMARY KEY) AS SELECT i, 0 FROM generate_series(1, 4000) i"),
+    ("negative", "id int4 PRIMARY KEY) AS SELECT -i * 1000, 0 FROM generate_series(1, 4000) i"),
+    ("uuid", "id uuid PRIMARY KEY) AS SELECT md5(i::text)::uuid, 0 FROM generate_series(1, 4000) i"),
+    ("text", "id text COLLATE \"C\" PRIMARY KEY) AS SELECT 'k' || i, 0 FROM generate_series(1, 4000) i"),
+    ("time", "id timestamptz PRIMARY KEY) AS SELECT '2026-03-29 00:00Z'::timestamptz + i * interval '7 min', 0 FROM generate_series(1, 4000) i"),
+    ("pair", ""),
+];
+
+fn table(shape: &str) -> String {
+    if shape.is_empty() {
+        return "CREATE TABLE t (a int2, b text COLLATE \"C\", n int NOT NULL, PRIMARY KEY (a, b));
+                INSERT INTO t SELECT i % 7, i, 0 FROM generate_series(1, 4000) i"
+            .to_owned();
+    }
+    let (key, rows) = shape.split_once(") AS ").unwrap();
+    format!("CREATE TABLE t ({key}, n int NOT NULL); INSERT INTO t {rows}")
+}
+
+#[test]
+fn every_row_is_done_once_along_keys_of_any_type() {
+    for (name, shape) in SHAPES {
+        let db = Db::with(&table(shape));
+        let cli = Cli::new(&db, "keys", &striped(100).text());
+        cli.call(&["run", "keys", "-y"]).exits(0);
+        let wrong = db.number("SELECT count(*) FROM t WHERE n <> 1");
+        assert_eq!(wrong, 0, "{name}");
+        done_once(&db, "keys");
+        // Many more batches than a single pass has: it was striped.
+        assert!(db.number("SELECT sum(batches) FROM piecemeal.range") > 39, "{name}");
+        let seen = db.number("SELECT sum(seen) FROM piecemeal.range");
+        assert_eq!(seen, 4000, "{name}: a key is counted by the first pass over it alone");
+    }
+}
+
+#[test]
+fn most_updates_are_hot_by_themselves() {
+    let db = Db::with(&numbers(20_000));
+    db.exec("CREATE INDEX ON t ((id % 1000)); VACUUM ANALYZE t");
+    let cli = Cli::new(&db, "hot", &Toml::increment().with("[pace]\nvacuum = \"off\"").text());
+    cli.call(&["run", "hot", "-y"]).exits(0);
+    done_once(&db, "hot");
+    db.until("SELECT n_tup_upd = 20000 FROM pg_stat_user_tables WHERE relname = 't'");
+    let hot = db.number("SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 't'");
+    assert!(hot > 8_000, "{hot} of 20,000");
+}
+
+#[test]
+fn a_run_that_stops_in_the_middle_of_a_chunk_goes_on_in_its_pass() {
+    let db = Db::with(&numbers(4_000));
+    let cli = Cli::new(&db, "stop", &striped(100).text());
+    let open = "SELECT coalesce(stripe || '/' || mark[1], 'none') FROM piecemeal.range WHERE front IS NOT NULL";
+    let mut seen = Vec::new();
+    for limit in ["130", "70", "170", "250", "90", "330", "10", "1", "500"] {
+        cli.call(&["run", "stop", "-y", "--limit", limit]).exits(4);
+        seen.extend(db.rows(open).into_iter().flatten());
+    }
+    let in_later_passes = seen.iter().filter(|at| !at.starts_with('0')).count();
+    assert!(in_later_passes > 0, "nothing was interrupted within a pass: {seen:?}");
+    cli.call(&["run", "stop", "-y"]).exits(0);
+    done_once(&db, "stop");
+    assert!(db.is("SELECT bool_and(front IS NULL AND done) FROM piecemeal.range"));
+}
+
+#[test]
+fn rows_that_somebody_has_locked_are_put_aside_with_the_passes_that_are_left_of_them() {
+    let db = Db::with(&numbers(6_000));
+    // Of the stripes that are 0 and 3 of four, early and late in the first chunk.
+    let hog = db.session();
+    hog.exec("BEGIN; SELECT FROM t WHERE id IN (1000, 1600, 1603, 2901) FOR UPDATE");
+    let cli = Cli::new(&db, "hog", &striped(200).text());
+    let running = cli.start(&["run", "hog", "-y"]);
+    db.until("SELECT count(*) = 5996 FROM t WHERE n = 1");
+    db.until("SELECT count(*) >= 4 FROM piecemeal.range WHERE aside > 0");
+    hog.exec("COMMIT");
+    running.wait().exits(0);
+    done_once(&db, "hog");
+}
+
+#[test]
+fn a_bad_row_is_found_in_whatever_stripe_it_is() {
+    for bad in [1_001, 1_002, 1_003, 1_004] {
+        let db = Db::with(&numbers(3_000));
+        db.exec(&format!("ALTER TABLE t ADD CHECK (id <> {bad} OR n = 0)"));
+        let cli = Cli::new(&db, "bad", &striped(100).text());
+        cli.call(&["run", "bad", "-y"]).exits(5).says(&format!("key (id) = ({bad})"));
+        db.exec("ALTER TABLE t DROP CONSTRAINT t_check");
+        cli.call(&["resume", "bad"]).exits(0);
+        done_once(&db, "bad");
+    }
+}
+
+#[test]
+fn an_old_snapshot_makes_the_walk_fall_back_to_a_single_pass() {
+    let db = Db::with(&numbers(60_000));
+    let old = db.session();
+    old.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM t LIMIT 1");
+    let job = Toml::increment().batch("max = 1000").with("[pace]\nvacuum = \"off\"");
+    let cli = Cli::new(&db, "old", &job.text());
+    cli.call(&["run", "old", "-y"]).exits(0);
+    done_once(&db, "old");
+    assert!(db.is("SELECT bool_and(stripe IS NULL) FROM piecemeal.range"), "it did not fall back");
+    // A chunk in four passes, a batch for each of them at least, and 1,000 rows a batch otherwise.
+    let batches = db.number("SELECT sum(batches) FROM piecemeal.range");
+    assert!((60..90).contains(&batches), "{batches} batches");
+}
+
+#[test]
+fn a_run_that_is_killed_in_a_pass_is_taken_over_in_it() {
+    let db = Db::with(&numbers(2_000));
+    let cli = Cli::new(&db, "killed", &striped(100).text());
+    let held = Held::row(&db, 303);
+    let first = cli.start(&["run", "killed", "-y"]);
+    held.is_reached(&db);
+    first.signal("KILL");
+    drop(first);
+    held.release();
+    cli.call(&["run", "killed", "-y"]).exits(0);
+    done_once(&db, "killed");
+}
