@@ -65,7 +65,7 @@ impl Bench {
         let server: String = self.ground.client.query_one(sql, &[]).await?.get(0);
         let Shape { rows, key, indexes, .. } = self.shape;
         Ok(format!(
-            "{server}; {rows} rows of which {} are to be changed, {} key and {indexes} more indexes\n\
+            "{server}; {rows} rows, {} of them to be changed; {} key, indexes beside it: {indexes}\n\
              the heap has {:.0} MB before, and would have {:.2} of that if it were freshly written afterwards",
             self.rows().changed,
             format!("{key:?}").to_lowercase(),

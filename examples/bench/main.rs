@@ -91,7 +91,14 @@ fn say(line: &str) {
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let args = Args::parse();
+    // Whatever is installed and opened is removed when it is dropped.
+    tokio::select! {
+        measured = measure(Args::parse()) => measured,
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+    }
+}
+
+async fn measure(args: Args) -> Result<(), Failure> {
     let shape = args.shape();
     if shape.matching.is_some_and(|n| n > shape.rows) {
         return Err("the table has too few rows for one of them to match".into());
@@ -106,8 +113,9 @@ async fn main() -> Result<(), Failure> {
         bench.round(no, &variants, &mut lines).await;
     }
     say(&report::header());
-    for line in variants.iter().filter_map(|variant| report::medians(&variant.name, &lines)) {
-        say(&line);
+    for at in 0..variants.len() {
+        let rounds: Vec<_> = lines.iter().skip(at).step_by(variants.len()).collect();
+        say(&report::medians(&rounds));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::ground::columns::{self, Column, NOISE};
 
 /// The numbers of a line, in their order.
 const COLUMNS: &[Column] = &[
-    ("s", 9, 2),
+    ("s", 9, 3),
     ("ratio", 7, 2),
     ("verified", 10, 2),
     ("ratio", 7, 2),
@@ -88,7 +88,7 @@ impl Line {
         let name = &self.name;
         match &self.numbers {
             Ok(numbers) => format!("{round:>6}{}  {name}{mark}", columns::cells(COLUMNS, numbers)),
-            Err(why) => format!("{round:>6}  not measured: {why}  {name}"),
+            Err(why) => format!("{round:>6}  {name} was not measured: {why}"),
         }
     }
 }
@@ -99,18 +99,18 @@ pub(crate) fn header() -> String {
 }
 
 /// Returns the median of each number of a variant over its rounds, and how many were noisy; or why
-/// there was never one.
-pub(crate) fn medians(name: &str, lines: &[Line]) -> Option<String> {
-    let lines: Vec<&Line> = lines.iter().filter(|line| line.name == name).collect();
+/// none was measured.
+pub(crate) fn medians(lines: &[&Line]) -> String {
+    let Some(last) = lines.last() else { return String::new() };
     let known: Vec<_> = lines.iter().filter_map(|line| line.numbers.as_deref().ok()).collect();
     if known.is_empty() {
-        return lines.last().map(|line| line.text("median", ""));
+        return last.text("median", "");
     }
     let noisy = lines.iter().filter(|line| line.is_noisy()).count();
     let mark =
         if noisy > 0 { format!("  ({noisy} of {} noisy)", known.len()) } else { String::new() };
     let numbers = Ok(columns::medians(&known));
-    Some(Line { name: name.to_owned(), numbers }.text("median", &mark))
+    Line { name: last.name.clone(), numbers }.text("median", &mark)
 }
 
 #[cfg(test)]
@@ -139,7 +139,7 @@ mod tests {
     fn every_column_has_a_number() {
         let line = Line::of("walk", Ok(MEASURED), 4.0).show("1");
         assert_eq!(words(&line).len(), words(&header()).len());
-        assert_eq!(words(&line)[..7], ["1", "8.00", "0.50", "10.00", "0.40", "1000", "680"]);
+        assert_eq!(words(&line)[..7], ["1", "8.000", "0.50", "10.00", "0.40", "1000", "680"]);
         assert_eq!(line.find("walk").unwrap(), header().find("of").unwrap());
     }
 
@@ -150,21 +150,16 @@ mod tests {
             Line::of("walk", at(9.0, 0.0), 9.0),
             Line::of("walk", Err("it broke".into()), 9.0),
             Line::of("walk", at(3.0, 0.5), 9.0),
-            Line::of("other", at(1.0, 0.0), 9.0),
             Line::of("walk", at(4.0, 0.0), 2.0),
         ];
-        let median = medians("walk", &lines).unwrap();
-        assert_eq!(words(&median)[..3], ["median", "4.00", "1.00"]);
+        let median = medians(&lines.iter().collect::<Vec<_>>());
+        assert_eq!(words(&median)[..3], ["median", "4.000", "1.00"]);
         assert!(median.ends_with("walk  (1 of 3 noisy)"), "{median}");
     }
 
     #[test]
     fn what_was_never_measured_says_why() {
-        let lines = [Line::of("x = 1", Err("there is no `x`".into()), 9.0)];
-        assert_eq!(
-            medians("x = 1", &lines).unwrap(),
-            "median  not measured: there is no `x`  x = 1"
-        );
-        assert!(medians("walk", &lines).is_none());
+        let line = Line::of("x = 1", Err("there is no `x`".into()), 9.0);
+        assert_eq!(medians(&[&line]), "median  x = 1 was not measured: there is no `x`");
     }
 }

@@ -153,6 +153,7 @@ pub(crate) fn job(filter: Option<&str>, more: &str) -> Result<Job, String> {
     let text = format!("table.name = \"public.t\"\n{filter}set.new = \"{NEW}\"\n{more}\n");
     Job::parse("bench", Source { path: None, text }).map_err(|problems| {
         let said = problems.to_string();
-        said.lines().next().unwrap_or("the job is refused").to_owned()
+        let first = said.lines().next().unwrap_or("the job is refused");
+        first.trim_start_matches("error: ").to_owned()
     })
 }
