@@ -1,9 +1,15 @@
 //! What both benchmarks stand on: a server with a real disk's settings, the table, a walk of it.
 //!
-//! Every measurement begins with the same fresh table, after a checkpoint. The server is thrown
-//! away in the end. Not here: what is measured, and how it is shown.
+//! Every measurement begins with the same fresh table: vacuumed, after a checkpoint, and in memory as
+//! far as it has room there. The server is thrown away in the end. Not here: what is measured, and how
+//! it is shown.
 
-use std::fmt::Write as _;
+pub(crate) mod columns;
+pub(crate) mod cpu;
+mod shape;
+
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use piecemeal::control::Desk;
@@ -14,14 +20,10 @@ use piecemeal::sandbox::{Programs, Sandbox};
 use piecemeal::{Actor, Connect, Database, Environment, Job, Plan};
 use tokio_postgres::Client;
 
+pub(crate) use shape::{Key, NEW, Shape};
+
 /// Why a benchmark cannot go on.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// What is done to each row, as the right side of `SET new =`.
-pub(crate) const NEW: &str = "lower(email)";
-
-/// A backfill that takes longer is left where it is.
-pub(crate) const LIMIT: Duration = Duration::from_mins(3);
 
 const SERVER: &[(&str, &str)] = &[
     ("fsync", "on"),
@@ -34,27 +36,22 @@ const SERVER: &[(&str, &str)] = &[
     ("jit", "off"),
 ];
 
-/// `original` is kept as it is; each measurement gets a copy of it.
-const ORIGINAL: &str = "\
-CREATE TABLE original (id bigint, email text, account_id int, a int, b int, c text, d timestamptz, e text, new text);
-INSERT INTO original SELECT i, 'User' || i || '@Example.org', (random() * 1e6)::int, i, i, md5(i::text), now(), md5((i + 1)::text)
-FROM generate_series(1, $rows) i;";
-
-/// The rows as they are in the end, freshly written: what they need by themselves.
-const NEEDED: &str = "\
-CREATE TABLE needed AS SELECT id, email, account_id, a, b, c, d, e, $new AS new FROM original;";
-
-/// The ledger goes too, whatever the measurement before has left in it.
-const RENEW: &str = "\
-DROP SCHEMA IF EXISTS piecemeal CASCADE;
-DROP TABLE IF EXISTS t;
-CREATE TABLE t AS TABLE original;
-ALTER TABLE t ADD PRIMARY KEY (id);";
-
-/// Starts a server, with or without autovacuum; it goes when it is dropped.
-pub(crate) fn server(programs: &Programs, autovacuum: &str) -> Result<Sandbox, Failure> {
-    let settings: Vec<_> = SERVER.iter().copied().chain([("autovacuum", autovacuum)]).collect();
+/// Starts a server with these settings too, of which the last one counts; it goes when it is dropped.
+pub(crate) fn server(programs: &Programs, more: &[(&str, &str)]) -> Result<Sandbox, Failure> {
+    let settings: Vec<_> = SERVER.iter().chain(more).copied().collect();
     Ok(Sandbox::start(programs, &settings)?)
+}
+
+/// A program that asks nothing, and hears of the server only what it is told.
+pub(crate) fn program(path: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"PG") {
+            command.env_remove(&name);
+        }
+    }
+    command.stdin(Stdio::null()).current_dir("/");
+    command
 }
 
 /// A server that has been at work for a while writes its WAL over old files. On a new one every file
@@ -71,58 +68,59 @@ async fn recycle_wal(client: &Client) -> Result<(), Failure> {
 /// Files of WAL that are there before the first measurement: more than one of them writes.
 const WAL_FILES: u32 = 128;
 
+/// What was just written is not all in memory.
+const WARM: &str = "\
+SELECT pg_prewarm(indexrelid) FROM pg_index WHERE indrelid = 't'::regclass;
+SELECT pg_prewarm('t');";
+
 /// The table `t` on a server.
 pub(crate) struct Ground {
     /// A connection for what is not measured.
     pub(crate) client: Client,
-    /// How to open more; they are named as those of the program are.
+    /// How what is measured connects; it is named as the program is.
     pub(crate) connect: Connect,
-    renew: String,
     /// Bytes of a heap that holds the changed rows and nothing else.
-    needed: i64,
+    pub(crate) needed: i64,
+    renew: String,
+    warm: &'static str,
 }
 
 impl Ground {
     /// Makes the rows once.
-    pub(crate) async fn make(
-        sandbox: &Sandbox,
-        rows: u32,
-        indexes: u32,
-    ) -> Result<Ground, Failure> {
+    pub(crate) async fn make(sandbox: &Sandbox, shape: &Shape) -> Result<Ground, Failure> {
         let connect = Connect::resolve(Some(&sandbox.url("postgres")), &Environment::of_process())?;
         let (client, _) = connect.clone().application_name("bench").open().await?;
-        client.batch_execute(&ORIGINAL.replace("$rows", &rows.to_string())).await?;
+        client.batch_execute(&shape.original()).await?;
         client.batch_execute("VACUUM ANALYZE original").await?;
         recycle_wal(&client).await?;
-        client.batch_execute(&NEEDED.replace("$new", NEW)).await?;
+        client.batch_execute(&shape.needed()).await?;
         let needed = heap(&client, "needed").await?;
         client.batch_execute("DROP TABLE needed").await?;
-        let mut renew = RENEW.to_owned();
-        for column in ["account_id", "a", "b", "c"].iter().take(indexes as usize) {
-            write!(renew, "CREATE INDEX ON t ({column});")?;
-        }
+        // It is one of the server's contrib programs, which may not be installed.
+        let is_there = client.batch_execute("CREATE EXTENSION pg_prewarm").await.is_ok();
+        let warm = if is_there { WARM } else { "SELECT count(*) FROM t" };
         let connect = connect.application_name("piecemeal bench");
-        Ok(Ground { client, connect, renew, needed })
+        Ok(Ground { client, connect, needed, renew: shape.renew(), warm })
     }
 
     /// Makes the table anew.
     pub(crate) async fn renew(&self) -> Result<(), Failure> {
-        self.client.batch_execute(&self.renew).await?;
-        self.client.batch_execute("VACUUM ANALYZE t").await?;
-        self.client.batch_execute("CHECKPOINT").await?;
+        for sql in [&self.renew, "VACUUM ANALYZE t", "CHECKPOINT", self.warm] {
+            self.client.batch_execute(sql).await?;
+        }
         Ok(())
     }
 
-    /// Returns the size of the table's heap, in sizes of what its rows need by themselves.
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people to read")]
-    pub(crate) async fn heap(&self) -> Result<f64, Failure> {
-        Ok(heap(&self.client, "t").await? as f64 / self.needed as f64)
+    /// Returns the bytes of the table's heap.
+    pub(crate) async fn heap(&self) -> Result<i64, Failure> {
+        heap(&self.client, "t").await
     }
 
-    /// Walks the table as the job says, and tells what happens meanwhile.
+    /// Walks the table as the job says, and tells what happens meanwhile; leaves it after `limit`.
     pub(crate) async fn walk(
         &self,
         job: &Job,
+        limit: Duration,
         mut listen: impl FnMut(&Event),
     ) -> Result<Report, Failure> {
         let database = Database::new(self.connect.clone())?;
@@ -133,7 +131,7 @@ impl Ground {
         let mut handle = engine::start(plan, run, database, Options::new(actor));
         let leaver = handle.leaver();
         let watchdog = tokio::spawn(async move {
-            tokio::time::sleep(LIMIT).await;
+            tokio::time::sleep(limit).await;
             leaver.leave();
         });
         while let Some(event) = handle.next_event().await {
@@ -149,18 +147,13 @@ async fn heap(client: &Client, table: &str) -> Result<i64, Failure> {
     Ok(row.get(0))
 }
 
-/// Returns the job, with more lines of its file at its head; or why they are refused, in one line.
-pub(crate) fn job(more: &str) -> Result<Job, String> {
-    let text = format!("{more}\n[table]\nname = \"public.t\"\n[set]\nnew = \"{NEW}\"\n");
+/// Returns the job with more lines of its file, or why they are refused, in one line.
+pub(crate) fn job(filter: Option<&str>, more: &str) -> Result<Job, String> {
+    let filter = filter.map_or(String::new(), |filter| format!("table.where = \"{filter}\"\n"));
+    let text = format!("table.name = \"public.t\"\n{filter}set.new = \"{NEW}\"\n{more}\n");
     Job::parse("bench", Source { path: None, text }).map_err(|problems| {
         let said = problems.to_string();
-        said.lines().next().unwrap_or("the job is refused").to_owned()
+        let first = said.lines().next().unwrap_or("the job is refused");
+        first.trim_start_matches("error: ").to_owned()
     })
-}
-
-/// Returns the middle of the values; of an even number the upper one of the two, of none NaN.
-pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<_> = values.into_iter().filter(|value| !value.is_nan()).collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -4,7 +4,6 @@
 //! loose on a table at a fixed rate, and rewrites the table meanwhile in several ways.
 //! `docs/reference/performance.md` says what the columns mean.
 
-mod cpu;
 mod felt;
 #[path = "../ground/mod.rs"]
 mod ground;
@@ -16,9 +15,9 @@ mod waits;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use cpu::{Cpu, Ours};
 use felt::Felt;
-use ground::{Failure, Ground, LIMIT};
+use ground::cpu::{Cpu, Ours};
+use ground::{Failure, Ground, Key, Shape};
 use pgbench::Pgbench;
 use piecemeal::run::Event;
 use piecemeal::sandbox::{Programs, Sandbox};
@@ -34,6 +33,9 @@ const CAPACITY: Duration = Duration::from_secs(5);
 
 /// Traffic before the backfill, until it runs evenly.
 const WARM_UP: Duration = Duration::from_secs(2);
+
+/// A backfill that takes longer is left where it is.
+const LIMIT: Duration = Duration::from_mins(3);
 
 /// Measures what live traffic feels beside a backfill.
 #[derive(Parser)]
@@ -73,8 +75,9 @@ async fn main() -> Result<(), Failure> {
         }
     });
     let programs = Programs::find_or_install(&mut |line| say(line))?;
-    let sandbox = ground::server(&programs, "on")?;
-    let ground = Ground::make(&sandbox, args.rows, 1).await?;
+    let sandbox = ground::server(&programs, &[("autovacuum", "on")])?;
+    let shape = Shape { rows: args.rows, key: Key::Bigint, indexes: 1, matching: None };
+    let ground = Ground::make(&sandbox, &shape).await?;
     let pgbench = Pgbench::find(&programs, &sandbox, args.rows)?;
     let bench =
         Bench { rate: rate(&args, &ground, &pgbench).await?, args, sandbox, ground, pgbench };
@@ -157,19 +160,19 @@ impl Bench {
         Ok(())
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "rows of a benchmark")]
+    #[expect(clippy::cast_precision_loss, reason = "rows and bytes of a benchmark")]
     async fn measure(&self, work: &Work) -> Result<Measured, Failure> {
         self.ground.renew().await?;
         let mut traffic = self.pgbench.start(self.rate)?;
         tokio::time::sleep(WARM_UP).await;
         let clock = Clock::read(&self.ground).await?;
         let postmaster = self.sandbox.postmaster_pid().unwrap_or_default();
-        let cpu = Cpu::read(Ours { postmaster, pgbench: traffic.pid() });
+        let cpu = Cpu::read(Ours { postmaster, traffic: Some(traffic.pid()) });
         let sampler = Sampler::start(&self.ground.connect).await?;
         let span = self.work(work).await;
         let waited = sampler.stop().await?;
-        let foreign = cpu.and_then(|cpu| cpu.foreign_since()).unwrap_or(f64::NAN);
-        let (span, heap) = (span?, self.ground.heap().await?);
+        let foreign = cpu.and_then(|cpu| cpu.spent()).map_or(f64::NAN, |spent| spent.foreign());
+        let (span, heap) = (span?, self.ground.heap().await? as f64 / self.ground.needed as f64);
         let until = span.verified.unwrap_or(span.until);
         traffic.caught_up(clock.at(until)).await?;
         let log = traffic.stop()?;
@@ -209,7 +212,7 @@ impl Bench {
     /// The walk is what the UPDATE is compared with; planning and verification are apart from it.
     async fn walk(&self, job: &piecemeal::Job) -> Result<Span, Failure> {
         let (mut from, mut until) = (None, None);
-        let walked = self.ground.walk(job, |event| {
+        let walked = self.ground.walk(job, LIMIT, |event| {
             if matches!(event, Event::Started(_)) {
                 from = Some(Instant::now());
             } else if matches!(event, Event::Verifying) {

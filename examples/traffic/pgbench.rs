@@ -12,7 +12,7 @@ use piecemeal::sandbox::{Programs, Sandbox};
 use tempfile::TempDir;
 
 use super::felt::{self, PREFIX, Transaction};
-use super::ground::Failure;
+use super::ground::{self, Failure};
 
 /// One read and one write, each a transaction; the backfill does not touch `b`.
 const SCRIPT: &str = "\
@@ -55,16 +55,10 @@ impl Pgbench {
     fn command(&self, folder: &TempDir, length: Duration) -> Result<Command, Failure> {
         let script = folder.path().join("script");
         fs::write(&script, SCRIPT)?;
-        let mut command = Command::new(&self.program);
-        for (name, _) in std::env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"PG") {
-                command.env_remove(&name);
-            }
-        }
+        let mut command = ground::program(&self.program);
         command.args(["-n", "-M", "prepared"]).args(USERS).args(&self.server);
         command.arg("-T").arg(length.as_secs().to_string());
         command.arg("-D").arg(format!("rows={}", self.rows)).arg("-f").arg(script).arg("postgres");
-        command.stdin(Stdio::null()).current_dir("/");
         Ok(command)
     }
 

@@ -3,14 +3,11 @@
 //! A number that is not known is `-`, in a line and in the medians.
 
 use super::felt::Felt;
-use super::ground::median;
+use super::ground::columns::{self, Column, NOISE};
 use super::variant::ALONE;
 
-/// More than this of a processor used by others makes a measurement doubtful.
-const NOISE: f64 = 0.15;
-
-/// The numbers of a line, in their order: how a column is called, its width, and its decimals.
-const COLUMNS: &[(&str, usize, usize)] = &[
+/// The numbers of a line, in their order.
+const COLUMNS: &[Column] = &[
     ("s", 7, 1),
     ("rows/s", 8, 0),
     ("speed", 7, 2),
@@ -86,29 +83,20 @@ impl Line {
     }
 
     fn text(&self, round: &str, mark: &str) -> String {
-        let mut text = format!("{round:>6}  {:<12}", self.name);
-        for (number, (_, width, decimals)) in self.numbers.iter().zip(COLUMNS) {
-            text += &shown(*number, *width, *decimals);
-        }
-        text + mark
+        format!("{round:>6}  {:<12}{}{mark}", self.name, columns::cells(COLUMNS, &self.numbers))
     }
-}
-
-fn shown(number: f64, width: usize, decimals: usize) -> String {
-    if number.is_nan() { format!("{:>width$}", "-") } else { format!("{number:>width$.decimals$}") }
 }
 
 /// Returns the names of the columns.
 pub(crate) fn header() -> String {
-    let columns = COLUMNS.iter().map(|(name, width, _)| format!("{name:>width$}"));
-    format!("{:>6}  {:<12}{}", "round", "beside", columns.collect::<String>())
+    format!("{:>6}  {:<12}{}", "round", "beside", columns::names(COLUMNS))
 }
 
 /// Returns the median of each number of a variant over its rounds, and how many were noisy.
 pub(crate) fn medians(name: &'static str, lines: &[Line]) -> Option<String> {
     let lines: Vec<&Line> = lines.iter().filter(|line| line.name == name).collect();
-    let columns = 0..lines.first()?.numbers.len();
-    let numbers = columns.map(|at| median(lines.iter().map(|line| line.numbers[at]))).collect();
+    lines.first()?;
+    let numbers = columns::medians(&lines.iter().map(|line| &line.numbers[..]).collect::<Vec<_>>());
     let noisy = lines.iter().filter(|line| line.is_noisy()).count();
     let mark =
         if noisy > 0 { format!("  {noisy} of {} noisy", lines.len()) } else { String::new() };

@@ -74,10 +74,10 @@ impl Variant {
             Kind::Nothing => Ok(Work::Nothing),
             Kind::Update => Ok(Work::Statement(format!("UPDATE t SET new = {NEW}"))),
             Kind::Loop => Ok(Work::Statement(looped(rows))),
-            Kind::Job(more) => job(more).map(|job| Work::Job(Box::new(job))),
+            Kind::Job(more) => job(None, more).map(|job| Work::Job(Box::new(job))),
             Kind::HalfSpeed => {
                 let half = speed.ok_or("the speed of `default` is not known")? / 2.0;
-                job(&format!("[pace]\nrate = \"{half:.0} rows/s\"\n"))
+                job(None, &format!("[pace]\nrate = \"{half:.0} rows/s\"\n"))
                     .map(|job| Work::Job(Box::new(job)))
             }
         }
