@@ -103,8 +103,7 @@ impl Striper {
     /// more than one.
     pub(super) fn has_gone_far(&self) -> bool {
         let keys = |sizer: &Sizer| u64::from(sizer.rows()) * u64::from(self.passes);
-        self.batches >= BATCHES
-            && self.first.keys + keys(&self.first_size) > keys(&self.later_size)
+        self.batches >= BATCHES && self.first.keys + keys(&self.first_size) > keys(&self.later_size)
     }
 
     /// Aims at another time from now on.

@@ -2,13 +2,13 @@
 //!
 //! A cursor is never moved here: that is the batch's, in the transaction of its rows.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_postgres::Row;
 
 use super::journal::Actor;
 use super::lease::TTL;
 use crate::pg::{Fault, Guards, Param, Session};
-use crate::walk::{Chunk, Key, Open, Range, Stripe};
+use crate::walk::{Key, Open, Range, Stripe};
 
 macro_rules! columns {
     () => {
@@ -85,63 +85,72 @@ const OPEN: i64 = 64;
 /// Ranges of a run beyond which none is added: bounds the ledger (R15).
 const MOST: i64 = 1_000;
 
-// The range ends with the chunk, and another one goes on behind it, so that they still tile; a chunk
-// that is open is parted with them. `rev` moves, so that a batch of ours whose outcome is unknown, and
-// which goes beyond the new end, can not be committed any more (F16).
+// What takes the place of the range tiles like the range itself. `rev` moves, so that a batch of ours
+// whose outcome is unknown, and which goes beyond the new end, can not be committed any more (F16).
 const PUT_ASIDE: &str = "\
 WITH held AS (
-    SELECT r.run_id, r.no, r.pass, r.upto AS behind, r.aside FROM piecemeal.range r
+    SELECT r.run_id, r.no, r.pass FROM piecemeal.range r
     WHERE r.run_id = $1 AND r.no = $2 AND r.rev = $3 AND r.lease_token = $4 AND NOT r.done FOR UPDATE
 ), room AS (
-    SELECT count(*) FILTER (WHERE NOT done) < $6 AND count(*) < $7 AS has_room,
-           max(no) + 1 AS next, bool_or(NOT done AND no <> $2) AS has_others
+    SELECT count(*) FILTER (WHERE NOT done) < $5 AND count(*) < $6 AS has_room,
+           max(no) AS last, bool_or(NOT done AND no <> $2) AS has_others
     FROM piecemeal.range WHERE run_id = $1
-), shrunk AS (
-    UPDATE piecemeal.range r SET upto = $5, front = $8, mark = $9, stripe = $10, stripes = $11, rev = rev + 1,
-           aside = r.aside + 1, lease_token = NULL, lease_until = NULL
-    FROM held, room WHERE r.run_id = held.run_id AND r.no = held.no
-      AND CASE WHEN held.behind = $5 THEN room.has_others ELSE room.has_room END
+), part AS (
+    SELECT * FROM ROWS FROM (jsonb_to_recordset($7) AS (after text[], upto text[], cursor text[], front text[],
+        mark text[], stripe int4, stripes int4, done bool, aside int4)) WITH ORDINALITY AS part (after, upto, cursor,
+        front, mark, stripe, stripes, done, aside, nth)
+), first AS (
+    UPDATE piecemeal.range r SET upto = part.upto, cursor = part.cursor, front = part.front, mark = part.mark,
+           stripe = part.stripe, stripes = part.stripes, done = part.done, aside = part.aside, rev = rev + 1,
+           lease_token = NULL, lease_until = NULL
+    FROM held, room, part WHERE r.run_id = held.run_id AND r.no = held.no AND part.nth = 1
+      AND CASE WHEN jsonb_array_length($7) = 1 THEN room.has_others ELSE room.has_room END
     RETURNING r.run_id
-), parted AS (
+), others AS (
     INSERT INTO piecemeal.range (run_id, no, pass, after, upto, front, mark, stripe, stripes, aside)
-    SELECT held.run_id, room.next, held.pass, $5, held.behind, $12, $13, $14, $15, held.aside
-    FROM held, room, shrunk WHERE held.behind <> $5
+    SELECT held.run_id, room.last + part.nth - 1, held.pass, part.after, part.upto, part.front, part.mark,
+           part.stripe, part.stripes, part.aside
+    FROM held, room, first, part WHERE part.nth > 1
 )
-SELECT run_id FROM shrunk";
+SELECT run_id FROM first";
 
-/// Ends `range` with `chunk` and puts it aside, so that what lies behind is done first; returns
-/// whether there was room, and something else to do.
+/// Puts `parts` in the place of `range`, of which one is put aside, so that the others are done
+/// first; returns whether there was room, and something else to do.
 pub(crate) async fn put_aside(
     session: &mut Session,
     (run, token): (i64, &str),
     range: &Range,
-    chunk: &Chunk,
+    parts: &[Range],
 ) -> Result<bool, Fault> {
-    let (before, behind) = range.parted(chunk);
-    let behind = behind.and_then(|behind| behind.open);
-    let mut params = vec![
+    let parts = Value::Array(parts.iter().map(written).collect());
+    let params = [
         run.into(),
         range.no.into(),
         range.rev.into(),
         token.into(),
-        Param::Texts(Some(chunk.upto.values())),
         OPEN.into(),
         MOST.into(),
+        (&parts).into(),
     ];
-    params.extend(in_part(before.open.as_ref()));
-    params.extend(in_part(behind.as_ref()));
     Ok(!session.transact(&Guards::ledger(), PUT_ASIDE, &params).await?.is_empty())
 }
 
-/// Returns front, mark, stripe and stripes as they are written.
-fn in_part(open: Option<&Open>) -> [Param<'_>; 4] {
-    let number = |number: Option<u32>| Param::MaybeInt(number.map(i64::from));
-    [
-        Param::Texts(open.map(|open| open.front.values())),
-        Param::Texts(open.map(|open| open.mark.values())),
-        number(open.map(|open| open.stripe.no)),
-        number(open.map(|open| open.stripe.of)),
-    ]
+fn written(range: &Range) -> Value {
+    fn key(key: Option<&Key>) -> Option<&[String]> {
+        key.map(Key::values)
+    }
+    let open = range.open.as_ref();
+    json!({
+        "after": key(range.after.as_ref()),
+        "upto": key(range.upto.as_ref()),
+        "cursor": key(range.cursor.as_ref()),
+        "front": key(open.map(|open| &open.front)),
+        "mark": key(open.map(|open| &open.mark)),
+        "stripe": open.map(|open| open.stripe.no),
+        "stripes": open.map(|open| open.stripe.of),
+        "done": range.done,
+        "aside": range.aside,
+    })
 }
 
 const REREAD: &str = concat!(

@@ -25,3 +25,10 @@ pub struct Stripe {
     /// Of how many: a power of two.
     pub of: u32,
 }
+
+impl Stripe {
+    /// Whether no other pass follows.
+    pub fn is_last(self) -> bool {
+        self.no + 1 == self.of
+    }
+}

@@ -37,7 +37,7 @@ impl Range {
             let stripe = (stripes > 1).then_some(Stripe { no: 0, of: stripes });
             return Some(Leg { after: self.position().cloned(), end: upto.clone(), stripe });
         };
-        let is_whole = open.mark == open.front;
+        let is_whole = open.is_whole();
         let is_growing = is_whole && open.stripe.no == 0 && !turn && open.front != *upto;
         if is_growing {
             let after = Some(open.front.clone());
@@ -63,7 +63,7 @@ impl Range {
             Some(open) if stripe.no > 0 => open.front.clone(),
             _ => at.clone(),
         };
-        let is_over = stripe.no + 1 == stripe.of && at == front;
+        let is_over = stripe.is_last() && at == front;
         if is_over {
             let done = is_end(&at);
             return Range { cursor: Some(at), open: None, rev, done, ..self.clone() };
@@ -71,34 +71,49 @@ impl Range {
         Range { open: Some(Open { front, mark: at, stripe }), rev, ..self.clone() }
     }
 
-    /// Parts the range behind `chunk`, the first part of its leg, which is not done: what ends with it,
-    /// and what goes on behind it, if there is anything.
-    pub(crate) fn parted(&self, chunk: &Chunk) -> (Range, Option<Range>) {
-        let end = chunk.upto.clone();
-        if self.upto.as_ref() == Some(&end) {
-            return (self.clone(), None);
+    /// Parts the range around `chunk`, the first part of its leg, which cannot be done now. Returns
+    /// what takes its place: what lies before the chunk with the passes that are left over it, if there
+    /// is such, the chunk, put aside once more, and what lies behind it.
+    pub(crate) fn parted(&self, chunk: &Chunk) -> Vec<Range> {
+        let mut left = self.clone();
+        let mut parts = Vec::new();
+        // Without a chunk that is open, everything before is done.
+        if let Some(at) = chunk.after.as_ref().filter(|at| self.position() != Some(*at)) {
+            let (before, behind) = left.split(at);
+            parts.push(before);
+            left = behind;
         }
-        let mut before = Range { upto: Some(end.clone()), ..self.clone() };
-        let mut behind = Range {
-            after: Some(end.clone()),
-            cursor: None,
-            rev: 0,
-            open: None,
-            done: false,
-            ..self.clone()
+        let rest = if left.upto.as_ref() == Some(&chunk.upto) {
+            None
+        } else {
+            let (before, behind) = left.split(&chunk.upto);
+            left = before;
+            Some(behind)
         };
-        if let (Some(open), Some(stripe)) = (&self.open, chunk.stripe)
-            && stripe.no > 0
-            && end != open.front
-        {
-            // Behind, the pass of the chunk has not begun: all before it are done.
-            let done = Stripe { no: stripe.no - 1, ..stripe };
-            let front = open.front.clone();
-            behind.open = Some(Open { mark: front.clone(), front, stripe: done });
-            let mark = if open.mark == open.front { end.clone() } else { open.mark.clone() };
-            before.open = Some(Open { front: end.clone(), mark, stripe: open.stripe });
+        parts.push(Range { aside: left.aside + 1, ..left });
+        parts.extend(rest);
+        parts
+    }
+
+    /// Parts the range behind `at`; within its open chunk that is the mark, or, before a new pass, any
+    /// key.
+    fn split(&self, at: &Key) -> (Range, Range) {
+        let mut before = Range { upto: Some(at.clone()), ..self.clone() };
+        let after = Some(at.clone());
+        let mut behind = Range { after, cursor: None, open: None, ..self.clone() };
+        let Some(open) = self.open.as_ref().filter(|open| open.front != *at) else {
+            return (before, behind);
+        };
+        let no = if open.is_whole() { open.stripe.no } else { open.stripe.no - 1 };
+        let (front, mark) = (open.front.clone(), open.front.clone());
+        behind.open = Some(Open { front, mark, stripe: Stripe { no, ..open.stripe } });
+        let is_over = !open.is_whole() && open.stripe.is_last();
+        if is_over {
+            (before.cursor, before.open, before.done) = (Some(at.clone()), None, true);
+        } else {
+            before.open = Some(Open { front: at.clone(), mark: at.clone(), stripe: open.stripe });
         }
-        (before, Some(behind))
+        (before, behind)
     }
 }
 
@@ -143,9 +158,9 @@ mod tests {
             };
             let chunk = chunk(&leg, keys);
             if part && ranges.len() < 8 {
-                let (before, behind) = range.parted(&chunk);
-                ranges.insert(0, before);
-                ranges.extend(behind);
+                let parts = range.parted(&chunk);
+                assert_eq!(parts.iter().map(|part| part.aside - range.aside).sum::<i64>(), 1);
+                ranges.splice(0..0, parts);
                 continue;
             }
             for no in number(chunk.after.as_ref()) + 1..=number(Some(&chunk.upto)) {

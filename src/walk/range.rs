@@ -40,6 +40,13 @@ pub(crate) struct Open {
     pub stripe: Stripe,
 }
 
+impl Open {
+    /// Whether the pass under way has done all of it, so that the next one may begin.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.mark == self.front
+    }
+}
+
 impl Range {
     /// Returns the key up to which everything is done.
     pub(crate) fn position(&self) -> Option<&Key> {

@@ -15,7 +15,7 @@ use crate::ledger::ranges;
 use crate::pg::{DbMessage, Fault, Session};
 use crate::plan;
 use crate::run::Event;
-use crate::walk::Chunk;
+use crate::walk::{Chunk, Range};
 
 impl Worker {
     /// Chooses what to do after a fault, and does it.
@@ -83,7 +83,7 @@ impl Worker {
         self.is_lifted = true;
     }
 
-    /// Ends the range with the chunk whose rows are locked, so that those behind it come first. Where
+    /// Makes a range of its own of the chunk whose rows are locked, so that the others come first. Where
     /// the table itself is locked that helps nobody, so it is waited for.
     async fn put_aside(&mut self, keys: u32, chunk: Option<Chunk>, why: &DbMessage) -> Next {
         let (Some(chunk), Ok(mut session)) = (chunk, self.session().await) else {
@@ -91,33 +91,33 @@ impl Worker {
         };
         let is_table = may_be_table(self.barren)
             && plan::is_locked(&mut session, &self.plan).await.unwrap_or(true);
-        let is_aside = !is_table && self.is_put_aside(&mut session, &chunk).await;
+        let parts = if is_table { None } else { self.part(&mut session, &chunk).await };
         self.session = Some(session);
-        if !is_aside {
+        let Some(parts) = parts else {
             self.shrink(keys, Some(&chunk));
             return self.try_again(why, jittered(between_asides(self.failures))).await;
-        }
+        };
         (self.failures, self.timeouts) = (0, 0);
-        let is_parted = self.range.upto.as_ref() != Some(&chunk.upto);
         self.barren += 1;
         self.steering.voice.say(Event::PutAside { upto: chunk.upto, keys: chunk.keys });
-        let pause = if is_parted { Duration::ZERO } else { between_asides(self.barren) };
+        let pause = if parts > 1 { Duration::ZERO } else { between_asides(self.barren) };
         self.steering.wait(jittered(pause)).await;
         Next::AnotherRange
     }
 
-    /// Puts the chunk aside; the whole range where there is no room for one more.
-    async fn is_put_aside(&self, session: &mut Session, chunk: &Chunk) -> bool {
+    /// Puts the chunk aside, or the whole range where there is no room for more of them; returns in
+    /// how many parts the range then is, if that was done.
+    async fn part(&self, session: &mut Session, chunk: &Chunk) -> Option<usize> {
         let fence = (self.fence.run, self.fence.token.as_str());
-        let is_parted = |done| done == Ok(true);
-        if is_parted(ranges::put_aside(session, fence, &self.range, chunk).await) {
-            return true;
+        let whole = Range { aside: self.range.aside + 1, ..self.range.clone() };
+        let mut ways = vec![self.range.parted(chunk), vec![whole]];
+        ways.dedup();
+        for parts in ways {
+            if ranges::put_aside(session, fence, &self.range, &parts).await == Ok(true) {
+                return Some(parts.len());
+            }
         }
-        let Some(upto) = self.range.upto.clone().filter(|upto| *upto != chunk.upto) else {
-            return false;
-        };
-        let whole = Chunk { upto, ..chunk.clone() };
-        is_parted(ranges::put_aside(session, fence, &self.range, &whole).await)
+        None
     }
 
     /// The fence found nothing: the range has moved, is not ours, or the table is another one.
