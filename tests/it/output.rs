@@ -109,6 +109,7 @@ loc = "point(lng, lat)"
 
 [batch]
 rows = 100
+stripes = 1
 "#;
 
 fn posts() -> (Db, Cli) {
@@ -166,7 +167,7 @@ fn a_plan_shows_its_windows_and_what_will_hold_it() {
     let (_db, cli) = posts();
     cli.write("posts-loc", &format!("{JOB}\n{PACE}"));
     let answer = cli.done(&["plan", "posts-loc"]);
-    answer.clone().says("warn[hold-blind]: `broken` cannot be read").says("31 | on = 'query'");
+    answer.clone().says("warn[hold-blind]: `broken` cannot be read").says("32 | on = 'query'");
     let said = answer.stdout;
     assert!(said.contains("pace: 20k rows/s, where no window applies"), "{said}");
     assert!(said.contains("\n  with its windows, begun now: over "), "{said}");

@@ -1,21 +1,31 @@
 //! Job files, as short as the tests about them need.
 
 /// A job on `t` that adds one to `n` in every row: done twice, it shows.
-pub(crate) const INCREMENT: &str = "[table]\nname = \"t\"\n[set]\nn = \"n + 1\"\n";
+pub(crate) const INCREMENT: &str =
+    "[table]\nname = \"t\"\n[set]\nn = \"n + 1\"\n[batch]\nstripes = 1\n";
 
 /// A job file in parts.
 pub(crate) struct Toml {
     table: Vec<String>,
     set: Vec<String>,
     batch: Vec<String>,
+    stripes: Option<&'static str>,
     rest: String,
 }
 
 impl Toml {
-    /// Begins a job on a table, given as the file has it.
+    /// Begins a job on a table, given as the file has it, that goes over each key once: so a test knows
+    /// where it is by its cursor. What happens between passes has tests of its own.
     pub(crate) fn on(table: &str) -> Toml {
         let table = vec![format!("name = '''{table}'''")];
-        Toml { table, set: Vec::new(), batch: Vec::new(), rest: String::new() }
+        let stripes = Some("stripes = 1");
+        Toml { table, set: Vec::new(), batch: Vec::new(), stripes, rest: String::new() }
+    }
+
+    /// Lets it go over each key as often as pays.
+    pub(crate) fn striped(mut self) -> Toml {
+        self.stripes = None;
+        self
     }
 
     /// Begins the job that adds one to `n` in every row of `t`.
@@ -64,10 +74,11 @@ impl Toml {
     pub(crate) fn text(&self) -> String {
         let lines = |lines: &[String]| lines.join("\n");
         format!(
-            "[table]\n{}\n[set]\n{}\n[batch]\n{}\n{}",
+            "[table]\n{}\n[set]\n{}\n[batch]\n{}\n{}\n{}",
             lines(&self.table),
             lines(&self.set),
             lines(&self.batch),
+            self.stripes.unwrap_or_default(),
             self.rest
         )
     }
