@@ -121,6 +121,7 @@ fn applied(rows: &[Row]) -> Applied {
         matched,
         changed,
         hot: count("hot"),
+        wal: count("wal"),
         unchanged: matched.saturating_sub(changed),
         quarantined: 0,
         still: count("still"),

@@ -149,7 +149,7 @@ impl Striper {
         now: Instant,
     ) {
         let rows = Striper::rows(chunk.stripe, chunk.keys);
-        self.sizer(chunk.stripe).observe(rows, outcome.took);
+        self.sizer(chunk.stripe).observe(rows, outcome.took, outcome.wal);
         if chunk.stripe.is_some_and(|stripe| stripe.no > 0) {
             self.later.add(chunk.keys, outcome);
         } else {

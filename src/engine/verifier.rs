@@ -101,7 +101,7 @@ impl Verifier {
             let rows = self.sizer.rows();
             match self.look_once(left.clone(), rows).await {
                 Ok((window, is_last)) => {
-                    self.sizer.observe(rows, window.took);
+                    self.sizer.observe(rows, window.took, 0);
                     return Ok((window, is_last));
                 }
                 Err(fault) => self.recover(&mut attempts, rows, &fault).await?,

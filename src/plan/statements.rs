@@ -37,6 +37,9 @@ const STRIPE: usize = 12;
 const STRIPES: usize = 13;
 const LOWER: usize = 14;
 
+/// The end of the WAL: its difference is what the server has written meanwhile, for us and for others.
+const LSN: &str = "pg_catalog.pg_current_wal_insert_lsn()";
+
 /// A statement in two forms: for a stretch that begins with the key space, and for one that begins
 /// after a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,7 +240,7 @@ impl Text<'_> {
         let and = format!("{stripe}\nAND EXISTS (SELECT FROM piecemeal_fence)");
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
-    SELECT {hot} AS hot FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
+    SELECT {hot} AS hot, {lsn} AS lsn FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
     AND {same_table} FOR NO KEY UPDATE
 ), piecemeal_work AS (
 {update}
@@ -254,7 +257,9 @@ impl Text<'_> {
     AND EXISTS (SELECT FROM piecemeal_fence)
     RETURNING c.matched, c.changed, c.still
 )
-SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot, {took} AS took FROM piecemeal_books",
+SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
+       ({lsn} - (SELECT lsn FROM piecemeal_fence))::int8 AS wal, {took} AS took FROM piecemeal_books",
+            lsn = LSN,
             hot = hot(self.target),
             update = self.update(5, has_lower.then_some(LOWER), &and),
             still = self.still_matches(),

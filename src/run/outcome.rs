@@ -13,6 +13,8 @@ pub struct Outcome {
     pub changed: u64,
     /// Those of them whose new version needed no new entry in an index.
     pub hot: u64,
+    /// Bytes of WAL that the server wrote meanwhile: those of the batch, and of whoever else wrote.
+    pub wal: u64,
     /// Rows that were left as they are: suppressed by a trigger, or changed by somebody meanwhile.
     pub unchanged: u64,
     /// Rows recorded in the ledger instead of written.

@@ -1,5 +1,8 @@
 //! How many keys the next chunk has.
 //!
+//! It also has a bound in bytes, for rows of megabytes under a long target: what a batch writes is
+//! what standbys replay at once, and what an abort throws away.
+//!
 //! A batch aims at a time, because people feel row locks in milliseconds and not in rows. The size
 //! grows at most twofold and shrinks at once, so that a slow stretch is felt by one batch only. Time
 //! limits cut it further, below the minimum and down to one row (R14, R15, F63); it then grows back.
@@ -9,6 +12,10 @@ use std::time::Duration;
 /// Rows of the first batch, before anything is known of the table. Small enough for wide rows with
 /// many indexes (about 10 ms each 1,000 rows on a small machine), and one doubling away from more.
 pub(crate) const FIRST: u32 = 1_000;
+
+/// The WAL that a batch may write: a segment, as the server makes them by default. At full speed,
+/// twenty milliseconds are a tenth of that on a small machine.
+const MOST_WAL: u64 = 16 << 20;
 
 /// The size of chunks, following the time that batches take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +49,14 @@ impl Sizer {
         }
     }
 
-    /// Learns that a batch over `rows` keys took `took`.
-    pub fn observe(&mut self, rows: u32, took: Duration) {
+    /// Learns that a batch over `rows` keys took `took`, while `wal` bytes of WAL were written.
+    pub fn observe(&mut self, rows: u32, took: Duration, wal: u64) {
         let doubled = self.rows.saturating_mul(2);
         let ideal = match self.target {
-            Some(target) => scale(rows, target, took),
+            Some(target) => {
+                let in_time = scale(rows, target.as_nanos(), took.as_nanos());
+                in_time.min(scale(rows, MOST_WAL.into(), wal.into()))
+            }
             None => self.max,
         };
         // A chunk that was short for another reason (the end of the range, a rate) proves nothing
@@ -62,9 +72,9 @@ impl Sizer {
     }
 }
 
-fn scale(rows: u32, target: Duration, took: Duration) -> u32 {
-    let took = took.as_nanos().max(1);
-    let ideal = u128::from(rows) * target.as_nanos() / took;
+/// As many rows as come to `wanted` if `rows` of them come to `measured`; at least one.
+fn scale(rows: u32, wanted: u128, measured: u128) -> u32 {
+    let ideal = u128::from(rows) * wanted / measured.max(1);
     u32::try_from(ideal).unwrap_or(u32::MAX).max(1)
 }
 
@@ -82,14 +92,14 @@ mod tests {
     #[test]
     fn a_fast_batch_doubles_the_size_and_no_more() {
         let mut sizer = Sizer::aiming_at(TARGET, 100, 50_000);
-        sizer.observe(1_000, millis(1));
+        sizer.observe(1_000, millis(1), 0);
         assert_eq!(sizer.rows(), 2_000);
     }
 
     #[test]
     fn a_slow_batch_shrinks_the_size_at_once() {
         let mut sizer = Sizer::aiming_at(TARGET, 100, 50_000);
-        sizer.observe(1_000, millis(80));
+        sizer.observe(1_000, millis(80), 0);
         assert_eq!(sizer.rows(), 250);
     }
 
@@ -101,27 +111,36 @@ mod tests {
         }
         assert_eq!(sizer.rows(), 1);
         for expected in [2, 4, 8, 16, 32, 64] {
-            sizer.observe(sizer.rows(), millis(50));
+            sizer.observe(sizer.rows(), millis(50), 0);
             assert_eq!(sizer.rows(), expected);
         }
-        sizer.observe(64, millis(50));
+        sizer.observe(64, millis(50), 0);
         assert_eq!(sizer.rows(), 100);
+    }
+
+    #[test]
+    fn a_batch_that_writes_much_shrinks_whatever_time_it_may_take() {
+        let mut sizer = Sizer::aiming_at(Duration::from_secs(10), 1, 50_000);
+        sizer.observe(1_000, millis(900), 1_000 << 20);
+        assert_eq!(sizer.rows(), 16);
+        sizer.observe(16, millis(15), 16 << 20);
+        assert_eq!(sizer.rows(), 16);
     }
 
     #[test]
     fn a_short_chunk_does_not_grow_the_size() {
         let mut sizer = Sizer::aiming_at(TARGET, 100, 50_000);
-        sizer.observe(10, Duration::from_micros(10));
+        sizer.observe(10, Duration::from_micros(10), 0);
         assert_eq!(sizer.rows(), 1_000);
     }
 
     #[test]
     fn a_fixed_size_comes_back_to_itself() {
         let mut sizer = Sizer::fixed(1_000);
-        sizer.observe(1_000, millis(500));
+        sizer.observe(1_000, millis(500), 0);
         assert_eq!(sizer.rows(), 1_000);
         sizer.shrink(sizer.rows());
-        sizer.observe(500, millis(500));
+        sizer.observe(500, millis(500), 0);
         assert_eq!(sizer.rows(), 1_000);
     }
 
@@ -133,7 +152,7 @@ mod tests {
             .map(|percent| {
                 let rows = sizer.rows();
                 let exact = 500 + u64::from(rows) * cost;
-                sizer.observe(rows, Duration::from_micros(exact * percent / 100));
+                sizer.observe(rows, Duration::from_micros(exact * percent / 100), 0);
                 sizer.rows()
             })
             .collect()
@@ -147,7 +166,7 @@ mod tests {
         ) {
             let mut sizer = Sizer::aiming_at(TARGET, min, min + more);
             for (took, timeout) in steps {
-                if timeout { sizer.shrink(sizer.rows()) } else { sizer.observe(sizer.rows(), Duration::from_micros(took)) }
+                if timeout { sizer.shrink(sizer.rows()) } else { sizer.observe(sizer.rows(), Duration::from_micros(took), 0) }
                 prop_assert!((1..=min + more).contains(&sizer.rows()));
             }
         }
@@ -176,7 +195,7 @@ mod tests {
                 prop_assert!(!(over && last_over), "{took:?}");
                 last_over = took > TARGET * 3;
                 last_cost = cost;
-                sizer.observe(sizer.rows(), took);
+                sizer.observe(sizer.rows(), took, 0);
             }
         }
     }

@@ -251,3 +251,20 @@ fn a_batch_that_goes_on_without_us_is_not_done_again() {
     running.wait().exits(0).says("retry in");
     done_once(&db, "cut");
 }
+
+#[test]
+fn a_batch_of_megabytes_is_bounded_by_what_it_writes() {
+    let db = Db::with(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, big text);
+         INSERT INTO t SELECT generate_series(1, 90)",
+    );
+    let big = "(SELECT string_agg(md5(id::text || g), '') FROM generate_series(1, 32768) g)";
+    let sizes = "target = \"10s\"\ngive_way = \"1min\"\nmin = 1\nmax = 30";
+    let job = Toml::increment().set("big", big).batch(sizes);
+    let cli = Cli::new(&db, "big", &job.text());
+    cli.done(&["run", "big", "-y"]);
+    done_once(&db, "big");
+    // Thirty megabytes at first, and then half of that, where time alone would allow thirty again.
+    let batches = db.number("SELECT batches FROM piecemeal.range");
+    assert!(batches >= 5, "{batches} batches");
+}
