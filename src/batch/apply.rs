@@ -112,7 +112,7 @@ fn in_part<'a>(chunk: &Chunk, open: Option<&'a Open>) -> [Param<'a>; 4] {
     ]
 }
 
-fn applied(rows: &[Row]) -> Applied {
+pub(super) fn applied(rows: &[Row]) -> Applied {
     let Some(row) = rows.first() else { return Applied::Fenced };
     let count = |name: &str| u64::try_from(row.get::<_, i64>(name)).unwrap_or(0);
     let (matched, changed) = (count("matched"), count("changed"));

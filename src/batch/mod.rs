@@ -5,8 +5,10 @@
 
 mod chunker;
 mod apply;
+mod sparse;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use apply::{Applied, Attempt, Fence, apply, took};
 pub(crate) use chunker::{Ahead, Look, chunk, next};
+pub(crate) use sparse::{Search, search};

@@ -174,6 +174,11 @@ impl Suspect {
         if self.left == 0 { rows } else { rows.min(self.rows) }
     }
 
+    /// Whether a row is being searched for.
+    pub(super) fn is_on(self) -> bool {
+        self.left > 0
+    }
+
     /// A chunk of `keys` holds a row that cannot be done.
     pub(super) fn halve(&mut self, keys: u32) {
         self.left = if self.left == 0 { keys } else { self.left };

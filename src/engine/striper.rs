@@ -20,6 +20,8 @@ const ENOUGH: f64 = 0.5;
 const BY_ITSELF: f64 = 0.7;
 /// The share of the keys that must be to do: passes over rows of which few are find them far apart.
 const DENSE: f64 = 0.25;
+/// The share of the keys below which rows are searched for, rather than chunks gone through.
+const SPARSE: f64 = 0.05;
 /// How long a single pass is made after several did not pay, before they are tried again; each time
 /// twice as long, up to the longest.
 const FIRST_BREAK: Duration = Duration::from_secs(10);
@@ -71,6 +73,10 @@ pub(super) struct Striper {
     paused: Option<(Instant, Duration)>,
     first_size: Sizer,
     later_size: Sizer,
+    /// As they were at first.
+    fresh_size: Sizer,
+    /// Whether few rows were to do lately.
+    is_sparse: bool,
 }
 
 impl Striper {
@@ -90,7 +96,9 @@ impl Striper {
             later: Share::default(),
             paused: None,
             first_size: sizer.clone(),
-            later_size: sizer,
+            later_size: sizer.clone(),
+            fresh_size: sizer,
+            is_sparse: false,
         }
     }
 
@@ -108,8 +116,9 @@ impl Striper {
 
     /// Aims at another time from now on.
     pub(super) fn aim_at(&mut self, target: Duration) {
-        self.first_size.aim_at(target);
-        self.later_size.aim_at(target);
+        for sizer in [&mut self.first_size, &mut self.later_size, &mut self.fresh_size] {
+            sizer.aim_at(target);
+        }
     }
 
     /// The sizer of batches of `stripe`.
@@ -127,6 +136,25 @@ impl Striper {
     /// Returns the rows of `keys` that are of `stripe`; at least one.
     pub(super) fn rows(stripe: Option<Stripe>, keys: u32) -> u32 {
         stripe.map_or(keys, |stripe| keys.div_ceil(stripe.of)).max(1)
+    }
+
+    /// Returns how many rows to search for, if few were to do lately, and there is a time to do it in.
+    pub(super) fn search(&self, range: &Range) -> Option<u32> {
+        let rows = self.fresh_size.rows();
+        (self.is_sparse && range.open.is_none() && self.fresh_size.is_timed()).then_some(rows)
+    }
+
+    /// Learns what came of a search. Where rows are to do again, chunks begin small.
+    pub(super) fn observe_search(&mut self, chunk: &Chunk, outcome: &Outcome) {
+        self.is_sparse = ratio(outcome.matched, chunk.keys.into()) < SPARSE;
+        if !self.is_sparse {
+            self.first_size = self.fresh_size.clone();
+        }
+    }
+
+    /// Goes on with chunks, until they too show that few rows are to do.
+    pub(super) fn stop_searching(&mut self) {
+        self.is_sparse = false;
     }
 
     /// Returns the keys of the chunk that is open, if its first pass was seen from the beginning.
@@ -155,6 +183,9 @@ impl Striper {
         } else {
             self.first.add(chunk.keys, outcome);
             self.batches += 1;
+        }
+        if chunk.stripe.is_none() {
+            self.is_sparse = ratio(outcome.matched, chunk.keys.into()) < SPARSE;
         }
         if range.open.is_none() {
             self.passes = self.next(chunk.stripe.is_some(), now);

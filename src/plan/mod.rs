@@ -12,6 +12,7 @@ mod describe;
 mod explain;
 mod prepare;
 mod statements;
+mod sparse;
 mod target;
 mod around;
 mod rehearsal;

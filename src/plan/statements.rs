@@ -27,10 +27,14 @@ const LIFTED: Duration = Duration::from_mins(5);
 /// rows were looked at, too, and nobody waits longer for both than for a batch.
 const REHEARSED: f64 = 0.8;
 
+/// No plan may read the table once more to find rows whose keys it has.
+const ONE_BY_ONE: &str = "; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+
 /// The seconds that the statement has taken so far, by the server's clock. Sizes follow this and not
 /// the time that the answer took to arrive: a slow network would make every batch as small as can
 /// be, and none of them faster.
-const TOOK: &str = "extract(epoch FROM clock_timestamp() - statement_timestamp())::float8";
+pub(super) const TOOK: &str =
+    "extract(epoch FROM clock_timestamp() - statement_timestamp())::float8";
 
 /// The parameters of a batch: the stripe, of how many, and the lower end.
 const STRIPE: usize = 12;
@@ -38,7 +42,7 @@ const STRIPES: usize = 13;
 const LOWER: usize = 14;
 
 /// The end of the WAL: its difference is what the server has written meanwhile, for us and for others.
-const LSN: &str = "pg_catalog.pg_current_wal_insert_lsn()";
+pub(super) const LSN: &str = "pg_catalog.pg_current_wal_insert_lsn()";
 
 /// A statement in two forms: for a stretch that begins with the key space, and for one that begins
 /// after a key.
@@ -75,6 +79,8 @@ pub struct Statements {
     pub batch: Forms,
     /// The same for the keys of that stripe alone.
     pub stripe: Forms,
+    /// The batch where few rows match; see the module.
+    pub sparse: Forms,
     /// The UPDATE of the batch alone, for people and EXPLAIN: upper end, lower end.
     pub update: Forms,
     /// The work and the counting of a batch, without ledger: for a rehearsal: upper end, lower end.
@@ -86,6 +92,8 @@ pub struct Statements {
     pub sample: Forms,
     /// Begins a batch.
     pub begin_batch: String,
+    /// Begins a batch where few rows match: those that were found are gone to one by one.
+    pub begin_sparse_batch: String,
     /// Begins a rehearsed batch: what is looked at before it is rolled back has its share of the time.
     pub begin_rehearsal: String,
     /// Begins the look at a rehearsed batch.
@@ -124,11 +132,13 @@ impl Statements {
             count: Forms::of(|has_lower| text.count(has_lower)),
             batch: Forms::of(|has_lower| text.batch(has_lower, false)),
             stripe: Forms::of(|has_lower| text.batch(has_lower, true)),
+            sparse: Forms::of(|has_lower| text.sparse(has_lower)),
             update: Forms::of(|has_lower| text.update(1, has_lower.then_some(2), "")),
             rehearsal: Forms::of(|has_lower| text.rehearsal(has_lower)),
             look: Forms::of(|has_lower| text.look(has_lower)),
             sample: Forms::of(|has_lower| text.sample(has_lower)),
             begin_batch: batch.begin(),
+            begin_sparse_batch: batch.begin() + ONE_BY_ONE,
             begin_rehearsal: rehearsal.begin(),
             begin_look: format!("SET LOCAL statement_timeout = {look}"),
             begin_last_batch: durable.begin(),
@@ -156,20 +166,20 @@ fn durable_commit(job: &Job) -> &'static str {
     if chosen == SynchronousCommit::Off { SynchronousCommit::On.as_str() } else { chosen.as_str() }
 }
 
-struct Text<'a> {
-    job: &'a Job,
-    target: &'a Target,
-    keyset: &'a Keyset,
+pub(super) struct Text<'a> {
+    pub(super) job: &'a Job,
+    pub(super) target: &'a Target,
+    pub(super) keyset: &'a Keyset,
 }
 
 impl Text<'_> {
-    fn stretch(&self, upper: usize, lower: Option<usize>) -> String {
+    pub(super) fn stretch(&self, upper: usize, lower: Option<usize>) -> String {
         let lower = lower.map(|no| self.keyset.above(no) + " AND ").unwrap_or_default();
         lower + &self.keyset.upto(upper)
     }
 
     /// `where` as a condition, or one that is always so.
-    fn matches(&self) -> String {
+    pub(super) fn matches(&self) -> String {
         self.job
             .table
             .filter
@@ -178,7 +188,7 @@ impl Text<'_> {
     }
 
     /// `where` as a condition on rows that are done.
-    fn still_matches(&self) -> String {
+    pub(super) fn still_matches(&self) -> String {
         if self.job.table.filter.is_some() { self.matches() } else { "false".into() }
     }
 
@@ -188,7 +198,8 @@ impl Text<'_> {
         expect.map_or_else(|| "false".into(), |it| wrapped(&it.text) + " IS NOT TRUE")
     }
 
-    fn update(&self, upper: usize, lower: Option<usize>, and: &str) -> String {
+    /// What is assigned.
+    pub(super) fn set(&self) -> String {
         let Work::Set(assignments) = &self.job.work;
         let set: Vec<_> = assignments
             .iter()
@@ -197,11 +208,15 @@ impl Text<'_> {
                 format!("{column} = {}", wrapped(&assignment.expression.text))
             })
             .collect();
+        set.join(", ")
+    }
+
+    fn update(&self, upper: usize, lower: Option<usize>, and: &str) -> String {
         let filter = self.job.table.filter.as_ref().map(|_| format!("\nAND {}", self.matches()));
         format!(
             "UPDATE {table} SET {set}\nWHERE {stretch}{filter}{and}",
             table = self.keyset.table,
-            set = set.join(", "),
+            set = self.set(),
             stretch = self.stretch(upper, lower),
             filter = filter.unwrap_or_default(),
         )
@@ -303,15 +318,21 @@ SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot
 /// Whether the name still means the table that the run was started on: a table that took its place
 /// has rows that were never done (R23). The statement holds a lock on what it took the name for, so
 /// the answer is about the same table as the work.
-fn same_table(target: &Target) -> String {
+pub(super) fn same_table(target: &Target) -> String {
     let name = target.keyset.table.replace('\'', "''");
     format!("pg_catalog.to_regclass('{name}')::pg_catalog.oid = {}", target.oid)
 }
 
 /// How many updates of this connection were HOT, up to now: its own counter, which the server only
 /// resets between transactions.
-fn hot(target: &Target) -> String {
+pub(super) fn hot(target: &Target) -> String {
     format!("pg_catalog.pg_stat_get_xact_tuples_hot_updated({})", target.oid)
+}
+
+/// How many rows this connection has read by the key's index, up to now.
+pub(super) fn fetched(target: &Target) -> String {
+    let index = target.index.replace('\'', "''");
+    format!("pg_catalog.pg_stat_get_xact_tuples_fetched(pg_catalog.to_regclass('{index}'))")
 }
 
 /// The expression on lines of its own: a comment at its end must not swallow what follows (F57).

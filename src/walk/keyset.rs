@@ -99,7 +99,8 @@ impl Keyset {
         )
     }
 
-    fn order(&self, direction: &str) -> String {
+    /// Returns the order of the key, with `direction` behind each column.
+    pub fn order(&self, direction: &str) -> String {
         let columns: Vec<_> =
             (0..self.columns.len()).map(|at| self.column(at) + direction).collect();
         columns.join(", ")

@@ -42,6 +42,11 @@ impl Sizer {
         self.rows
     }
 
+    /// Whether the size follows the time.
+    pub fn is_timed(&self) -> bool {
+        self.target.is_some()
+    }
+
     /// Aims at another time from now on; a fixed size stays fixed.
     pub fn aim_at(&mut self, target: Duration) {
         if self.target.is_some() {

@@ -5,6 +5,7 @@ mod support;
 mod walk;
 mod batch;
 mod stripes;
+mod sparse;
 mod verify;
 mod steer;
 mod output;

@@ -4,6 +4,7 @@
 //! gone backwards (R3). One batch is in flight at a time, so there is nothing else to remember.
 //! Not here: what it does after a fault (`trouble`), and the choice of that (`recover`).
 
+mod search;
 mod trouble;
 
 use std::sync::Arc;
@@ -172,6 +173,9 @@ impl Worker {
         // Also when nobody says one any more: then it is the job's again.
         self.striper.aim_at(self.steering.target().unwrap_or(self.target));
         let Some(leg) = self.leg(&self.range) else { return Step::End };
+        if let Some(rows) = self.rows_to_search() {
+            return self.search(rows).await;
+        }
         let keys = self.keys(&leg);
         let mut session = match self.session().await {
             Ok(session) => session,
@@ -195,6 +199,7 @@ impl Worker {
                 // What runs after the statement (triggers, foreign keys, the commit) shows only here.
                 outcome.took = outcome.took.max(answered.saturating_sub(self.round_trip));
                 self.ahead = ahead;
+                self.striper.observe(&chunk, &outcome, &after, Instant::now());
                 Step::Committed(chunk, after, outcome)
             }
             Ok((Applied::Fenced, ..)) => Step::Fenced,
@@ -259,7 +264,6 @@ impl Worker {
         (self.failures, self.timeouts, self.barren) = (0, 0, 0);
         (self.is_lifted, self.stuck_since) = (false, None);
         self.suspect.clear(chunk.keys);
-        self.striper.observe(&chunk, &outcome, &range, Instant::now());
         self.range = range;
         self.limit = self.limit.map(|limit| limit.saturating_sub(outcome.changed));
         let rows = self.striper.sizer(chunk.stripe).rows();

@@ -1,0 +1,41 @@
+//! Where few rows are to do: one statement that searches for them, instead of chunk after chunk in
+//! which there are none. After a fault, chunks again: they can be made smaller, and put aside.
+
+use super::{Step, Worker};
+use crate::batch::{self, Applied, Search};
+use crate::pg::Fault;
+
+impl Worker {
+    /// Returns the rows to search for, if that is how to go on.
+    pub(super) fn rows_to_search(&mut self) -> Option<u32> {
+        let is_well = self.failures == 0 && !self.suspect.is_on();
+        let rows = self.striper.search(&self.range).filter(|_| is_well)?;
+        let limit = self.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
+        Some(self.steering.cap(rows).min(limit).max(1))
+    }
+
+    pub(super) async fn search(&mut self, rows: u32) -> Step {
+        let mut session = match self.session().await {
+            Ok(session) => session,
+            Err(fault) => return Step::Failed(rows, None, fault),
+        };
+        let time = self.steering.target().unwrap_or(self.target);
+        let search = Search { rows, time, retries: self.failures };
+        let statements = &self.plan.statements;
+        let found = batch::search(&mut session, statements, &self.fence, &self.range, search).await;
+        self.session = Some(session);
+        match found {
+            Ok(Some((chunk, after, Applied::Committed(mut outcome), answered))) => {
+                outcome.took = outcome.took.max(answered.saturating_sub(self.round_trip));
+                self.striper.observe_search(&chunk, &outcome);
+                Step::Committed(chunk, after, outcome)
+            }
+            Ok(_) => Step::Fenced,
+            Err(Fault::Smaller(_) | Fault::BadRow(_)) => {
+                self.striper.stop_searching();
+                Step::Fenced
+            }
+            Err(fault) => Step::Failed(rows, None, fault),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The batch where few rows match `where`: search and work in one statement.
+//!
+//! Elsewhere the end of a chunk is looked up first, and then its keys are gone through again. Where
+//! one row in a thousand is to do, that reads all of them twice to change nothing. Here one scan along
+//! the key ends at so many matches, or, by the clock, at the next row; the UPDATE goes to the matches
+//! it has found, by their keys, in the same snapshot; and the cursor moves to where the scan ended. So
+//! how many rows are read and how many are written have bounds of their own.
+//!
+//! The matches are joined to the table rather than listed: a row that somebody changes meanwhile is
+//! judged once more, as it is then.
+
+use super::statements::{LSN, TOOK, Text, fetched, hot, same_table};
+
+impl Text<'_> {
+    /// Parameters: run, range, rev, token, upper end, most matches, retries, seconds for the scan,
+    /// lower end.
+    pub(super) fn sparse(&self, has_lower: bool) -> String {
+        let columns = &self.keyset.columns;
+        let numbered = || columns.iter().enumerate();
+        let keys: Vec<_> = numbered()
+            .map(|(at, column)| format!("{}.{} AS piecemeal_k{at}", self.keyset.table, column.name))
+            .collect();
+        let text: Vec<_> = numbered().map(|(at, _)| format!("piecemeal_k{at}::text")).collect();
+        let joined: Vec<_> = numbered()
+            .map(|(at, column)| {
+                format!(
+                    "{}.{} OPERATOR(pg_catalog.=) piecemeal_k{at}",
+                    self.keyset.table, column.name
+                )
+            })
+            .collect();
+        format!(
+            "WITH piecemeal_fence AS MATERIALIZED (
+    SELECT {hot} AS hot, {LSN} AS lsn, {fetched} AS fetched FROM piecemeal.range
+    WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4 AND {same_table} FOR NO KEY UPDATE
+), piecemeal_found AS MATERIALIZED (
+    SELECT {keys}, {matches} AS piecemeal_is_match FROM {table}
+    WHERE {stretch}
+    AND ({matches} OR clock_timestamp() > (SELECT clock_timestamp() + $8 * interval '1 second'))
+    AND EXISTS (SELECT FROM piecemeal_fence)
+    ORDER BY {order} LIMIT $6
+), piecemeal_end AS MATERIALIZED (
+    SELECT ARRAY[{text}] AS key FROM piecemeal_found OFFSET $6 - 1 LIMIT 1
+), piecemeal_work AS (
+    UPDATE {table} SET {set} FROM piecemeal_found
+    WHERE {joined} AND piecemeal_is_match
+    AND {matches}
+    RETURNING {still} AS still
+), piecemeal_count AS (
+    SELECT greatest({matched}, count(*)) AS matched, count(*) AS changed, count(*) FILTER (WHERE still) AS still,
+           greatest({fetched} - (SELECT fetched FROM piecemeal_fence) - count(*), count(*)) AS seen FROM piecemeal_work
+), piecemeal_books AS (
+    UPDATE piecemeal.range r
+    SET cursor = coalesce((SELECT key FROM piecemeal_end), $5), done = NOT EXISTS (SELECT FROM piecemeal_end),
+        stripe = NULL, stripes = NULL, rev = rev + 1, lease_until = clock_timestamp() + interval '{ttl} seconds',
+        batches = batches + 1, retries = retries + $7, seen = r.seen + c.seen, matched = r.matched + c.matched,
+        changed = r.changed + c.changed, unchanged = unchanged + c.matched - c.changed, still = r.still + c.still
+    FROM piecemeal_count c WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
+    AND EXISTS (SELECT FROM piecemeal_fence)
+    RETURNING r.cursor, r.done, c.seen, c.matched, c.changed, c.still
+)
+SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
+       ({LSN} - (SELECT lsn FROM piecemeal_fence))::int8 AS wal, {TOOK} AS took FROM piecemeal_books",
+            hot = hot(self.target),
+            fetched = fetched(self.target),
+            same_table = same_table(self.target),
+            keys = keys.join(", "),
+            matches = self.matches(),
+            table = self.keyset.table,
+            stretch = self.stretch(5, has_lower.then_some(9)),
+            order = self.keyset.order(""),
+            text = text.join(", "),
+            set = self.set(),
+            joined = joined.join(" AND "),
+            still = self.still_matches(),
+            matched = self.found(),
+            ttl = crate::ledger::lease::TTL.as_secs(),
+        )
+    }
+
+    /// As for any batch: rows that a trigger suppresses are not returned by the UPDATE.
+    fn found(&self) -> &'static str {
+        if self.target.has_before_update_trigger {
+            "(SELECT count(*) FROM piecemeal_found WHERE piecemeal_is_match)"
+        } else {
+            "0"
+        }
+    }
+}

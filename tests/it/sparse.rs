@@ -1,0 +1,89 @@
+//! Where few rows are to do, they are searched for: every one is found, and nothing else is done.
+
+use crate::support::cli::Cli;
+use crate::support::db::Db;
+use crate::support::job::{Toml, numbers};
+
+/// Rows of the table; few of them are to do.
+const ROWS: u32 = 300_000;
+
+fn every(nth: u32) -> Toml {
+    Toml::increment().filter(&format!("id % {nth} = 0 AND n = 0"))
+}
+
+/// How often rows with and without `condition` were done.
+fn done(db: &Db, condition: &str) -> (String, String) {
+    let times =
+        |rows: &str| db.text(&format!("SELECT min(n) || '-' || max(n) FROM t WHERE {rows}"));
+    (times(condition), times(&format!("NOT ({condition})")))
+}
+
+#[test]
+fn few_rows_are_found_without_a_batch_for_every_stretch_that_has_none() {
+    let db = Db::with(&numbers(ROWS));
+    let cli = Cli::new(&db, "few", &every(10_000).text());
+    cli.done(&["run", "few", "-y"]);
+    assert_eq!(done(&db, "id % 10000 = 0"), ("1-1".into(), "0-0".into()));
+    let seen = db.number("SELECT sum(seen) FROM piecemeal.range");
+    assert_eq!(seen, i64::from(ROWS), "every key was looked at once");
+    assert_eq!(cli.status("few")["rows"]["changed"], 30);
+    let batches = db.number("SELECT sum(batches) FROM piecemeal.range");
+    assert!(batches < 60, "{batches} batches");
+}
+
+#[test]
+fn a_where_that_stays_true_is_done_once_all_the_same() {
+    let db = Db::with(&numbers(ROWS));
+    let job = Toml::increment().filter("id % 5000 = 0").text();
+    let cli = Cli::new(&db, "stays", &job);
+    cli.done(&["run", "stays", "-y"]);
+    assert_eq!(done(&db, "id % 5000 = 0"), ("1-1".into(), "0-0".into()));
+}
+
+#[test]
+fn a_stretch_in_which_all_are_to_do_comes_after_one_in_which_none_is() {
+    let db = Db::with(&numbers(ROWS));
+    let job = Toml::increment().filter("id > 200000 AND id <= 220000 AND n = 0").text();
+    let cli = Cli::new(&db, "cluster", &job);
+    cli.done(&["run", "cluster", "-y"]);
+    assert_eq!(done(&db, "id > 200000 AND id <= 220000"), ("1-1".into(), "0-0".into()));
+}
+
+#[test]
+fn a_composite_key_is_searched_along_as_well() {
+    let db = Db::with(
+        "CREATE TABLE t (a int2, b text COLLATE \"C\", n int NOT NULL DEFAULT 0, PRIMARY KEY (a, b));
+         INSERT INTO t SELECT i % 7, 'k' || i FROM generate_series(1, 100000) i",
+    );
+    let cli = Cli::new(&db, "pair", &Toml::increment().filter("b LIKE 'k%777' AND n = 0").text());
+    cli.done(&["run", "pair", "-y"]);
+    assert_eq!(done(&db, "b LIKE 'k%777'"), ("1-1".into(), "0-0".into()));
+}
+
+#[test]
+fn a_row_that_is_locked_and_one_that_is_bad_are_met_as_in_any_chunk() {
+    let db = Db::with(&numbers(ROWS));
+    db.exec("ALTER TABLE t ADD CHECK (id <> 280000 OR n = 0)");
+    let hog = db.session();
+    hog.exec("BEGIN; SELECT FROM t WHERE id = 150000 FOR UPDATE");
+    let cli = Cli::new(&db, "rough", &every(10_000).text());
+    let running = cli.start(&["run", "rough", "-y"]);
+    running.until_it_says("put aside");
+    hog.exec("COMMIT");
+    running.wait().exits(5).says("key (id) = (280000)");
+    db.exec("ALTER TABLE t DROP CONSTRAINT t_check");
+    cli.done(&["resume", "rough"]);
+    assert_eq!(done(&db, "id % 10000 = 0"), ("1-1".into(), "0-0".into()));
+}
+
+#[test]
+fn a_search_that_is_interrupted_goes_on_where_it_was() {
+    let db = Db::with(&numbers(ROWS));
+    let cli = Cli::new(&db, "stop", &every(10_000).text());
+    for _ in 0..4 {
+        cli.call(&["run", "stop", "-y", "--limit", "5"]).exits(4);
+    }
+    cli.done(&["run", "stop", "-y"]);
+    assert_eq!(done(&db, "id % 10000 = 0"), ("1-1".into(), "0-0".into()));
+    assert_eq!(db.number("SELECT sum(seen) FROM piecemeal.range"), i64::from(ROWS));
+}
