@@ -48,17 +48,19 @@ impl Scene {
             pid: 1,
             actor: Actor("test".into()),
             is_direct: false,
+            workers: 1,
         };
         lease::claim(&mut self.session().await, self.run, &holder).await.unwrap()
     }
 
     async fn take(&self, token: &str) -> Taken {
-        ranges::take(&mut self.session().await, self.run, token).await.unwrap()
+        ranges::take(&mut self.session().await, (self.run, token), &[]).await.unwrap()
     }
 
     async fn expire_lease(&self) {
-        let sql = "UPDATE piecemeal.run SET lease_until = clock_timestamp() - interval '1 second'";
-        self.database.connect().open().await.unwrap().0.batch_execute(sql).await.unwrap();
+        let past = "lease_until = clock_timestamp() - interval '1 second'";
+        let sql = format!("UPDATE piecemeal.run SET {past}; UPDATE piecemeal.member SET {past}");
+        self.database.connect().open().await.unwrap().0.batch_execute(&sql).await.unwrap();
     }
 
     /// Does ten rows from where `range` says that it is.

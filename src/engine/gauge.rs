@@ -1,5 +1,7 @@
 //! What is measured while working, for the pulse: shared by all tasks of a run in this process.
 
+use std::collections::BTreeMap;
+
 use crate::pg::CancelToken;
 use crate::run::{Held, Holding, Pulse, Slowing, Timing};
 
@@ -10,8 +12,12 @@ pub(super) struct Gauge {
     pub(super) timing: Timing,
     /// Keys of the next chunk.
     pub(super) rows: Option<u32>,
+    /// Workers of this process that walk a range.
+    pub(super) busy: u32,
     /// Rows that this process has changed.
     pub(super) changed: u64,
+    /// Rows that other processes have changed meanwhile, as far as is known.
+    pub(super) changed_elsewhere: u64,
     /// Rows that the verification has looked at.
     pub(super) looked: u64,
     /// What is being waited out.
@@ -24,8 +30,8 @@ pub(super) struct Gauge {
     pub(super) held: Held,
     /// What the VACUUM beside the walk does.
     pub(super) vacuum: Option<String>,
-    /// Ends the statement that the worker runs.
-    pub(super) cancel: Option<CancelToken>,
+    /// Ends the statement that a worker runs, by the worker's number.
+    pub(super) cancel: BTreeMap<u32, CancelToken>,
 }
 
 /// A hold, and since when by the clock of this process.
@@ -38,6 +44,11 @@ pub(super) struct Since {
 }
 
 impl Gauge {
+    /// Returns the rows that the run has changed since this process began, as far as is known.
+    pub(super) fn changed_in_all(&self) -> u64 {
+        self.changed + self.changed_elsewhere
+    }
+
     /// Writes what was measured into `pulse`, of which `now` is the server's time.
     pub(super) fn fill(&self, pulse: &mut Pulse, now: f64) {
         pulse.rows = self.rows;

@@ -39,9 +39,9 @@ pub(super) struct Vacuumer {
     brief: watch::Receiver<Brief>,
     /// Dead rows of ours that are enough; `None` if it does not run.
     enough: Option<u64>,
-    /// Rows that this process had changed when the last VACUUM began.
+    /// Rows that the run had changed when the last VACUUM began.
     changed: u64,
-    /// The same when it ended, and when that was.
+    /// Rows that this process had changed when it ended, and when that was.
     ended: (u64, Instant),
     cost: Cost,
     /// Everything that died since the last VACUUM is after this.
@@ -87,7 +87,7 @@ impl Vacuumer {
     pub(super) async fn drive(mut self, mut stop: watch::Receiver<bool>) {
         let Some(enough) = self.enough else { return };
         while !*stop.borrow() {
-            let dead = self.gauge().changed.saturating_sub(self.changed);
+            let dead = self.gauge().changed_in_all().saturating_sub(self.changed);
             let is_time = self.mark.is_none() || dead >= enough && self.may_run();
             if is_time && !self.waits() {
                 self.take_turn(dead, &stop).await;
@@ -104,7 +104,9 @@ impl Vacuumer {
     }
 
     fn may_run(&self) -> bool {
-        !self.is_held() && self.cost.allows(self.ended.1.elapsed())
+        !self.is_held()
+            && self.brief.borrow().orders.leads
+            && self.cost.allows(self.ended.1.elapsed())
     }
 
     fn is_held(&self) -> bool {
@@ -112,7 +114,7 @@ impl Vacuumer {
     }
 
     async fn take_turn(&mut self, dead: u64, stop: &watch::Receiver<bool>) {
-        let before = self.gauge().changed;
+        let before = self.gauge().changed_in_all();
         let turn = self.vacuum(dead, stop).await;
         match turn.unwrap_or_else(|fault| Turn::PutOff(fault.message().to_string(), true)) {
             Turn::Done => (self.changed, self.put_off) = (before, None),

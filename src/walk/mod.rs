@@ -13,5 +13,5 @@ pub use chunk::Chunk;
 pub use key::Key;
 pub(crate) use key::KeyColumn;
 pub(crate) use keyset::Keyset;
-pub(crate) use range::{Range, tiles};
+pub(crate) use range::{Range, follow, tiles};
 pub(crate) use sizer::{FIRST, Sizer};

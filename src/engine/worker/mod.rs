@@ -9,11 +9,11 @@ mod trouble;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::insist::insist;
+use super::crew::{Crew, Grant};
 use super::recover::Suspect;
 use super::steering::{Asked, Steering};
 use crate::batch::{self, Ahead, Applied, Attempt, Fence};
-use crate::ledger::ranges::{self, Taken};
+use crate::ledger::ranges::Taken;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Outcome};
@@ -41,8 +41,11 @@ pub(super) enum Stop {
     Fatal(DbMessage),
 }
 
+/// How often it is looked whether others have left something of the limit.
+const GRANTED: Duration = Duration::from_millis(20);
+
 /// What one step came to.
-enum Step {
+pub(super) enum Step {
     Committed(Chunk, Outcome),
     End,
     Fenced,
@@ -62,8 +65,9 @@ pub(super) struct Worker {
     pub(super) plan: Arc<Plan>,
     pub(super) fence: Fence,
     pub(super) steering: Steering,
-    /// Rows that may still be changed by this process.
-    pub(super) limit: Option<u64>,
+    crew: Arc<Crew>,
+    /// The most keys of the next chunk, by the limit of this process.
+    granted: u32,
     range: Range,
     sizer: Sizer,
     /// The time of a batch that the job says; of no matter if it says its rows.
@@ -87,6 +91,7 @@ impl Worker {
         plan: Arc<Plan>,
         fence: Fence,
         steering: Steering,
+        crew: Arc<Crew>,
     ) -> Worker {
         let (sizer, target) = (plan.sizer(), plan.window_target());
         Worker {
@@ -94,7 +99,8 @@ impl Worker {
             plan,
             fence,
             steering,
-            limit: None,
+            crew,
+            granted: u32::MAX,
             range: Range::default(),
             sizer,
             target,
@@ -113,25 +119,22 @@ impl Worker {
     /// Walks range after range until none is left, or until there is a reason to stop between two
     /// batches.
     pub(super) async fn work(&mut self) -> Stop {
+        let crew = Arc::clone(&self.crew);
         loop {
-            match self.take().await {
+            match crew.take(&mut self.steering).await {
                 Ok(Taken::Range(range)) => (self.range, self.ahead) = (range, None),
-                Ok(Taken::NothingLeft) => return Stop::End,
+                Ok(Taken::NothingLeft | Taken::NothingFree) => return Stop::End,
                 Ok(Taken::NotOurs) => return Stop::Asked(Asked::TakenOver),
-                Err(fault) => return lost(fault),
+                Err(stop) => return stop,
             }
-            if let Some(stop) = self.walk().await {
+            self.steering.note(|gauge| gauge.busy += 1);
+            let stop = self.walk().await;
+            self.steering.note(|gauge| gauge.busy -= 1);
+            crew.put_down(self.range.no, stop.is_some() && self.steering.is_spare()).await;
+            if let Some(stop) = stop {
                 return stop;
             }
         }
-    }
-
-    async fn take(&self) -> Result<Taken, Fault> {
-        let (run, token) = (self.fence.run, self.fence.token.as_str());
-        insist(&self.database, &self.steering.leaving, |mut session| async move {
-            ranges::take(&mut session, run, token).await
-        })
-        .await
     }
 
     /// Walks the range to its end, or as far as it can be walked now; returns why to stop, if there
@@ -144,10 +147,17 @@ impl Worker {
             }
             // A hold is no trouble: how long it may last is counted by itself.
             self.stuck_since = self.stuck_since.map(|since| since + asked.elapsed());
-            if self.limit == Some(0) {
-                return Some(Stop::Limit);
+            match self.crew.grant(self.steering.cap(self.sizer.rows())) {
+                Grant::Keys(keys) => self.granted = keys,
+                Grant::Later => {
+                    self.steering.wait(GRANTED).await;
+                    continue;
+                }
+                Grant::Nothing => return Some(Stop::Limit),
             }
-            let next = match self.step().await {
+            let step = self.step().await;
+            self.crew.settle(self.granted, &step);
+            let next = match step {
                 Step::Committed(chunk, outcome) => self.advance(chunk, outcome).await,
                 Step::End => Next::AnotherRange,
                 Step::Fenced => self.look_around().await,
@@ -219,7 +229,8 @@ impl Worker {
             self.round_trip = started.elapsed();
         }
         let cancel = session.cancel_token();
-        self.steering.note(|gauge| gauge.cancel = cancel);
+        let no = self.steering.no();
+        self.steering.note(|gauge| gauge.cancel.extend(cancel.map(|cancel| (no, cancel))));
         Ok(session)
     }
 
@@ -227,8 +238,7 @@ impl Worker {
     /// limit.
     fn rows(&mut self) -> u32 {
         let rows = self.suspect.cap(self.steering.cap(self.sizer.rows()));
-        let limit = self.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
-        rows.min(limit).max(1)
+        rows.min(self.granted).max(1)
     }
 
     async fn advance(&mut self, chunk: Chunk, outcome: Outcome) -> Next {
@@ -239,7 +249,6 @@ impl Worker {
         (self.is_lifted, self.stuck_since) = (false, None);
         self.suspect.clear(chunk.keys);
         self.sizer.observe(chunk.keys, outcome.took);
-        self.limit = self.limit.map(|limit| limit.saturating_sub(outcome.changed));
         let rows = self.sizer.rows();
         self.steering.note(|gauge| {
             gauge.timing.observe(chunk.keys, outcome.took);
