@@ -78,6 +78,10 @@ async fn sampled(
 }
 
 #[cfg(test)]
+#[path = "split_tests.rs"]
+mod server_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
