@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::gauge::Gauge;
 use super::pacing::Pacing;
 use super::steering::{Brief, Voice};
-use crate::ledger::control::{self, Orders};
+use crate::ledger::control::{self, Lead, Orders};
 use crate::ledger::lease::{self, Claim, Holder, RENEWAL};
 use crate::ledger::snapshot;
 use crate::pg::{Database, Fault, Lane, Session};
@@ -126,7 +126,7 @@ impl Controller {
         let found = snapshot::of_run(&mut session, self.run).await?;
         self.clock = found.as_ref().map_or(self.clock, |found| (found.now, Instant::now()));
         if let Some(found) = &found {
-            self.account(found, orders.leads);
+            self.account(found, orders.leads());
         }
         let has_new_orders = self.tell(orders);
         if let Some(mut snapshot) = found {
@@ -147,7 +147,8 @@ impl Controller {
 
     async fn orders(&self, session: &mut Session) -> Result<Orders, Fault> {
         let lease = (self.run, self.holder.token.as_str());
-        let gone = Orders { is_ours: false, leads: false, ..self.brief.borrow().orders.clone() };
+        let gone =
+            Orders { is_ours: false, lead: Lead::Others, ..self.brief.borrow().orders.clone() };
         Ok(control::orders(session, lease, self.joins).await?.unwrap_or(gone))
     }
 
@@ -155,7 +156,7 @@ impl Controller {
     /// be gone may only have lost a connection, so it is looked at again first.
     fn is_to_lead(&mut self, orders: &Orders) -> bool {
         let may_be_led = self.joins && orders.is_ours && orders.intent == Intent::Run;
-        let is_alone = may_be_led && !orders.is_led;
+        let is_alone = may_be_led && orders.is_unled();
         self.unled = if is_alone { self.unled + 1 } else { 0 };
         let looks = if orders.status == Status::Ready { 1 } else { LOOKS };
         is_alone && self.unled >= looks && !orders.status.is_final()

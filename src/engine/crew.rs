@@ -106,13 +106,11 @@ impl Crew {
                     Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
                     Some(Ok((no, stop))) => {
                         active.remove(&no);
-                        match stop {
-                            Stop::Asked(Asked::ToStepBack) => {}
-                            Stop::End => is_over = true,
-                            stop => {
-                                halt.send_replace(true);
-                                reason.get_or_insert(stop);
-                            }
+                        if matches!(stop, Stop::End) {
+                            is_over = true;
+                        } else if !matches!(stop, Stop::Asked(Asked::ToStepBack)) {
+                            halt.send_replace(true);
+                            reason.get_or_insert(stop);
                         }
                     }
                 },
@@ -131,16 +129,17 @@ impl Crew {
     /// # Errors
     /// Why to stop instead.
     pub(super) async fn take(&self, steering: &mut Steering) -> Result<Taken, Stop> {
-        match self.take_now(steering).await? {
-            Taken::NothingFree => {}
-            taken => return Ok(taken),
+        let taken = self.take_now(steering).await?;
+        if taken != Taken::NothingFree {
+            return Ok(taken);
         }
         let _looking = self.looking.lock().await;
         loop {
-            match self.take_now(steering).await? {
-                Taken::NothingFree => steering.wait(LOOK).await,
-                taken => return Ok(taken),
+            let taken = self.take_now(steering).await?;
+            if taken != Taken::NothingFree {
+                return Ok(taken);
             }
+            steering.wait(LOOK).await;
         }
     }
 

@@ -44,17 +44,17 @@ impl Round<'_> {
                 return Ok(Some(Ended::Stopped(Stop::Asked(Asked::TimeUp))));
             }
             let is_over = orders.status.is_final() || orders.status == Status::Failed;
-            if is_over || !orders.is_ours || orders.intent == Intent::Cancel && !orders.is_led {
+            if is_over || !orders.is_ours || orders.intent == Intent::Cancel && orders.is_unled() {
                 if let Some(ended) = self.end_or_join_again().await? {
                     return Ok(Some(ended));
                 }
                 continue;
             }
-            if orders.intent == Intent::Cancel && orders.leads {
+            if orders.intent == Intent::Cancel && orders.leads() {
                 return Ok(Some(Ended::Stopped(Stop::Asked(Asked::For(Intent::Cancel)))));
             }
             let goes_on = orders.status == Status::Running && orders.intent == Intent::Run;
-            if goes_on && (orders.leads || orders.is_open) || orders.leads {
+            if orders.leads() || goes_on && orders.is_open {
                 return Ok(None);
             }
         }

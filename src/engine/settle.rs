@@ -111,7 +111,7 @@ impl Round<'_> {
 
     /// Whether this process leads the run, as far as it knows.
     pub(super) fn leads(&self) -> bool {
-        self.brief.borrow().orders.leads
+        self.brief.borrow().orders.leads()
     }
 
     pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
@@ -216,7 +216,7 @@ impl Round<'_> {
         loop {
             let is_ready = {
                 let orders = self.brief.borrow().orders.clone();
-                orders.leads && orders.intent == Intent::Run && orders.status == Status::Ready
+                orders.leads() && orders.intent == Intent::Run && orders.status == Status::Ready
             };
             if is_ready && self.reclaim().await? {
                 return Ok(None);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::gauge::Gauge;
-use super::stride::{Portion, Stride};
+use super::stride::{Admitted, Portion, Stride};
 use super::worker::Stop;
 use crate::ledger::control::Orders;
 use crate::run::{Event, Intent, Pace};
@@ -175,10 +175,12 @@ impl Steering {
                 return Err(Stop::Asked(asked));
             }
             let pace = self.brief.borrow().pace.clone();
-            if self.stride().admits(pace)? {
-                break;
+            let admitted = self.stride().admits(pace);
+            match admitted {
+                Admitted::Yes => break,
+                Admitted::NotNow => self.wait(RECHECK).await,
+                Admitted::Never(reason) => return Err(Stop::HeldTooLong(reason)),
             }
-            self.wait(RECHECK).await;
         }
         self.began = Instant::now();
         Ok(())

@@ -8,12 +8,22 @@ use std::time::{Duration, Instant};
 use super::gauge::Gauge;
 use super::hold::Hold;
 use super::steering::Voice;
-use super::worker::Stop;
 use crate::run::{Event, Pace, Slowing, WINDOW};
 use crate::throttle::{Allowance, Cause, Verdict, View};
 
 /// The smallest share that is obeyed: below it, a batch would be followed by a minute of nothing.
 const SLOWEST: f64 = 0.02;
+
+/// Whether a batch may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// It may.
+    Yes,
+    /// Something holds the run.
+    NotNow,
+    /// Signals have let nothing through for too long; what the last one said.
+    Never(String),
+}
 
 /// What this process may have of the run's speed.
 #[derive(Debug, Clone, Copy)]
@@ -61,23 +71,21 @@ impl Stride {
     }
 
     /// Whether a batch may begin under `pace`: a hold with a floor lets it.
-    ///
-    /// # Errors
-    /// Why to stop, when signals have let nothing through for too long.
-    pub(super) fn admits(&mut self, pace: Pace) -> Result<bool, Stop> {
+    pub(super) fn admits(&mut self, pace: Pace) -> Admitted {
         let Some((cause, floor)) = self.holds(pace) else {
             self.release();
-            return Ok(true);
+            return Admitted::Yes;
         };
         match self.stand(cause, floor) {
-            Some(stop) => Err(stop),
-            None => Ok(floor.is_some()),
+            Some(reason) => Admitted::Never(reason),
+            None if floor.is_some() => Admitted::Yes,
+            None => Admitted::NotNow,
         }
     }
 
-    /// Notes that `cause` holds the run; returns why to stop when signals have let nothing through
+    /// Notes that `cause` holds the run; returns what it said when signals have let nothing through
     /// for too long.
-    fn stand(&mut self, cause: Cause, floor: Option<u32>) -> Option<Stop> {
+    fn stand(&mut self, cause: Cause, floor: Option<u32>) -> Option<String> {
         self.sum_up();
         let is_signal = cause.signal != WINDOW;
         for event in self.hold.go_on(cause, floor) {
@@ -94,7 +102,7 @@ impl Stride {
         }
         let reason = self.hold.reason();
         self.release();
-        Some(Stop::HeldTooLong(reason))
+        Some(reason)
     }
 
     /// What holds the run now: a window that is closed, else the signal that rules.

@@ -105,7 +105,7 @@ impl Vacuumer {
 
     fn may_run(&self) -> bool {
         !self.is_held()
-            && self.brief.borrow().orders.leads
+            && self.brief.borrow().orders.leads()
             && self.cost.allows(self.ended.1.elapsed())
     }
 

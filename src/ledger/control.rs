@@ -169,15 +169,24 @@ pub(crate) async fn throttle(
     Ok(!session.transact(&Guards::ledger(), THROTTLE, &params).await?.is_empty())
 }
 
+/// Who leads a run, as one of its members sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lead {
+    /// This process.
+    Ours,
+    /// Another one, which is alive.
+    Others,
+    /// Nobody alive.
+    Nobodys,
+}
+
 /// What the owner of a run must know, once a second.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Orders {
     /// Whether the process may go on: it leads the run, or is a member of one that it joined.
     pub is_ours: bool,
-    /// Whether the process leads the run.
-    pub leads: bool,
-    /// Whether anybody alive leads it.
-    pub is_led: bool,
+    /// Who leads the run.
+    pub lead: Lead,
     /// Busy workers of the other processes.
     pub others: u32,
     /// Whether a range is not at its end.
@@ -191,12 +200,21 @@ pub(crate) struct Orders {
 }
 
 impl Orders {
+    /// Whether this process leads the run.
+    pub(crate) fn leads(&self) -> bool {
+        self.lead == Lead::Ours
+    }
+
+    /// Whether nobody alive leads it.
+    pub(crate) fn is_unled(&self) -> bool {
+        self.lead == Lead::Nobodys
+    }
+
     /// Returns those of somebody whom nobody gives any.
     pub(crate) fn at_will() -> Orders {
         Orders {
             is_ours: true,
-            leads: true,
-            is_led: true,
+            lead: Lead::Ours,
             others: 0,
             is_open: true,
             status: Status::Running,
@@ -235,8 +253,11 @@ pub(crate) async fn orders(
     let (leads, is_member) = (row.get("leads"), row.get("is_member"));
     Ok(Some(Orders {
         is_ours: if joins { is_member } else { leads },
-        leads,
-        is_led: row.get("is_led"),
+        lead: match (leads, row.get("is_led")) {
+            (true, _) => Lead::Ours,
+            (false, true) => Lead::Others,
+            (false, false) => Lead::Nobodys,
+        },
         others: u32::try_from(row.get::<_, i64>("others")).unwrap_or(u32::MAX),
         is_open: row.get("is_open"),
         status,

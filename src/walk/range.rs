@@ -161,7 +161,7 @@ mod tests {
             let starts = std::iter::once(None).chain(ends.iter().cloned().map(Some));
             let ranges = starts.zip(&ends).enumerate();
             let mut ranges: Vec<_> =
-                ranges.map(|(no, (after, upto))| range(no as i64, after, Some(upto.clone()))).collect();
+                ranges.map(|(no, (after, upto))| range(i64::try_from(no).unwrap(), after, Some(upto.clone()))).collect();
             fastrand::Rng::with_seed(seed).shuffle(&mut ranges);
             prop_assert_eq!(tiles(&ranges), Ok(()));
             let last = ranges.iter().position(|range| range.upto == ends.last().cloned());
