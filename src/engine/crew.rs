@@ -18,7 +18,7 @@ use crate::batch::Fence;
 use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Database, DbMessage, Lane};
 use crate::plan::Plan;
-use crate::walk::{Range, follow};
+use crate::walk::follow;
 
 /// How often a worker without a range looks for one.
 const LOOK: Duration = Duration::from_millis(300);
@@ -152,8 +152,9 @@ impl Crew {
         let (run, known) = ((self.fence.run, self.fence.token.as_str()), known.as_slice());
         let taken = insist(&self.database, &steering.leaving, |mut session| async move {
             let taken = ranges::take(&mut session, run, known).await?;
-            let Taken::Range(Range { pass, .. }) = taken else { return Ok((taken, Vec::new())) };
-            Ok((taken, ranges::of_pass(&mut session, run.0, pass).await?))
+            let is_new = matches!(taken, Taken::Range(_));
+            let all = if is_new { ranges::of_walk(&mut session, run.0).await? } else { Vec::new() };
+            Ok((taken, all))
         });
         let (taken, all) = taken.await.map_err(lost)?;
         if let Taken::Range(range) = &taken {

@@ -52,7 +52,7 @@ pub async fn verify(
     let broken = |fault| Error::of_fault(format!("`{job}` could not be verified"), &fault);
     let ranges = {
         let mut session = database.session(Lane::Watch).await.map_err(broken)?;
-        ranges::of_pass(&mut session, snapshot.run, 0).await.map_err(broken)?
+        ranges::of_walk(&mut session, snapshot.run).await.map_err(broken)?
     };
     let books = verify::books(&ranges, snapshot.rows.matched, snapshot.rows.changed);
     let has_expect = plan.job.verify.expect.is_some();

@@ -106,7 +106,11 @@ impl Round<'_> {
         let (database, fence) = (runner.database.clone(), runner.fence(&self.holder));
         let crew = Arc::new(Crew::new(database, fence, Arc::clone(&self.limit)));
         let stop = crew.walk(&runner.plan, self.steering()).await;
-        if matches!(stop, Stop::End) && self.leads() { self.verify().await } else { Err(stop) }
+        match stop {
+            Stop::End if self.leads() => self.verify().await,
+            Stop::End if !runner.options.joins => Err(Stop::Asked(Asked::TakenOver)),
+            stop => Err(stop),
+        }
     }
 
     /// Whether this process leads the run, as far as it knows.
@@ -172,7 +176,7 @@ impl Round<'_> {
         }
         let run = self.runner.run;
         let ranges =
-            self.insist(|mut session| async move { ranges::of_pass(&mut session, run, 0).await });
+            self.insist(|mut session| async move { ranges::of_walk(&mut session, run).await });
         let ranges = ranges.await.map_err(lost)?;
         let books = verify::books(&ranges, snapshot.rows.matched, snapshot.rows.changed);
         let is_same = self.insist(|mut session| {

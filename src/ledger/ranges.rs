@@ -173,16 +173,12 @@ pub(crate) async fn reread(
 const ALL: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM piecemeal.range WHERE run_id = $1 AND pass = $2 ORDER BY no"
+    " FROM piecemeal.range WHERE run_id = $1 AND pass = 0 ORDER BY no"
 );
 
-/// Returns the ranges of the walk itself (0), or of a sweep, in order.
-pub(crate) async fn of_pass(
-    session: &mut Session,
-    run: i64,
-    pass: i64,
-) -> Result<Vec<Range>, Fault> {
-    let rows = session.transact(&Guards::reading(), ALL, &[run.into(), pass.into()]).await?;
+/// Returns the ranges of the walk itself, in order.
+pub(crate) async fn of_walk(session: &mut Session, run: i64) -> Result<Vec<Range>, Fault> {
+    let rows = session.transact(&Guards::reading(), ALL, &[run.into()]).await?;
     Ok(rows.iter().map(range).collect())
 }
 

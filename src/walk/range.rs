@@ -47,19 +47,15 @@ pub(crate) enum Gap {
     Unfinished(i64),
 }
 
-/// Checks that the ranges of a pass follow each other without gap or overlap to a common end; those of
-/// the walk itself from the start of the key space. Their numbers say nothing of their order.
+/// Checks that `ranges` begin at the start of the key space, and follow each other without gap or
+/// overlap to a common end. Their numbers say nothing of their order.
 ///
 /// # Errors
 /// The first range at which that is not so.
 pub(crate) fn follow(ranges: &[Range]) -> Result<(), Gap> {
     let mut left: Vec<&Range> = ranges.iter().collect();
-    let first = left.first().ok_or(Gap::Nothing)?;
-    let is_end = |key: &Option<Key>| ranges.iter().any(|range| range.upto == *key);
-    let begins = |range: &&Range| range.after.is_none() || !is_end(&range.after);
-    // A sweep begins anywhere.
-    let start = (first.pass > 0).then(|| ranges.iter().find(begins)).flatten();
-    let (first, mut end) = (first.no, start.and_then(|range| range.after.as_ref()));
+    let first = left.first().ok_or(Gap::Nothing)?.no;
+    let mut end: Option<&Key> = None;
     while !left.is_empty() {
         let next = left.iter().position(|range| range.after.as_ref() == end);
         let Some(next) = next else {
@@ -140,16 +136,6 @@ mod tests {
         assert!(matches!(tiles(&twice), Err(Gap::Between(_))));
         let whole_twice = [range(0, None, Some(key("5"))), range(1, None, Some(key("5")))];
         assert!(matches!(tiles(&whole_twice), Err(Gap::Between(_))));
-    }
-
-    #[test]
-    fn ranges_of_a_sweep_follow_each_other_from_anywhere() {
-        let swept =
-            |no, after, upto| Range { pass: 1, ..range(no, Some(key(after)), Some(key(upto))) };
-        assert_eq!(follow(&[swept(4, "5", "9"), swept(3, "2", "5")]), Ok(()));
-        assert_eq!(follow(&[swept(4, "6", "9"), swept(3, "2", "5")]), Err(Gap::Between(3)));
-        let open = [Range { after: None, ..swept(3, "2", "5") }, swept(4, "5", "9")];
-        assert_eq!(follow(&open), Ok(()));
     }
 
     proptest! {

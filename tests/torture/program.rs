@@ -35,9 +35,10 @@ impl Program {
         Ok(Worker { child })
     }
 
-    /// Starts a worker on the job.
-    pub(crate) fn work(&self) -> Outcome<Worker> {
-        self.start(&["run", JOB, "--yes", "--progress", "none"])
+    /// Starts a process on the job, alone or beside another one, with so many workers.
+    pub(crate) fn work(&self, command: &str, workers: u32) -> Outcome<Worker> {
+        let workers = workers.to_string();
+        self.start(&[command, JOB, "--yes", "--progress", "none", "--workers", &workers])
     }
 
     /// Calls it and waits for its end; returns the exit code.
