@@ -12,6 +12,9 @@ pub(crate) const JOB: &str = "torture";
 /// The program's exit code for a run that another process took over.
 pub(crate) const OWNED: i32 = 7;
 
+/// The program's exit code for a database that was away when it began.
+pub(crate) const UNREACHABLE: i32 = 8;
+
 /// How the program is called.
 pub(crate) struct Program {
     pub(crate) url: String,

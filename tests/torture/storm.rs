@@ -4,6 +4,7 @@
 //! slowed down for as long as there are faults left, and then let go.
 
 use std::fmt::Write as _;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -11,7 +12,7 @@ use tokio_postgres::Client;
 
 use crate::Outcome;
 use crate::faults::{Fault, Menu, Moment, PER_FAULT};
-use crate::program::{JOB, OWNED, Worker};
+use crate::program::{JOB, OWNED, UNREACHABLE, Worker};
 use crate::proxy::Trick;
 use crate::scene::Scene;
 
@@ -163,8 +164,7 @@ impl<'a> Storm<'a> {
 
     /// Returns where the run is if a process of ours holds it.
     async fn held(&mut self) -> Outcome<Option<View>> {
-        let peers = self.peer.as_mut().map(Worker::ended).transpose()?.flatten();
-        let ended = self.worker.ended()?.or(peers);
+        let ended = self.ended()?;
         let view = self.look().await;
         if let Some(View { status, seen, .. }) = &view
             && status == "succeeded"
@@ -178,6 +178,24 @@ impl<'a> Storm<'a> {
         let ours = [Some(self.worker.pid()), self.peer.as_ref().map(Worker::pid)];
         Ok(view
             .filter(|it| it.status == "running" && it.owner.is_some() && ours.contains(&it.owner)))
+    }
+
+    /// Returns how a process ended by itself, if one did. Beside a peer, faults also hit one that is
+    /// only about to begin; it then says so, and is started again, as any supervisor does.
+    fn ended(&mut self) -> Outcome<Option<ExitStatus>> {
+        let (workers, program) = (self.workers, &self.scene.program);
+        if let Some(peer) = self.peer.as_mut() {
+            for process in [&mut self.worker, peer] {
+                match process.ended()? {
+                    Some(ended) if ended.code() == Some(UNREACHABLE) => {
+                        *process = program.work("join", workers)?;
+                    }
+                    Some(ended) => return Ok(Some(ended)),
+                    None => {}
+                }
+            }
+        }
+        self.worker.ended()
     }
 
     /// Sees to it that there are rows left for all faults.
