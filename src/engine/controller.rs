@@ -189,6 +189,11 @@ impl Controller {
     fn measure(&mut self, snapshot: &Snapshot) -> Pulse {
         let mut pulse = Pulse::default();
         self.gauge().fill(&mut pulse, snapshot.now);
+        if !self.brief.borrow().orders.leads() {
+            // Verifying and vacuuming are for the one that leads.
+            pulse.looked = snapshot.pulse.looked;
+            pulse.vacuum.clone_from(&snapshot.pulse.vacuum);
+        }
         if self.measured != Some(snapshot.phase) || snapshot.status != Status::Running {
             self.meter.restart();
         }

@@ -106,11 +106,12 @@ impl Round<'_> {
         let (database, fence) = (runner.database.clone(), runner.fence(&self.holder));
         let crew = Arc::new(Crew::new(database, fence, Arc::clone(&self.limit)));
         let stop = crew.walk(&runner.plan, self.steering()).await;
-        match stop {
-            Stop::End if self.leads() => self.verify().await,
-            Stop::End if !runner.options.joins => Err(Stop::Asked(Asked::TakenOver)),
-            stop => Err(stop),
+        let is_over = matches!(stop, Stop::End);
+        if is_over && self.leads() {
+            return self.verify().await;
         }
+        let is_lost = is_over && !runner.options.joins;
+        Err(if is_lost { Stop::Asked(Asked::TakenOver) } else { stop })
     }
 
     /// Whether this process leads the run, as far as it knows.

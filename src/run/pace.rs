@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::job::{Window, WindowRate};
 
+/// The most workers of a process: a run has hardly more ranges.
+const MOST_WORKERS: u32 = 64;
+
 /// A rate, a target and workers, as far as somebody said them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Said {
@@ -61,7 +64,7 @@ impl Pace {
                 .workers
                 .or_else(|| window?.workers)
                 .or(base.workers)
-                .map_or(1, |workers| workers.max(1)),
+                .map_or(1, |workers| workers.clamp(1, MOST_WORKERS)),
             is_closed: window.is_some_and(|window| window.rate == Some(WindowRate::Pause)),
             applies: None,
             window: None,
