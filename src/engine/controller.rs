@@ -175,7 +175,10 @@ impl Controller {
     fn account(&mut self, found: &Snapshot, leads: bool) {
         let mut gauge = self.gauge.lock().unwrap_or_else(PoisonError::into_inner);
         let elsewhere = found.rows.changed.saturating_sub(self.changed_before + gauge.changed);
-        gauge.changed_elsewhere = gauge.changed_elsewhere.max(elsewhere);
+        // Alone, the difference is a batch that is committed, and whose answer is under way.
+        if found.members.len() > 1 {
+            gauge.changed_elsewhere = gauge.changed_elsewhere.max(elsewhere);
+        }
         if !leads {
             gauge.held = Held::default();
             self.held_before.clone_from(&found.held);
