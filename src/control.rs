@@ -16,7 +16,7 @@ use crate::ledger::schema::{self, Ledger};
 use crate::ledger::{Actor, snapshot};
 use crate::pg::fault::{is_denied, is_duplicate};
 use crate::pg::{Database, Fault, Lane, Session};
-use crate::plan::{Plan, last_key};
+use crate::plan::{Plan, cuts, last_key};
 use crate::run::{Intent, Overrides, Snapshot, Status, as_timestamp};
 
 pub use crate::ledger::control::Asked;
@@ -201,6 +201,10 @@ impl Desk {
         let mut session = self.session().await?;
         let upto =
             last_key(&mut session, &plan.statements).await.map_err(|fault| broken(&fault))?;
+        let cuts = match &upto {
+            Some(upto) => cuts(&mut session, plan, upto).await,
+            None => Vec::new(),
+        };
         let new = NewRun {
             job: &plan.job.name,
             nth: last.map_or(1, |run| run.nth + 1),
@@ -208,6 +212,7 @@ impl Desk {
             has_where: plan.job.table.filter.is_some(),
             table_oid: plan.target.oid,
             upto: upto.as_ref(),
+            cuts: &cuts,
             estimate: plan.estimate.and_then(|rows| i64::try_from(rows).ok()),
             actor: &self.actor,
         };

@@ -5,6 +5,7 @@ use crate::control::Desk;
 use crate::job::Job;
 use crate::ledger::Actor;
 use crate::ledger::lease::{self, Claim, Holder};
+use crate::ledger::members;
 use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Connect, Database, Environment, Lane, Session};
 use crate::plan::Plan;
@@ -42,23 +43,31 @@ impl Scene {
 
     /// Claims the run. An owner that is not direct has no backend by which it could be seen to live.
     async fn claim(&self, token: &str) -> Claim {
-        let holder = Holder {
-            token: token.into(),
-            host: "here".into(),
-            pid: 1,
-            actor: Actor("test".into()),
-            is_direct: false,
-        };
-        lease::claim(&mut self.session().await, self.run, &holder).await.unwrap()
+        lease::claim(&mut self.session().await, self.run, &holder(token)).await.unwrap()
+    }
+
+    async fn join(&self, token: &str) {
+        let leader = members::join(&mut self.session().await, self.run, &holder(token)).await;
+        assert_eq!(leader.unwrap().as_deref(), Some("here 1"));
     }
 
     async fn take(&self, token: &str) -> Taken {
-        ranges::take(&mut self.session().await, self.run, token).await.unwrap()
+        self.take_beside(token, &[]).await
+    }
+
+    /// Takes a range for a worker whose siblings walk `walked`.
+    async fn take_beside(&self, token: &str, walked: &[i64]) -> Taken {
+        ranges::take(&mut self.session().await, (self.run, token), walked).await.unwrap()
+    }
+
+    async fn exec(&self, sql: &str) {
+        self.database.connect().open().await.unwrap().0.batch_execute(sql).await.unwrap();
     }
 
     async fn expire_lease(&self) {
-        let sql = "UPDATE piecemeal.run SET lease_until = clock_timestamp() - interval '1 second'";
-        self.database.connect().open().await.unwrap().0.batch_execute(sql).await.unwrap();
+        let past = "lease_until = clock_timestamp() - interval '1 second'";
+        let sql = format!("UPDATE piecemeal.run SET {past}; UPDATE piecemeal.member SET {past}");
+        self.exec(&sql).await;
     }
 
     /// Does ten rows from where `range` says that it is.
@@ -77,6 +86,17 @@ impl Scene {
         let (client, _) = self.database.connect().open().await.unwrap();
         let sql = "SELECT count(*) FROM t WHERE n = $1";
         client.query_one(sql, &[&n]).await.unwrap().get(0)
+    }
+}
+
+fn holder(token: &str) -> Holder {
+    Holder {
+        token: token.into(),
+        host: "here".into(),
+        pid: 1,
+        actor: Actor("test".into()),
+        is_direct: false,
+        workers: 1,
     }
 }
 
@@ -118,4 +138,38 @@ async fn a_lease_that_is_alive_is_not_taken() {
     scene.claim("a").await;
     assert!(matches!(scene.claim("b").await, Claim::Held(..)));
     assert_eq!(scene.claim("a").await, Claim::Ours(None));
+}
+
+#[tokio::test]
+async fn a_range_that_a_sibling_walks_is_not_taken_and_one_that_was_left_is() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    let range = taken(scene.take("a").await);
+    assert_eq!(scene.take_beside("a", &[range.no]).await, Taken::NothingFree);
+    // The answer to that was lost, or its worker is gone.
+    assert_eq!(taken(scene.take("a").await), range);
+}
+
+#[tokio::test]
+async fn a_range_of_a_living_member_is_not_free_and_that_of_a_dead_one_is_and_fences_it() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    scene.join("b").await;
+    let before = taken(scene.take("b").await);
+    assert_eq!(scene.take("a").await, Taken::NothingFree);
+    let dead = "lease_until = clock_timestamp() - interval '1 second' WHERE token = 'b'";
+    scene.exec(&format!("UPDATE piecemeal.member SET {dead}")).await;
+    let after = taken(scene.take("a").await);
+    assert_eq!(scene.batch("b", &before).await, Applied::Fenced);
+    assert!(matches!(scene.batch("a", &after).await, Applied::Committed(_)));
+    assert_eq!((scene.rows_with(1).await, scene.rows_with(2).await), (10, 0));
+}
+
+#[tokio::test]
+async fn nobody_takes_a_range_of_a_run_that_stands_nor_without_being_a_member() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    assert_eq!(scene.take("stranger").await, Taken::NotOurs);
+    scene.exec("UPDATE piecemeal.run SET status = 'paused'").await;
+    assert_eq!(scene.take("a").await, Taken::NotOurs);
 }

@@ -118,6 +118,8 @@ pub(crate) enum Command {
     /// Start a job, or continue it where it stopped
     #[command(visible_alias = "up")]
     Run(Run),
+    /// Help a live run from this process and host, or start it
+    Join(Join),
     /// Show runs and their progress
     Status(Status),
     /// Follow progress live; safe to interrupt
@@ -196,6 +198,9 @@ pub(crate) struct RunPace {
     /// Time that a batch may take, instead of the job's, as in 50ms
     #[arg(long, value_parser = target, value_name = "TIME")]
     pub(crate) target: Option<Duration>,
+    /// Ranges that this process walks side by side, instead of the job's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) workers: Option<u32>,
     /// Stop, resumable, after so many changed rows: a canary
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
@@ -206,6 +211,15 @@ pub(crate) struct RunPace {
     /// the zone of this machine if none is named
     #[arg(long, value_name = "HOUR")]
     pub(crate) until: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Join {
+    /// The job
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    #[command(flatten)]
+    pub(crate) pace: RunPace,
 }
 
 #[derive(Debug, clap::Args)]
@@ -253,11 +267,14 @@ pub(crate) struct Throttle {
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
     /// Rows per second, as in 500/s; a window that allows less still holds
-    #[arg(long, value_parser = rate, required_unless_present_any = ["target", "holds", "schedule", "clear"])]
+    #[arg(long, value_parser = rate, required_unless_present_any = ["target", "workers", "holds", "schedule", "clear"])]
     pub(crate) rate: Option<Rate>,
     /// Time that a batch may take, as in 50ms
     #[arg(long, value_parser = target, value_name = "TIME")]
     pub(crate) target: Option<Duration>,
+    /// Ranges that each process of the run walks side by side
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) workers: Option<u32>,
     /// Another limit for a hold, as in replica-lag=20s, or replica-lag=off
     #[arg(long = "hold", value_parser = hold, value_name = "NAME=LIMIT")]
     pub(crate) holds: Vec<(String, HoldChange)>,
@@ -268,7 +285,7 @@ pub(crate) struct Throttle {
     #[arg(long = "for", value_parser = duration, value_name = "TIME", conflicts_with = "clear")]
     pub(crate) lasting: Option<Duration>,
     /// Go back to what the job, or `run`, says
-    #[arg(long, conflicts_with_all = ["rate", "target", "holds", "schedule"])]
+    #[arg(long, conflicts_with_all = ["rate", "target", "workers", "holds", "schedule"])]
     pub(crate) clear: bool,
 }
 

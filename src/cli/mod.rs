@@ -52,6 +52,7 @@ async fn dispatch(args: Args) -> Exit {
         Command::Check(it) => command::check::run(&settings, it),
         Command::Plan(it) => command::plan::run(&settings, it).await,
         Command::Run(it) => command::run::run(&settings, it).await,
+        Command::Join(it) => command::run::join(&settings, it).await,
         Command::Status(it) => command::status::run(&settings, it).await,
         Command::Watch(it) => command::watch::run(&settings, it).await,
         Command::Pause(it) => command::control::pause(&settings, it).await,

@@ -84,6 +84,7 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Waiting { owner } => Some(format!(
             "waiting: {owner} holds the run; it is taken over if its lease is not renewed"
         )),
+        Event::Joined { leader } => Some(format!("joined: {leader} leads the run")),
         Event::Takeover { from } => {
             Some(format!("takeover: {from} is gone; going on where its last batch ended"))
         }

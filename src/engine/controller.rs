@@ -12,15 +12,18 @@ use tokio::sync::watch;
 use super::gauge::Gauge;
 use super::pacing::Pacing;
 use super::steering::{Brief, Voice};
-use crate::ledger::control::{self, Orders};
-use crate::ledger::lease::{self, Holder, RENEWAL};
+use crate::ledger::control::{self, Lead, Orders};
+use crate::ledger::lease::{self, Claim, Holder, RENEWAL};
 use crate::ledger::snapshot;
 use crate::pg::{Database, Fault, Lane, Session};
-use crate::run::{Event, Held, Meter, Phase, Pulse, Snapshot, Status, as_timestamp};
+use crate::run::{Event, Held, Intent, Meter, Phase, Pulse, Snapshot, Status, as_timestamp};
 use crate::throttle::Changes;
 
 /// How often it looks: what people ask for takes effect within this.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// Looks at which a run must have lost the one that led it, before another member does.
+const LOOKS: u32 = 4;
 
 /// What of a pulse is shown at once, and not with the next renewal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,16 +33,18 @@ pub(super) struct Shown {
     window: Option<String>,
     is_in_trouble: bool,
     vacuum: Option<String>,
+    busy: u32,
 }
 
 impl Shown {
-    fn of(pulse: &Pulse) -> Shown {
+    fn of(pulse: &Pulse, busy: u32) -> Shown {
         Shown {
             held_by: pulse.holding.as_ref().map(|holding| holding.by.clone()),
             is_slowed: pulse.slowing.is_some(),
             window: pulse.window.clone(),
             is_in_trouble: pulse.trouble.is_some(),
             vacuum: pulse.vacuum.clone(),
+            busy,
         }
     }
 }
@@ -49,6 +54,10 @@ pub(super) struct Controller {
     pub(super) database: Database,
     pub(super) run: i64,
     pub(super) holder: Holder,
+    /// Whether the run may go on without this process leading it.
+    pub(super) joins: bool,
+    /// Looks in a row at which nobody alive led it.
+    pub(super) unled: u32,
     pub(super) gauge: Arc<Mutex<Gauge>>,
     pub(super) voice: Voice,
     pub(super) pacing: Pacing,
@@ -58,6 +67,8 @@ pub(super) struct Controller {
     pub(super) signals: Vec<String>,
     /// What held the run before this process began to work on it.
     pub(super) held_before: Held,
+    /// Rows that had been changed by then.
+    pub(super) changed_before: u64,
     /// The server's clock when it was last seen, and when that was by ours.
     pub(super) clock: (f64, Instant),
     pub(super) session: Option<Session>,
@@ -108,15 +119,19 @@ impl Controller {
             self.renewed = None;
             self.database.session(Lane::Watch).await?
         };
-        let orders = control::orders(&mut session, self.run, &self.holder.token).await?;
-        let gone = Orders { is_ours: false, ..self.brief.borrow().orders.clone() };
-        let orders = orders.unwrap_or(gone);
+        let mut orders = self.orders(&mut session).await?;
+        if self.is_to_lead(&orders) && self.take_the_lead(&mut session).await? {
+            orders = self.orders(&mut session).await?;
+        }
         let found = snapshot::of_run(&mut session, self.run).await?;
         self.clock = found.as_ref().map_or(self.clock, |found| (found.now, Instant::now()));
+        if let Some(found) = &found {
+            self.account(found, orders.leads());
+        }
         let has_new_orders = self.tell(orders);
         if let Some(mut snapshot) = found {
             snapshot.pulse = self.measure(&snapshot);
-            let shown = Shown::of(&snapshot.pulse);
+            let shown = Shown::of(&snapshot.pulse, self.gauge().busy);
             if has_new_orders || shown != self.shown {
                 // Whoever watches sees with the next look that it has arrived.
                 self.renewed = None;
@@ -130,6 +145,46 @@ impl Controller {
         Ok(())
     }
 
+    async fn orders(&self, session: &mut Session) -> Result<Orders, Fault> {
+        let lease = (self.run, self.holder.token.as_str());
+        let gone =
+            Orders { is_ours: false, lead: Lead::Others, ..self.brief.borrow().orders.clone() };
+        Ok(control::orders(session, lease, self.joins).await?.unwrap_or(gone))
+    }
+
+    /// Whether the run has lost the one that led it. One that has left has said so; one that seems to
+    /// be gone may only have lost a connection, so it is looked at again first.
+    fn is_to_lead(&mut self, orders: &Orders) -> bool {
+        let may_be_led = self.joins && orders.is_ours && orders.intent == Intent::Run;
+        let is_alone = may_be_led && orders.is_unled();
+        self.unled = if is_alone { self.unled + 1 } else { 0 };
+        let looks = if orders.status == Status::Ready { 1 } else { LOOKS };
+        is_alone && self.unled >= looks && !orders.status.is_final()
+    }
+
+    async fn take_the_lead(&mut self, session: &mut Session) -> Result<bool, Fault> {
+        let claim = lease::claim(session, self.run, &self.holder).await?;
+        if let Claim::Ours(Some(from)) = &claim {
+            self.voice.say(Event::Takeover { from: from.clone() });
+        }
+        Ok(matches!(claim, Claim::Ours(_)))
+    }
+
+    /// Learns what other processes have done; who leads the run sums up its holds, and goes on from
+    /// the sums of whoever led it before.
+    fn account(&mut self, found: &Snapshot, leads: bool) {
+        let mut gauge = self.gauge.lock().unwrap_or_else(PoisonError::into_inner);
+        let elsewhere = found.rows.changed.saturating_sub(self.changed_before + gauge.changed);
+        // Alone, the difference is a batch that is committed, and whose answer is under way.
+        if found.members.len() > 1 {
+            gauge.changed_elsewhere = gauge.changed_elsewhere.max(elsewhere);
+        }
+        if !leads {
+            gauge.held = Held::default();
+            self.held_before.clone_from(&found.held);
+        }
+    }
+
     fn now(&self) -> f64 {
         self.clock.0 + self.clock.1.elapsed().as_secs_f64()
     }
@@ -137,6 +192,11 @@ impl Controller {
     fn measure(&mut self, snapshot: &Snapshot) -> Pulse {
         let mut pulse = Pulse::default();
         self.gauge().fill(&mut pulse, snapshot.now);
+        if !self.brief.borrow().orders.leads() {
+            // Verifying and vacuuming are for the one that leads.
+            pulse.looked = snapshot.pulse.looked;
+            pulse.vacuum.clone_from(&snapshot.pulse.vacuum);
+        }
         if self.measured != Some(snapshot.phase) || snapshot.status != Status::Running {
             self.meter.restart();
         }
@@ -166,8 +226,11 @@ impl Controller {
     }
 
     async fn write(&self, session: &mut Session, pulse: &Pulse) -> Result<bool, Fault> {
-        let held = self.held_before.clone().plus(&self.gauge().held);
-        lease::renew(session, self.run, &self.holder, (pulse, &held)).await
+        let (held, busy) = {
+            let gauge = self.gauge();
+            (self.held_before.clone().plus(&gauge.held), gauge.busy)
+        };
+        lease::renew(session, self.run, &self.holder, (pulse, &held, busy)).await
     }
 
     /// Tells workers and gate what holds from now on; returns whether people asked for something

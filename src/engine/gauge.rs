@@ -1,5 +1,7 @@
 //! What is measured while working, for the pulse: shared by all tasks of a run in this process.
 
+use std::collections::BTreeMap;
+
 use crate::pg::CancelToken;
 use crate::run::{Held, Holding, Pulse, Slowing, Timing};
 
@@ -10,10 +12,14 @@ pub(super) struct Gauge {
     pub(super) timing: Timing,
     /// Keys of the next chunk.
     pub(super) rows: Option<u32>,
+    /// Workers of this process that walk a range.
+    pub(super) busy: u32,
     /// Rows that this process has changed.
     pub(super) changed: u64,
     /// Those of them that left nothing for a VACUUM, because they were HOT.
     pub(super) hot: u64,
+    /// Rows that other processes have changed meanwhile, as far as is known.
+    pub(super) changed_elsewhere: u64,
     /// Rows that the verification has looked at.
     pub(super) looked: u64,
     /// What is being waited out.
@@ -26,8 +32,8 @@ pub(super) struct Gauge {
     pub(super) held: Held,
     /// What the VACUUM beside the walk does.
     pub(super) vacuum: Option<String>,
-    /// Ends the statement that the worker runs.
-    pub(super) cancel: Option<CancelToken>,
+    /// Ends the statement that a worker runs, by the worker's number.
+    pub(super) cancel: BTreeMap<u32, CancelToken>,
 }
 
 /// A hold, and since when by the clock of this process.
@@ -40,9 +46,12 @@ pub(super) struct Since {
 }
 
 impl Gauge {
-    /// Old versions that only a VACUUM removes from the indexes.
+    /// Old versions that the run has left since this process began and that only a VACUUM removes
+    /// from the indexes, as far as is known: others are taken to have as many as this process.
     pub(super) fn dead(&self) -> u64 {
-        self.changed.saturating_sub(self.hot)
+        let dead = self.changed.saturating_sub(self.hot);
+        let elsewhere = u128::from(self.changed_elsewhere) * u128::from(dead);
+        dead + u64::try_from(elsewhere / u128::from(self.changed.max(1))).unwrap_or(u64::MAX)
     }
 
     /// Writes what was measured into `pulse`, of which `now` is the server's time.

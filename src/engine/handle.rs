@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -23,6 +24,10 @@ pub struct Options {
     pub rate: Option<u32>,
     /// Time of a batch, instead of the job's.
     pub target: Option<Duration>,
+    /// Ranges that this process walks side by side, instead of the job's.
+    pub workers: Option<u32>,
+    /// Help a run that another process leads, instead of leaving it to that; without one, lead it.
+    pub joins: bool,
     /// Stop, resumable, after so long.
     pub max_runtime: Option<Duration>,
     /// Stop, resumable, at this instant of the server's clock.
@@ -34,7 +39,16 @@ pub struct Options {
 impl Options {
     /// Returns options that leave everything to the job.
     pub fn new(actor: Actor) -> Options {
-        Options { limit: None, rate: None, target: None, max_runtime: None, until: None, actor }
+        Options {
+            limit: None,
+            rate: None,
+            target: None,
+            workers: None,
+            joins: false,
+            max_runtime: None,
+            until: None,
+            actor,
+        }
     }
 }
 
@@ -119,10 +133,9 @@ impl Leaver {
     /// Ends the statement that is running now, too.
     pub async fn leave_at_once(&self) {
         self.leave();
-        let token = self.gauge.lock().unwrap_or_else(PoisonError::into_inner).cancel.clone();
-        if let Some(token) = token {
-            // The statement may have ended meanwhile; there is nothing more to do then.
-            let _ = self.database.cancel(&token).await;
-        }
+        let tokens = self.gauge.lock().unwrap_or_else(PoisonError::into_inner).cancel.clone();
+        let cancels = tokens.values().map(|token| self.database.cancel(token));
+        // The statements may have ended meanwhile; there is nothing more to do then.
+        let _ = join_all(cancels).await;
     }
 }

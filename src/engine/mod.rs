@@ -5,7 +5,7 @@
 //!    │  │  └───────── gate         reads the signals that hold the run
 //!    │  └──────────── vacuumer     VACUUM beside the walk
 //!    │
-//!    └─ worker (the walk of a range) ─▶ verifier ─▶ sweep or end
+//!    └─ crew of workers (each the walk of a range) ─▶ verifier ─▶ sweep or end
 //! ```
 //!
 //! A future that owns a transaction is never raced against anything (R21): time limits are the
@@ -15,11 +15,13 @@
 mod recover;
 mod gauge;
 mod hold;
+mod stride;
 mod steering;
 mod insist;
 mod pacing;
 mod controller;
 mod striper;
+mod crew;
 mod worker;
 mod verifier;
 mod vacuum_cost;
@@ -27,6 +29,7 @@ mod vacuumer;
 mod handle;
 mod runner;
 mod settle;
+mod member;
 mod reverify;
 
 pub use handle::{Ending, Handle, Leaver, Options, Report};

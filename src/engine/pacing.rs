@@ -27,7 +27,7 @@ impl Pacing {
         let pace = &plan.job.pace;
         let rate = options.rate.or_else(|| pace.rate.map(Rate::rows_per_second));
         Pacing {
-            base: Said { rate, target: options.target },
+            base: Said { rate, target: options.target, workers: options.workers.or(pace.workers) },
             schedule: Schedule::new(pace.windows.clone()),
             until: options.until,
             deadline: options.max_runtime.map(|time| Instant::now() + time),
@@ -103,6 +103,7 @@ mod tests {
             zone: parse_zone("Europe/Berlin").unwrap(),
             rate: Some(rate.parse().unwrap()),
             target: None,
+            workers: None,
             span: 0..0,
         }
     }
@@ -111,12 +112,12 @@ mod tests {
     fn pacing() -> Pacing {
         let windows =
             vec![window("daily 02:30-05:00", "pause"), window("daily 05:00-20:00", "500/s")];
-        let base = Said { rate: Some(2_000), target: None };
+        let base = Said { rate: Some(2_000), ..Said::default() };
         Pacing { base, schedule: Schedule::new(windows), until: None, deadline: None }
     }
 
     fn orders(overrides: Overrides) -> Orders {
-        Orders { is_ours: true, status: Status::Running, intent: Intent::Run, overrides }
+        Orders { overrides, ..Orders::at_will() }
     }
 
     fn at(text: &str) -> Timestamp {
@@ -165,7 +166,8 @@ mod tests {
         let off = Overrides { schedule: Some(Schedule::default()), ..Overrides::default() };
         let pace = pacing().at(night, &orders(off));
         assert_eq!((pace.is_closed, pace.rate, pace.window), (false, Some(2_000), None));
-        let said = Said { rate: Some(9), target: Some(Duration::from_millis(7)) };
+        let said =
+            Said { rate: Some(9), target: Some(Duration::from_millis(7)), ..Said::default() };
         let slow = orders(Overrides { said, ..Overrides::default() });
         let (night, day) =
             (pacing().at(night, &slow), pacing().at(at("2026-03-29T10:00:00Z"), &slow));
@@ -209,6 +211,7 @@ mod tests {
             ranges: (1, 0),
             pulse: Pulse::default(),
             owner: None,
+            members: Vec::new(),
             verified: None,
             looked: None,
             held: Held::default(),

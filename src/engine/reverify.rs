@@ -15,7 +15,7 @@ use crate::ledger::control::Orders;
 use crate::ledger::ranges;
 use crate::pg::{Database, Lane};
 use crate::plan::Plan;
-use crate::run::{Intent, Overrides, Pace, Snapshot, Status};
+use crate::run::{Pace, Snapshot};
 use crate::verify::{self, Question};
 
 /// What a verification came to when it passed.
@@ -60,7 +60,8 @@ pub async fn verify(
     let started = Instant::now();
     // Nobody steers this one: its channels stay open and silent as long as they are held here.
     let pace = Pace { rate: plan.job.pace.rate.map(Rate::rows_per_second), ..Pace::default() };
-    let (_brief, brief) = watch::channel(Brief { orders: at_will(), pace, is_time_up: false });
+    let (_brief, brief) =
+        watch::channel(Brief { orders: Orders::at_will(), pace, is_time_up: false });
     let (_leave, leaving) = watch::channel(false);
     let (voice, _events) = mpsc::channel(1);
     let gauge = Arc::new(Mutex::new(Gauge::default()));
@@ -77,15 +78,6 @@ pub async fn verify(
     match question.verdict(&tally, books) {
         Ok(how) => Ok(Verified { how, looked: tally.looked, took: started.elapsed() }),
         Err(failure) => Err(Error::of_failure(&failure)),
-    }
-}
-
-fn at_will() -> Orders {
-    Orders {
-        is_ours: true,
-        status: Status::Running,
-        intent: Intent::Run,
-        overrides: Overrides::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::controller::{Controller, Shown};
+use super::crew::Limit;
 use super::gauge::Gauge;
 use super::handle::{Ending, Handle, Leaver, Options, Report};
 use super::insist::insist;
@@ -20,7 +21,7 @@ use crate::batch::Fence;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Claim, Holder};
-use crate::ledger::{journal, snapshot};
+use crate::ledger::{journal, members, snapshot};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, as_timestamp};
@@ -86,13 +87,16 @@ impl Runner {
         let gate = Gate::open(throttlers, self.database.clone(), lines.changed).await;
         let vacuumer = Vacuumer::new(&self, &snapshot, lines.brief.clone());
         let vacuuming = tokio::spawn(vacuumer.drive(stopped));
-        let mut round = Round { runner: &self, holder, brief: lines.brief, gate: gate.view() };
+        let limit = Arc::new(Mutex::new(Limit::new(self.options.limit)));
+        let (brief, gate_view) = (lines.brief, gate.view());
+        let mut round = Round { runner: &self, holder, brief, gate: gate_view, limit };
         let ended = round.walk_and_verify().await;
         stop.send_replace(true);
         // Whoever panicked of these has nothing to add to how the run ended.
         let _ = tokio::join!(controlling, vacuuming, gate.close());
-        let ending = round.settle(ended).await?;
-        self.report(ending).await
+        let ending = round.settle(ended).await;
+        round.step_off().await;
+        self.report(ending?).await
     }
 
     /// Connects those who say what to do with those who do it. A pace from outside must hold from the
@@ -115,6 +119,8 @@ impl Runner {
             database: self.database.clone(),
             run: self.run,
             holder: holder.clone(),
+            joins: self.options.joins,
+            unled: 0,
             gauge: Arc::clone(&self.gauge),
             voice: self.voice.clone(),
             pacing,
@@ -122,6 +128,7 @@ impl Runner {
             changes,
             signals: Vec::new(),
             held_before: snapshot.held.clone(),
+            changed_before: snapshot.rows.changed,
             clock: (snapshot.now, Instant::now()),
             session: None,
             meter: Meter::default(),
@@ -166,11 +173,14 @@ impl Runner {
             pid: std::process::id(),
             actor: self.options.actor.clone(),
             is_direct: self.database.is_direct(port),
+            // What the pace says becomes known with the first orders.
+            workers: self.options.workers.or(self.plan.job.pace.workers).unwrap_or(1),
         })
     }
 
-    /// Takes the lease: at once if nobody alive holds it, else when it is over. Returns how it ended
-    /// if there is nothing left to do: this process is to leave, or the other one was done first.
+    /// Takes the lease: at once if nobody alive holds it, else when it is over; who joins helps its
+    /// holder instead. Returns how it ended if there is nothing left to do: this process is to leave,
+    /// or the other one was done first.
     async fn take_lease(&self, holder: &Holder) -> Result<Option<Ending>, Error> {
         let run = self.run;
         let mut first_seen: Option<String> = None;
@@ -189,6 +199,16 @@ impl Runner {
                     return Ok(None);
                 }
                 Claim::Closed => return self.closed().await.map(Some),
+                Claim::Held(..) if self.options.joins => {
+                    let joined = self.insist(|mut session| async move {
+                        members::join(&mut session, run, holder).await
+                    });
+                    // If it stands by now, the next claim says so.
+                    if let Some(leader) = joined.await? {
+                        self.voice.say(Event::Joined { leader });
+                        return Ok(None);
+                    }
+                }
                 Claim::Held(owner, renewed) => {
                     if first_seen.as_ref().is_some_and(|first| *first != renewed) {
                         return Err(self.owned(&owner));
@@ -261,11 +281,10 @@ impl Runner {
     }
 
     async fn orders(&self, holder: &Holder) -> Result<Orders, Error> {
-        let (run, token) = (self.run, holder.token.as_str());
+        let (lease, joins) = ((self.run, holder.token.as_str()), self.options.joins);
         let found = self
-            .insist(|mut session| async move { control::orders(&mut session, run, token).await })
-            .await?;
-        found.ok_or_else(gone)
+            .insist(|mut session| async move { control::orders(&mut session, lease, joins).await });
+        found.await?.ok_or_else(gone)
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Error> {
@@ -281,6 +300,6 @@ impl Runner {
     }
 }
 
-fn gone() -> Error {
+pub(super) fn gone() -> Error {
     Error::new(ErrorKind::Unexpected, "run-gone", "the run is not in the ledger any more")
 }

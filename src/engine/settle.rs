@@ -9,16 +9,18 @@
 //!        └── clean ──▶ succeeded        └── anything else ──▶ failed, with keys and cause
 //! ```
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::crew::{Crew, Limit};
 use super::handle::Ending;
 use super::insist::insist;
 use super::runner::Runner;
 use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
-use super::worker::{REPLACED, Stop, Worker, lost};
+use super::worker::{REPLACED, Stop, lost};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::ranges::{self, Sweep};
@@ -40,9 +42,15 @@ const SWEEPS: u64 = 3;
 
 /// Why the rounds ended.
 pub(super) enum Ended {
-    Verified { how: &'static str, looked: u64, took: Duration },
+    Verified {
+        how: &'static str,
+        looked: u64,
+        took: Duration,
+    },
     Unverified(Failure),
     Stopped(Stop),
+    /// The one that leads the run has brought it to its end.
+    Elsewhere(Ending),
     Broken(Error),
 }
 
@@ -52,27 +60,37 @@ pub(super) struct Round<'a> {
     pub(super) holder: Holder,
     pub(super) brief: watch::Receiver<Brief>,
     pub(super) gate: View,
+    pub(super) limit: Arc<Mutex<Limit>>,
 }
 
 impl Round<'_> {
-    fn steering(&self) -> Steering {
+    pub(super) fn steering(&self) -> Steering {
         self.runner.steering(&self.brief, &self.gate)
     }
 
-    fn lease(&self) -> (i64, &str) {
+    pub(super) fn lease(&self) -> (i64, &str) {
         (self.runner.run, &self.holder.token)
     }
 
     /// Walks what is open, verifies, sweeps; stands still through pauses.
     pub(super) async fn walk_and_verify(&mut self) -> Ended {
-        let mut limit = self.runner.options.limit;
         loop {
-            let stop = match self.round(&mut limit).await {
+            let stop = match self.round().await {
                 Ok(Some(ended)) => return ended,
                 Ok(None) => continue,
                 Err(stop) => stop,
             };
-            if !matches!(stop, Stop::Asked(Asked::For(Intent::Pause))) {
+            let is_pause = matches!(stop, Stop::Asked(Asked::For(Intent::Pause)));
+            if self.waits_after(&stop) {
+                match self.wait_for_the_run().await {
+                    Ok(None) if is_pause => self.runner.voice.say(Event::Resumed),
+                    Ok(None) => {}
+                    Ok(Some(ended)) => return ended,
+                    Err(error) => return Ended::Broken(error),
+                }
+                continue;
+            }
+            if !is_pause {
                 return Ended::Stopped(stop);
             }
             match self.stand().await {
@@ -83,28 +101,32 @@ impl Round<'_> {
         }
     }
 
-    async fn round(&mut self, limit: &mut Option<u64>) -> Result<Option<Ended>, Stop> {
+    async fn round(&mut self) -> Result<Option<Ended>, Stop> {
         let runner = self.runner;
-        let mut worker = Worker::new(
-            runner.database.clone(),
-            std::sync::Arc::clone(&runner.plan),
-            runner.fence(&self.holder),
-            self.steering(),
-        );
-        worker.limit = *limit;
-        let stop = worker.work().await;
-        *limit = worker.limit;
-        if matches!(stop, Stop::End) { self.verify().await } else { Err(stop) }
+        let (database, fence) = (runner.database.clone(), runner.fence(&self.holder));
+        let crew = Arc::new(Crew::new(database, fence, Arc::clone(&self.limit)));
+        let stop = crew.walk(&runner.plan, self.steering()).await;
+        let is_over = matches!(stop, Stop::End);
+        if is_over && self.leads() {
+            return self.verify().await;
+        }
+        let is_lost = is_over && !runner.options.joins;
+        Err(if is_lost { Stop::Asked(Asked::TakenOver) } else { stop })
     }
 
-    async fn insist<T, F: Future<Output = Result<T, Fault>>>(
+    /// Whether this process leads the run, as far as it knows.
+    pub(super) fn leads(&self) -> bool {
+        self.brief.borrow().orders.leads()
+    }
+
+    pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
         &self,
         act: impl FnMut(Session) -> F,
     ) -> Result<T, Fault> {
         insist(&self.runner.database, &self.runner.leaving, act).await
     }
 
-    async fn snapshot(&self) -> Result<Option<Snapshot>, Fault> {
+    pub(super) async fn snapshot(&self) -> Result<Option<Snapshot>, Fault> {
         let run = self.runner.run;
         self.insist(|mut session| async move { snapshot::of_run(&mut session, run).await }).await
     }
@@ -124,7 +146,7 @@ impl Round<'_> {
         let started = Instant::now();
         let mut verifier = Verifier::new(
             self.runner.database.clone(),
-            std::sync::Arc::clone(&self.runner.plan),
+            Arc::clone(&self.runner.plan),
             self.steering(),
             pending,
         );
@@ -159,7 +181,7 @@ impl Round<'_> {
         let ranges = ranges.await.map_err(lost)?;
         let books = verify::books(&ranges, snapshot.rows.matched, snapshot.rows.changed);
         let is_same = self.insist(|mut session| {
-            let plan = std::sync::Arc::clone(&self.runner.plan);
+            let plan = Arc::clone(&self.runner.plan);
             async move { is_same_table(&mut session, &plan).await }
         });
         if !is_same.await.map_err(lost)? {
@@ -199,9 +221,13 @@ impl Round<'_> {
         loop {
             let is_ready = {
                 let orders = self.brief.borrow().orders.clone();
-                orders.is_ours && orders.intent == Intent::Run && orders.status == Status::Ready
+                orders.leads() && orders.intent == Intent::Run && orders.status == Status::Ready
             };
             if is_ready && self.reclaim().await? {
+                return Ok(None);
+            }
+            if self.runner.options.joins && !self.leads() {
+                // Another member leads it now; the next round finds out what is to be done.
                 return Ok(None);
             }
             let is_time_up = self.brief.borrow().is_time_up;
@@ -239,6 +265,7 @@ impl Round<'_> {
                 Ok(Ending::Succeeded)
             }
             Ended::Unverified(failure) => Err(self.fail(failure).await?),
+            Ended::Elsewhere(ending) => Ok(ending),
             Ended::Broken(error) => Err(error),
             Ended::Stopped(stop) => self.settle_stop(stop).await,
         }
@@ -251,8 +278,10 @@ impl Round<'_> {
                 self.write(Transition::Stopped(Intent::Cancel), &Record::default()).await?;
                 Ok(Ending::Cancelled)
             }
-            Stop::Asked(Asked::TakenOver) => Err(self.taken_over()),
-            Stop::Asked(Asked::For(_) | Asked::ToLeave) => self.leave(Ending::Left).await,
+            Stop::Asked(Asked::TakenOver) => Err(self.taken_over_or_failed().await),
+            Stop::Asked(Asked::For(_) | Asked::ToLeave | Asked::ToStepBack) => {
+                self.leave(Ending::Left).await
+            }
             Stop::Asked(Asked::TimeUp) => self.leave(Ending::TimeUp).await,
             Stop::HeldTooLong(reason) => self.leave(Ending::Held(reason)).await,
             Stop::GaveUp(message) => Err(self.give_up(&message).await),
@@ -264,6 +293,9 @@ impl Round<'_> {
     /// Leaves the run for whoever continues it; a paused one stays paused, and one that is to be
     /// cancelled is.
     async fn leave(&self, ending: Ending) -> Result<Ending, Error> {
+        if !self.leads() {
+            return Ok(ending);
+        }
         // The orders may be a second old, and a pause that was just written is not in them.
         let found = self.snapshot().await.map_err(|fault| self.runner.broken(&fault))?;
         let (status, intent) =
@@ -327,6 +359,16 @@ impl Round<'_> {
             .with_hint(format!(
                 "when the cause is gone, `piecemeal run {job}` continues where it stopped"
             ))
+    }
+
+    /// A member has failed the run, or somebody else leads it.
+    async fn taken_over_or_failed(&self) -> Error {
+        match self.snapshot().await {
+            Ok(Some(Snapshot { status: Status::Failed, failure: Some(failure), .. })) => {
+                Error::of_failure(&failure)
+            }
+            _ => self.taken_over(),
+        }
     }
 
     fn taken_over(&self) -> Error {

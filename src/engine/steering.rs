@@ -1,16 +1,16 @@
 //! What a worker is told, and what it says: orders, pace, and the engine's voice.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use super::gauge::Gauge;
-use super::hold::Hold;
+use super::stride::{Admitted, Portion, Stride};
 use super::worker::Stop;
 use crate::ledger::control::Orders;
-use crate::run::{Event, Intent, Pace, Slowing, WINDOW};
-use crate::throttle::{Allowance, Cause, Payment, Verdict, View};
+use crate::run::{Event, Intent, Pace};
+use crate::throttle::View;
 
 /// Why a worker stopped where it was, between two batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(super) enum Asked {
     TimeUp,
     /// The lease is somebody else's.
     TakenOver,
+    /// Fewer workers are wanted, or another one has met something that stops all of them.
+    ToStepBack,
 }
 
 /// The engine's voice. Telling never waits: a slow listener loses progress, and nothing else (F81).
@@ -47,22 +49,20 @@ pub(super) struct Brief {
     pub(super) is_time_up: bool,
 }
 
-/// What worker and verifier share.
+/// What a worker, or the verifier, is steered by.
 pub(super) struct Steering {
     pub(super) brief: watch::Receiver<Brief>,
     pub(super) leaving: watch::Receiver<bool>,
     pub(super) gauge: Arc<Mutex<Gauge>>,
     pub(super) voice: Voice,
+    /// Which worker of this process it is, from 0.
+    no: u32,
+    /// Whether another worker has met something that stops all of them.
+    halted: Option<watch::Receiver<bool>>,
     gate: Option<View>,
-    max_hold: Duration,
-    allowance: Allowance,
-    debt: u32,
-    hold: Hold,
-    /// Since when signals have let nothing through.
-    standing_since: Option<Instant>,
+    stride: Arc<Mutex<Stride>>,
     /// Since when the batch that is going to be paid for has been under way.
     began: Instant,
-    slowed_by: Option<String>,
     /// The share of its speed that signals give the run.
     share: f64,
 }
@@ -74,20 +74,17 @@ impl Steering {
         gauge: Arc<Mutex<Gauge>>,
         voice: Voice,
     ) -> Steering {
-        let allowance = Allowance::new(brief.borrow().pace.rate);
+        let stride = Stride::new(Arc::clone(&gauge), voice.clone());
         Steering {
             brief,
             leaving,
             gauge,
             voice,
+            no: 0,
+            halted: None,
             gate: None,
-            max_hold: Duration::MAX,
-            allowance,
-            debt: 0,
-            hold: Hold::default(),
-            standing_since: None,
+            stride: Arc::new(Mutex::new(stride)),
             began: Instant::now(),
-            slowed_by: None,
             share: 1.0,
         }
     }
@@ -95,8 +92,39 @@ impl Steering {
     /// Obeys the signals of `gate`, and gives up when they hold for longer than `max_hold`.
     #[must_use]
     pub(super) fn held_by(mut self, gate: View, max_hold: Duration) -> Steering {
-        (self.gate, self.max_hold) = (Some(gate), max_hold);
+        self.stride().obey(gate.clone(), max_hold);
+        self.gate = Some(gate);
         self
+    }
+
+    /// Returns the steering of one of several workers, who keep to one rate and one hold together.
+    pub(super) fn of_worker(&self, no: u32, halted: watch::Receiver<bool>) -> Steering {
+        Steering {
+            brief: self.brief.clone(),
+            leaving: self.leaving.clone(),
+            gauge: Arc::clone(&self.gauge),
+            voice: self.voice.clone(),
+            no,
+            halted: Some(halted),
+            gate: self.gate.clone(),
+            stride: Arc::clone(&self.stride),
+            began: Instant::now(),
+            share: 1.0,
+        }
+    }
+
+    /// Returns the worker's number.
+    pub(super) fn no(&self) -> u32 {
+        self.no
+    }
+
+    /// Whether fewer workers are wanted.
+    pub(super) fn is_spare(&self) -> bool {
+        self.no >= self.brief.borrow().pace.workers
+    }
+
+    fn stride(&self) -> MutexGuard<'_, Stride> {
+        self.stride.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns why to stop now, if there is a reason.
@@ -111,7 +139,11 @@ impl Steering {
         if brief.orders.intent != Intent::Run {
             return Some(Asked::For(brief.orders.intent));
         }
-        brief.is_time_up.then_some(Asked::TimeUp)
+        if brief.is_time_up {
+            return Some(Asked::TimeUp);
+        }
+        let is_halted = self.halted.as_ref().is_some_and(|halted| *halted.borrow());
+        (is_halted || self.no >= brief.pace.workers).then_some(Asked::ToStepBack)
     }
 
     /// Returns the time that a batch should take, if anybody but the job said one.
@@ -121,17 +153,15 @@ impl Steering {
 
     /// Returns how many of `rows` keys the next chunk may have under the rate.
     pub(super) fn cap(&mut self, rows: u32) -> u32 {
-        self.allowance.set(self.rate());
-        self.allowance.cap(rows)
+        let portion = self.portion();
+        self.stride().cap(rows, portion)
     }
 
-    /// The rate that applies: the share of it that the gate gives, and in a hold with a floor, that.
-    fn rate(&self) -> Option<u32> {
-        let rate = self.brief.borrow().pace.rate.map(|rate| scaled(rate, self.share));
-        match self.hold.floor() {
-            Some(floor) => Some(rate.map_or(floor, |rate| rate.min(floor))),
-            None => rate,
-        }
+    fn portion(&self) -> Portion {
+        let busy = self.gauge.lock().unwrap_or_else(PoisonError::into_inner).busy.max(1);
+        let brief = self.brief.borrow();
+        let all = f64::from(busy) + f64::from(brief.orders.others);
+        Portion { rate: brief.pace.rate.map(f64::from), part: f64::from(busy) / all, busy }
     }
 
     /// Waits until the next batch may begin: until no window and no signal holds the run. A hold
@@ -142,89 +172,24 @@ impl Steering {
     pub(super) async fn admit(&mut self) -> Result<(), Stop> {
         loop {
             if let Some(asked) = self.asked() {
-                self.release();
                 return Err(Stop::Asked(asked));
             }
-            let Some((cause, floor)) = self.holds() else {
-                self.release();
-                break;
-            };
-            let may_trickle = floor.is_some();
-            if let Some(stop) = self.stand(cause, floor) {
-                return Err(stop);
+            let pace = self.brief.borrow().pace.clone();
+            let admitted = self.stride().admits(pace);
+            match admitted {
+                Admitted::Yes => break,
+                Admitted::NotNow => self.wait(RECHECK).await,
+                Admitted::Never(reason) => return Err(Stop::HeldTooLong(reason)),
             }
-            if may_trickle {
-                break;
-            }
-            self.wait(RECHECK).await;
         }
         self.began = Instant::now();
         Ok(())
     }
 
-    /// Notes that `cause` holds the run; returns why to stop when signals have let nothing through
-    /// for too long.
-    fn stand(&mut self, cause: Cause, floor: Option<u32>) -> Option<Stop> {
-        self.sum_up();
-        let is_signal = cause.signal != WINDOW;
-        for event in self.hold.go_on(cause, floor) {
-            self.voice.say(event);
-        }
-        self.show_hold();
-        if !is_signal || floor.is_some() {
-            self.standing_since = None;
-            return None;
-        }
-        let since = *self.standing_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < self.max_hold {
-            return None;
-        }
-        let reason = self.hold.reason();
-        self.release();
-        Some(Stop::HeldTooLong(reason))
-    }
-
-    /// What holds the run now: a window that is closed, else the signal that rules.
-    fn holds(&mut self) -> Option<(Cause, Option<u32>)> {
-        let pace = self.brief.borrow().pace.clone();
-        if pace.is_closed {
-            let text = pace.window.unwrap_or_else(|| WINDOW.to_owned());
-            return Some((Cause { signal: WINDOW.to_owned(), text, reading: None }, None));
-        }
-        match self.gate.as_mut()?.verdict(Instant::now()) {
-            Verdict::Hold(cause, floor) => Some((cause, floor)),
-            Verdict::Go(..) => None,
-        }
-    }
-
-    fn release(&mut self) {
-        self.standing_since = None;
-        self.sum_up();
-        if let Some(event) = self.hold.end() {
-            self.show_hold();
-            self.voice.say(event);
-        }
-    }
-
-    fn sum_up(&mut self) {
-        if let Some((by, time)) = self.hold.take_spent() {
-            self.note(|gauge| gauge.held.hold(&by, time));
-        }
-    }
-
-    fn show_hold(&self) {
-        let shown = self.hold.shown();
-        self.note(|gauge| {
-            if shown.is_some() {
-                gauge.slowing = None;
-            }
-            gauge.holding = shown;
-        });
-    }
-
     /// Owes for rows that were touched.
     pub(super) fn owe(&mut self, rows: u64) {
-        self.debt = self.debt.saturating_add(u32::try_from(rows).unwrap_or(u32::MAX));
+        let portion = self.portion();
+        self.stride().owe(rows, portion);
     }
 
     /// Pays what is owed, waiting as long as the rate asks for, and as much longer as a signal that
@@ -232,19 +197,11 @@ impl Steering {
     pub(super) async fn pay(&mut self) {
         let worked = self.began.elapsed();
         let mut slowed_by = self.take_share();
-        while self.debt > 0 && self.asked().is_none() {
-            let rate = self.rate();
-            // What was done under another rate is not paid at this one for longer than a second.
-            self.debt = rate.map_or(self.debt, |rate| self.debt.min(rate));
-            self.allowance.set(rate);
-            match self.allowance.pay(self.debt) {
-                Payment::Paid => self.debt = 0,
-                Payment::Wait(wait, debt) => {
-                    self.debt = debt;
-                    self.wait(wait).await;
-                    slowed_by = self.take_share();
-                }
-            }
+        while self.asked().is_none() {
+            let portion = self.portion();
+            let Some(wait) = self.stride().due(portion) else { break };
+            self.wait(wait).await;
+            slowed_by = self.take_share();
         }
         if let Some(by) = slowed_by {
             self.slow_down(worked, &by).await;
@@ -253,14 +210,9 @@ impl Steering {
 
     /// Learns the share of its speed that the gate gives the run; returns by what it is slowed down.
     fn take_share(&mut self) -> Option<String> {
-        self.share = 1.0;
-        let Verdict::Go(share, cause) = self.gate.as_mut()?.verdict(Instant::now()) else {
-            return None;
-        };
-        self.tell_share(share, cause.as_ref());
-        let cause = cause?;
-        self.share = share.max(SLOWEST);
-        Some(cause.signal)
+        let (share, slowed_by) = self.stride().take_share();
+        self.share = share;
+        slowed_by
     }
 
     /// Lets the time from batch to batch grow after one that took `worked`, so that the speed is the
@@ -273,17 +225,9 @@ impl Steering {
         let cycle = self.began.elapsed();
         // The rest is what the rate asks for.
         let slowed = cycle.mul_f64(1.0 - self.share).min(cycle.saturating_sub(worked));
+        // Of several workers each is slowed down, and the run as long as one of them.
+        let slowed = slowed / self.portion().busy;
         self.note(|gauge| gauge.held.slow(by, slowed));
-    }
-
-    fn tell_share(&mut self, share: f64, cause: Option<&Cause>) {
-        let slowing = cause.map(|it| Slowing { reason: slowed_by(it), share });
-        let signal = cause.map(|cause| cause.signal.clone());
-        if signal != self.slowed_by {
-            self.voice.say(slowing.clone().map_or(Event::Unslowed, Event::Slowed));
-            self.slowed_by = signal;
-        }
-        self.note(|gauge| gauge.slowing = slowing);
     }
 
     /// Waits for `time`, or until there is something new to know.
@@ -295,6 +239,7 @@ impl Steering {
             // Where nobody is left who could say something new, only time goes by.
             Ok(()) = self.brief.changed() => {}
             Ok(()) = self.leaving.changed() => {}
+            () = changed(&mut self.halted) => {}
         }
     }
 
@@ -303,6 +248,7 @@ impl Steering {
             () = tokio::time::sleep(time) => {}
             Ok(()) = self.brief.changed() => {}
             Ok(()) = self.leaving.changed() => {}
+            () = changed(&mut self.halted) => {}
         }
     }
 
@@ -318,47 +264,28 @@ impl Steering {
     }
 }
 
-/// A walk can end in the trickle of a hold; what comes after it is not held until it is told so.
-impl Drop for Steering {
-    fn drop(&mut self) {
-        self.release();
-        self.note(|gauge| gauge.slowing = None);
+/// Waits until the worker is halted; for ever if it is one that cannot be.
+async fn changed(halted: &mut Option<watch::Receiver<bool>>) {
+    let is_known = match halted {
+        Some(halted) => halted.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_known {
+        std::future::pending::<()>().await;
     }
-}
-
-/// What a cause says; after a hold the speed comes back slowly, though the signal is fine.
-fn slowed_by(cause: &Cause) -> String {
-    let is_over = cause.reading.is_some_and(|reading| reading.is_fine());
-    let after = if is_over { "; speeding up again" } else { "" };
-    format!("{}{after}", cause.text)
-}
-
-/// Returns a share of a rate; at least one row.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of a rate is between one row and the rate"
-)]
-fn scaled(rate: u32, share: f64) -> u32 {
-    (f64::from(rate) * share.clamp(0.0, 1.0)).round().max(1.0) as u32
 }
 
 /// How often it is looked whether a hold is over, should nothing else say so.
 const RECHECK: Duration = Duration::from_millis(250);
-/// The smallest share that is obeyed: below it, a batch would be followed by a minute of nothing.
-const SLOWEST: f64 = 0.02;
 /// The longest wait after one batch for the sake of a share.
 const LONGEST: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{Overrides, Status};
 
     fn steering() -> (Steering, watch::Sender<Brief>, watch::Sender<bool>, mpsc::Receiver<Event>) {
-        let (status, intent) = (Status::Running, Intent::Run);
-        let orders = Orders { is_ours: true, status, intent, overrides: Overrides::default() };
-        let brief = Brief { orders, pace: Pace::default(), is_time_up: false };
+        let brief = Brief { orders: Orders::at_will(), pace: Pace::default(), is_time_up: false };
         let ((tell, brief), (leave, leaving)) = (watch::channel(brief), watch::channel(false));
         let (voice, events) = mpsc::channel(16);
         let steering = Steering::new(brief, leaving, Arc::default(), Voice(voice));
@@ -375,16 +302,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hold_that_a_walk_ends_in_ends_with_it_and_is_summed_up() {
-        let (mut steering, _tell, _leave, mut events) = steering();
-        let gauge = Arc::clone(&steering.gauge);
-        let cause = Cause { signal: "busy".into(), text: "busy 7 > 5".into(), reading: None };
-        assert!(steering.stand(cause, Some(10)).is_none());
-        assert!(gauge.lock().unwrap().holding.is_some());
-        drop(steering);
-        assert!(gauge.lock().unwrap().holding.is_none());
-        assert_ne!(gauge.lock().unwrap().held, crate::run::Held::default());
-        assert!(matches!(events.recv().await, Some(Event::Held(_))));
-        assert!(matches!(events.recv().await, Some(Event::Released { .. })));
+    async fn of_several_workers_those_beyond_the_wanted_step_back_and_a_halt_stops_all() {
+        let (steering, tell, _leave, _events) = steering();
+        tell.send_modify(|brief| brief.pace.workers = 2);
+        let (halt, halted) = watch::channel(false);
+        let mut workers: Vec<_> = (0..3).map(|no| steering.of_worker(no, halted.clone())).collect();
+        let asked: Vec<_> = workers.iter().map(Steering::asked).collect();
+        assert_eq!(asked, [None, None, Some(Asked::ToStepBack)]);
+        halt.send_replace(true);
+        workers[0].wait(Duration::from_hours(1)).await;
+        assert_eq!(workers[0].asked(), Some(Asked::ToStepBack));
+    }
+
+    #[tokio::test]
+    async fn a_process_has_the_part_of_the_rate_that_its_workers_are_of_all() {
+        let (steering, tell, _leave, _events) = steering();
+        tell.send_modify(|brief| (brief.pace.rate, brief.orders.others) = (Some(1_000), 6));
+        let part = |wanted: f64| (steering.portion().part - wanted).abs() < 1e-9;
+        assert!(part(1.0 / 7.0), "{:?}", steering.portion());
+        steering.note(|gauge| gauge.busy = 2);
+        assert!(part(0.25), "{:?}", steering.portion());
     }
 }

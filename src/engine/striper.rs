@@ -270,10 +270,10 @@ mod tests {
         for pause in [10, 20, 40, 80, 160, 320, 600, 600] {
             chunk(&mut striper, 20, now);
             assert_eq!(striper.passes(), 1);
-            let later = now + Duration::from_secs(pause);
-            batch(&mut striper, None, 100, (100, 0), later - Duration::from_millis(1));
+            let after = |millis: u64| now + Duration::from_millis(millis);
+            batch(&mut striper, None, 100, (100, 0), after(pause * 1_000 - 1));
             assert_eq!(striper.passes(), 1, "after {pause} s");
-            batch(&mut striper, None, 100, (100, 0), later);
+            batch(&mut striper, None, 100, (100, 0), after(pause * 1_000));
             assert_eq!(striper.passes(), PASSES, "after {pause} s");
         }
         chunk(&mut striper, 90, now);

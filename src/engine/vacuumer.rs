@@ -39,9 +39,9 @@ pub(super) struct Vacuumer {
     brief: watch::Receiver<Brief>,
     /// Dead rows of ours that are enough; `None` if it does not run.
     enough: Option<u64>,
-    /// Dead rows that this process had made when the last VACUUM began.
+    /// Dead rows that the run had made when the last VACUUM began.
     dead: u64,
-    /// The same when it ended, and when that was.
+    /// Rows that this process had changed when it ended, and when that was.
     ended: (u64, Instant),
     cost: Cost,
     /// Everything that died since the last VACUUM is after this.
@@ -104,7 +104,9 @@ impl Vacuumer {
     }
 
     fn may_run(&self) -> bool {
-        !self.is_held() && self.cost.allows(self.ended.1.elapsed())
+        !self.is_held()
+            && self.brief.borrow().orders.leads()
+            && self.cost.allows(self.ended.1.elapsed())
     }
 
     fn is_held(&self) -> bool {

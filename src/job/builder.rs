@@ -102,6 +102,13 @@ impl Builder {
         self
     }
 
+    /// Sets the ranges that each process walks side by side, 1 to 64.
+    #[must_use]
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.pace.push(format!("workers = {workers}"));
+        self
+    }
+
     /// Sets a pace of its own for a stretch of the week; the first window that contains now applies.
     #[must_use]
     pub fn window(mut self, window: WindowBuilder) -> Self {

@@ -30,7 +30,7 @@ impl Entry {
     }
 }
 
-/// Collects what a `[[pace.window]]` says; it needs a rate or a target.
+/// Collects what a `[[pace.window]]` says; it needs a rate, a target or workers.
 #[derive(Clone)]
 pub struct WindowBuilder(pub(super) Entry);
 
@@ -71,6 +71,13 @@ impl WindowBuilder {
     #[must_use]
     pub fn target(self, target: Duration) -> Self {
         Self(self.0.with("target", &show_duration(target)))
+    }
+
+    /// Sets the ranges that each process walks side by side, instead of the job's.
+    #[must_use]
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.0.lines.push(format!("workers = {workers}"));
+        self
     }
 }
 

@@ -179,6 +179,8 @@ impl SynchronousCommit {
 pub struct Pace {
     /// The most rows per second; no limit if none.
     pub rate: Option<Rate>,
+    /// Ranges that each process walks side by side, 1 to 64; 1 if unset.
+    pub workers: Option<u32>,
     /// When the table is vacuumed beside the walk.
     pub vacuum: Vacuum,
     /// A hold that lasts longer stops the run, resumable; 1 s to 30 days, 1 h if unset.

@@ -8,12 +8,12 @@ use toml::Spanned;
 
 use super::document::Section;
 use super::file::{File, RawBatch};
-use super::keys::{WINDOW, not_available};
+use super::keys::WINDOW;
 use super::model::Vacuum;
 use super::problem::Problem;
 use super::units::{Rate, UnitError, show_duration};
 use super::when::When;
-use super::window::{TARGETS, Window, parse_zone};
+use super::window::{TARGETS, WORKERS, Window, parse_zone};
 
 /// The most windows that a job has; a schedule looks at each of them for every instant.
 const MAX_WINDOWS: usize = 64;
@@ -24,6 +24,7 @@ const MAX_HOLDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 #[derive(Default)]
 pub(super) struct RawPace {
     pub(super) rate: Option<Rate>,
+    pub(super) workers: Option<u32>,
     pub(super) vacuum: Option<Vacuum>,
     pub(super) max_hold: Option<Duration>,
     pub(super) windows: Vec<RawWindow>,
@@ -38,28 +39,25 @@ pub(super) struct RawWindow {
 impl File<'_> {
     pub(super) fn pace(&mut self, root: &Section<'_>) -> RawPace {
         let Some(pace) = self.reader.section(root, "pace") else { return RawPace::default() };
-        self.workers(&pace);
+        let workers = self.workers(&pace);
         let rate = self.reader.measure(&pace, "rate", str::parse);
         let vacuum = self.reader.measure(&pace, "vacuum", read_vacuum);
         let windows = self.reader.sections(&pace, WINDOW, MAX_WINDOWS);
         RawPace {
             rate: rate.map(Spanned::into_inner),
+            workers,
             vacuum: vacuum.map(Spanned::into_inner),
             max_hold: self.duration(&pace, "max_hold", MAX_HOLDS).map(Spanned::into_inner),
             windows: windows.iter().filter_map(|window| self.window(window)).collect(),
         }
     }
 
-    fn workers(&mut self, section: &Section<'_>) {
-        let workers = self.reader.integer(section, "workers", (0, u32::MAX));
-        if let Some(workers) = workers.filter(|workers| *workers.get_ref() != 1) {
-            let help = "write workers = 1, or leave it out";
-            self.note(not_available(&section.path("workers"), help), workers.span());
-        }
+    fn workers(&mut self, section: &Section<'_>) -> Option<u32> {
+        self.reader.integer(section, "workers", WORKERS).map(Spanned::into_inner)
     }
 
     fn window(&mut self, window: &Section<'_>) -> Option<RawWindow> {
-        self.workers(window);
+        let workers = self.workers(window);
         self.check_window(window);
         let when = self.when(window);
         let zone = self.reader.measure(window, "zone", parse_zone);
@@ -73,6 +71,7 @@ impl File<'_> {
             zone: zone.map_or(jiff::tz::TimeZone::UTC, Spanned::into_inner),
             rate: rate.map(Spanned::into_inner),
             target: target.as_ref().map(|target| *target.get_ref()),
+            workers,
             span: window.span.clone(),
         };
         Some(RawWindow { window, target })
@@ -85,10 +84,10 @@ impl File<'_> {
                 .help("add for example when = \"Mon-Fri 08:00-20:00\"");
             self.note(problem, window.span.clone());
         }
-        if !window.mentions("rate") && !window.mentions("target") {
+        if !["rate", "target", "workers"].iter().any(|key| window.mentions(key)) {
             let problem = Problem::new(
                 "missing-key",
-                "[[pace.window]] changes nothing: it needs `rate` or `target`",
+                "[[pace.window]] changes nothing: it needs `rate`, `target` or `workers`",
             )
             .help("add for example rate = \"500 rows/s\", or rate = \"pause\"");
             self.note(problem, window.span.clone());

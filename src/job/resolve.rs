@@ -147,6 +147,7 @@ fn job(name: &str, raw: RawJob, table: Spanned<super::name::TableName>, source: 
         batch: batch(&raw.batch),
         pace: Pace {
             rate: raw.pace.rate,
+            workers: raw.pace.workers,
             vacuum: raw.pace.vacuum.unwrap_or(VACUUM),
             max_hold: raw.pace.max_hold.unwrap_or(MAX_HOLD),
             windows: raw.pace.windows.into_iter().map(|raw| raw.window).collect(),

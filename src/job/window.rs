@@ -61,6 +61,8 @@ pub struct Window {
     pub rate: Option<WindowRate>,
     /// Instead of the job's target.
     pub target: Option<Duration>,
+    /// Instead of the job's workers.
+    pub workers: Option<u32>,
     /// Where it is in the source.
     pub span: Range<usize>,
 }
@@ -69,13 +71,20 @@ pub struct Window {
 pub(super) const TARGETS: (Duration, Duration) =
     (Duration::from_millis(1), Duration::from_secs(10));
 
+/// The fewest and the most workers of a process; a run has no more ranges than that.
+pub(super) const WORKERS: (u32, u32) = (1, 64);
+
 /// Shows what it does and when, as in `window Mon-Fri 08:00-20:00: 500 rows/s`.
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "window {}:", self.when)?;
         let rate = self.rate.map(|rate| format!(" {rate}"));
         let target = self.target.map(|target| format!(" target {}", show_duration(target)));
-        let says: Vec<String> = rate.into_iter().chain(target).collect();
+        let workers = self.workers.map(|workers| match workers {
+            1 => " 1 worker".to_owned(),
+            workers => format!(" {workers} workers"),
+        });
+        let says: Vec<String> = rate.into_iter().chain(target).chain(workers).collect();
         f.write_str(&says.join(","))
     }
 }
@@ -139,6 +148,8 @@ struct Texts {
     rate: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    workers: Option<u32>,
 }
 
 impl Serialize for Window {
@@ -148,6 +159,7 @@ impl Serialize for Window {
             zone: zone_name(&self.zone).to_owned(),
             rate: self.rate.map(|rate| rate.to_string()),
             target: self.target.map(show_duration),
+            workers: self.workers,
         };
         texts.serialize(serializer)
     }
@@ -164,8 +176,12 @@ impl TryFrom<Texts> for Window {
             return Err(UnitError::new(said));
         }
         let rate = texts.rate.as_deref().map(str::parse).transpose()?;
-        if (rate, target) == (None, None) {
-            return Err(UnitError::new("a window needs a `rate` or a `target`"));
+        let workers = texts.workers;
+        if let Some(workers) = workers.filter(|it| !(WORKERS.0..=WORKERS.1).contains(it)) {
+            return Err(UnitError::new(format!("workers are from 1 to 64, found {workers}")));
+        }
+        if (rate, target, workers) == (None, None, None) {
+            return Err(UnitError::new("a window needs a `rate`, a `target` or `workers`"));
         }
         Ok(Window {
             when: texts.when.parse()?,
@@ -173,6 +189,7 @@ impl TryFrom<Texts> for Window {
             zone: parse_zone(&texts.zone)?,
             rate,
             target,
+            workers,
             span: 0..0,
         })
     }
@@ -200,7 +217,7 @@ mod tests {
         for value in [
             json!({"when": "Mon-Fri 08:00-20:00", "zone": "Europe/Berlin", "rate": "500 rows/s"}),
             json!({"when": "daily", "zone": "UTC", "rate": "pause", "target": "5ms"}),
-            json!({"when": "Sat,Sun", "zone": "America/New_York", "target": "1s"}),
+            json!({"when": "Sat,Sun", "zone": "America/New_York", "target": "1s", "workers": 4}),
         ] {
             let read = window(value.clone()).unwrap();
             assert_eq!(serde_json::to_value(&read).unwrap(), value);
@@ -214,7 +231,7 @@ mod tests {
     #[test]
     fn what_no_job_file_could_say_is_refused() {
         for (value, said) in [
-            (json!({"when": "daily", "zone": "UTC"}), "needs a `rate` or a `target`"),
+            (json!({"when": "daily", "zone": "UTC"}), "needs a `rate`, a `target` or `workers`"),
             (json!({"when": "Mo", "zone": "UTC", "rate": "pause"}), "did you mean Mon?"),
             (json!({"when": "daily", "zone": "Berlin", "rate": "pause"}), "Europe/Berlin"),
             (
@@ -222,6 +239,7 @@ mod tests {
                 "to stand still write \"pause\"",
             ),
             (json!({"when": "daily", "zone": "UTC", "target": "11s"}), "from 1ms to 10s"),
+            (json!({"when": "daily", "zone": "UTC", "workers": 65}), "from 1 to 64"),
             (json!({"when": "daily", "zone": "UTC", "rates": "pause"}), "unknown field"),
         ] {
             let error = window(value.clone()).unwrap_err();

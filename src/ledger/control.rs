@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::journal::Actor;
 use super::lease::IS_LIVE;
+use super::members::IS_ALIVE;
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::run::{Intent, Overrides, Status, Transition};
 
@@ -44,10 +45,13 @@ pub(crate) async fn stop(
         .collect();
     let sql = format!(
         "WITH old AS (
-             SELECT id, status, {IS_LIVE} AS is_live FROM piecemeal.run old WHERE id = $1 FOR UPDATE
+             SELECT id, status, {IS_LIVE} AS is_live FROM piecemeal.run old WHERE id = $1 FOR NO KEY UPDATE
          ), fenced AS (
              UPDATE piecemeal.range SET lease_token = NULL, lease_until = NULL
-             FROM old WHERE run_id = old.id AND lease_token IS NOT NULL AND NOT old.is_live
+             FROM old WHERE run_id = old.id AND lease_token IS NOT NULL AND NOT old.is_live RETURNING no
+         ), gone AS (
+             DELETE FROM piecemeal.member m USING old WHERE m.run_id = old.id AND NOT old.is_live AND {is_final}
+             AND (SELECT count(*) FROM fenced) >= 0
          ), moved AS (
              UPDATE piecemeal.run r SET intent = $2, reason = $3, asked_by = $4 || ' as ' || session_user,
                  status = CASE WHEN NOT old.is_live AND old.status = ANY ('{{{sources}}}') THEN '{to}'
@@ -88,7 +92,7 @@ pub(crate) async fn resume(
     let sources: Vec<_> = Transition::Resumed.sources().iter().map(|from| from.word()).collect();
     let sql = format!(
         "WITH old AS (
-             SELECT id, status, {IS_LIVE} AS is_live FROM piecemeal.run old WHERE id = $1 FOR UPDATE
+             SELECT id, status, {IS_LIVE} AS is_live FROM piecemeal.run old WHERE id = $1 FOR NO KEY UPDATE
          ), moved AS (
              UPDATE piecemeal.run r SET intent = 'run', reason = NULL, asked_by = NULL, failure = NULL,
                  pass = CASE WHEN old.status = 'failed' THEN 0 ELSE r.pass END,
@@ -165,11 +169,28 @@ pub(crate) async fn throttle(
     Ok(!session.transact(&Guards::ledger(), THROTTLE, &params).await?.is_empty())
 }
 
+/// Who leads a run, as one of its members sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lead {
+    /// This process.
+    Ours,
+    /// Another one, which is alive.
+    Others,
+    /// Nobody alive.
+    Nobodys,
+}
+
 /// What the owner of a run must know, once a second.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Orders {
-    /// Whether the lease is still ours.
+    /// Whether the process may go on: it leads the run, or is a member of one that it joined.
     pub is_ours: bool,
+    /// Who leads the run.
+    pub lead: Lead,
+    /// Busy workers of the other processes.
+    pub others: u32,
+    /// Whether a range is not at its end.
+    pub is_open: bool,
     /// What happened, as the ledger has it: `ready` after a resume.
     pub status: Status,
     /// What people want.
@@ -178,26 +199,67 @@ pub(crate) struct Orders {
     pub overrides: Overrides,
 }
 
+impl Orders {
+    /// Whether this process leads the run.
+    pub(crate) fn leads(&self) -> bool {
+        self.lead == Lead::Ours
+    }
+
+    /// Whether nobody alive leads it.
+    pub(crate) fn is_unled(&self) -> bool {
+        self.lead == Lead::Nobodys
+    }
+
+    /// Returns those of somebody whom nobody gives any.
+    pub(crate) fn at_will() -> Orders {
+        Orders {
+            is_ours: true,
+            lead: Lead::Ours,
+            others: 0,
+            is_open: true,
+            status: Status::Running,
+            intent: Intent::Run,
+            overrides: Overrides::default(),
+        }
+    }
+}
+
 const ORDERS: &str = "\
-SELECT r.lease_token IS NOT DISTINCT FROM $2 AS is_ours, r.status, r.intent,
+SELECT r.lease_token IS NOT DISTINCT FROM $2 AS leads, r.status, r.intent, $is_led AS is_led,
+       EXISTS (SELECT FROM piecemeal.member m WHERE m.run_id = r.id AND m.token = $2) AS is_member,
+       (SELECT coalesce(sum(old.workers), 0)::int8 FROM piecemeal.member old
+        WHERE old.run_id = r.id AND old.token <> $2 AND $is_alive) AS others,
+       EXISTS (SELECT FROM piecemeal.range g WHERE g.run_id = r.id AND NOT g.done) AS is_open,
        (SELECT jsonb_object_agg(key, value -> 'value') FROM jsonb_each(r.overrides)
         WHERE coalesce((value ->> 'until')::timestamptz > clock_timestamp(), true)) AS overrides
 FROM piecemeal.run r WHERE r.id = $1";
 
-/// Reads what is wanted; `None` if the run is not there any more.
+/// Reads what is wanted; `None` if the run is not there any more. A process that `joins` may also
+/// work on a run that it does not lead.
 pub(crate) async fn orders(
     session: &mut Session,
-    run: i64,
-    token: &str,
+    (run, token): (i64, &str),
+    joins: bool,
 ) -> Result<Option<Orders>, Fault> {
-    let rows = session.transact(&Guards::reading(), ORDERS, &[run.into(), token.into()]).await?;
+    // The lease's own words know the run as `old`.
+    let sql =
+        ORDERS.replace("$is_led", &IS_LIVE.replace("old.", "r.")).replace("$is_alive", IS_ALIVE);
+    let rows = session.transact(&Guards::reading(), &sql, &[run.into(), token.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let overrides = row.get::<_, Option<Value>>("overrides").unwrap_or_default();
     let (status, intent) =
         (Status::from_word(row.get("status")), Intent::from_word(row.get("intent")));
     let (Some(status), Some(intent)) = (status, intent) else { return Ok(None) };
+    let (leads, is_member) = (row.get("leads"), row.get("is_member"));
     Ok(Some(Orders {
-        is_ours: row.get("is_ours"),
+        is_ours: if joins { is_member } else { leads },
+        lead: match (leads, row.get("is_led")) {
+            (true, _) => Lead::Ours,
+            (false, true) => Lead::Others,
+            (false, false) => Lead::Nobodys,
+        },
+        others: u32::try_from(row.get::<_, i64>("others")).unwrap_or(u32::MAX),
+        is_open: row.get("is_open"),
         status,
         intent,
         overrides: overrides.as_object().map(Overrides::read).unwrap_or_default(),

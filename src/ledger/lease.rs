@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::journal::Actor;
+use super::members;
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::run::{Held, Pulse, Transition};
 
@@ -32,10 +33,12 @@ pub(crate) struct Holder {
     pub actor: Actor,
     /// Whether the backend of its connection stands for the process: not behind a pooler.
     pub is_direct: bool,
+    /// The workers that it begins with.
+    pub workers: u32,
 }
 
 impl Holder {
-    fn owner(&self) -> Value {
+    pub(super) fn owner(&self) -> Value {
         json!({ "host": self.host, "pid": self.pid, "who": self.actor.0 })
     }
 }
@@ -68,10 +71,19 @@ pub(super) const IS_LIVE: &str = concat!(
     ")"
 );
 
+/// Whether the process `old` of a run is alive.
+pub(super) const IS_ALIVE: &str =
+    concat!("(old.lease_until > clock_timestamp() AND NOT ", is_gone!(), ")");
+
 /// Where our backend is noted, if it stands for the process.
 const BACKEND: &str = "\
 coalesce((SELECT jsonb_build_object('backend', a.pid, 'backend_start', a.backend_start::text)
     FROM pg_catalog.pg_stat_activity a WHERE a.pid = pg_backend_pid() AND $bool), '{}')";
+
+/// The same, where whether it does is the fifth parameter.
+pub(super) fn backend_noted() -> String {
+    BACKEND.replace("$bool", "$5")
+}
 
 /// Tries to take the lease of a run that is ready, or running without a living owner.
 pub(crate) async fn claim(
@@ -83,7 +95,7 @@ pub(crate) async fn claim(
     let sql = format!(
         "WITH old AS (
              SELECT *, lease_token IS NOT NULL AND lease_until > clock_timestamp() AS is_leased
-             FROM piecemeal.run WHERE id = $1 FOR UPDATE
+             FROM piecemeal.run WHERE id = $1 FOR NO KEY UPDATE
          ), moved AS (
              UPDATE piecemeal.run r
              SET status = 'running', reason = NULL, failure = NULL, pulse = '{{}}', lease_token = $2,
@@ -97,14 +109,15 @@ pub(crate) async fn claim(
          ), noted AS (
              INSERT INTO piecemeal.journal (run_id, who, what, detail)
              SELECT id, $6 || ' as ' || session_user, 'claimed', $4 FROM moved
-         )
+         ), {enter}
          SELECT EXISTS (SELECT FROM moved) AS is_ours, old.is_leased, old.status = ANY ('{{{sources}}}')
                 AND old.intent = 'run' AS is_open, old.lease_token = $2 AS was_ours,
                 old.status = 'running' AS was_running, old.lease_until::text AS renewed,
                 concat_ws(' ', old.owner ->> 'host', old.owner ->> 'pid') AS owner FROM old",
-        backend = BACKEND.replace("$bool", "$5"),
+        backend = backend_noted(),
         sources = sources.join(","),
         is_gone = is_gone!(),
+        enter = members::enter("moved"),
     );
     let owner = holder.owner();
     let params = [
@@ -114,6 +127,7 @@ pub(crate) async fn claim(
         (&owner).into(),
         Param::Bool(holder.is_direct),
         holder.actor.0.as_str().into(),
+        i64::from(holder.workers).into(),
     ];
     let rows = session.transact(&Guards::ledger(), &sql, &params).await?;
     let Some(row) = rows.first() else { return Ok(Claim::Closed) };
@@ -127,21 +141,29 @@ pub(crate) async fn claim(
     Ok(if is_held { Claim::Held(owner, row.get("renewed")) } else { Claim::Closed })
 }
 
+// The run comes first, as wherever both are locked.
 const RENEW: &str = "\
-UPDATE piecemeal.run
-SET lease_until = clock_timestamp() + $3 * interval '1 second', pulse = $4, held = $6,
-    owner = (owner - 'backend' - 'backend_start') || $backend,
-    updated_at = clock_timestamp()
-WHERE id = $1 AND lease_token = $2";
+WITH led AS (
+    UPDATE piecemeal.run
+    SET lease_until = clock_timestamp() + $3 * interval '1 second', pulse = $4, held = $6,
+        owner = (owner - 'backend' - 'backend_start') || $backend, updated_at = clock_timestamp()
+    WHERE id = $1 AND lease_token = $2 RETURNING id
+)
+UPDATE piecemeal.member
+SET lease_until = clock_timestamp() + $3 * interval '1 second', workers = $7::int8::int4,
+    owner = (owner - 'backend' - 'backend_start') || $backend
+WHERE run_id = $1 AND token = $2 AND (SELECT count(*) FROM led) >= 0
+RETURNING run_id";
 
-/// Renews the lease and stores what was measured; returns whether it is still ours.
+/// Renews the leases of a process, of which so many workers are busy. Who leads the run stores what
+/// was measured, too.
 pub(crate) async fn renew(
     session: &mut Session,
     run: i64,
     holder: &Holder,
-    (pulse, held): (&Pulse, &Held),
+    (pulse, held, busy): (&Pulse, &Held, u32),
 ) -> Result<bool, Fault> {
-    let sql = RENEW.replace("$backend", &BACKEND.replace("$bool", "$5")) + " RETURNING id";
+    let sql = RENEW.replace("$backend", &backend_noted());
     let pulse = serde_json::to_value(pulse).unwrap_or_default();
     let held = serde_json::to_value(held).unwrap_or_default();
     let params = [
@@ -151,6 +173,7 @@ pub(crate) async fn renew(
         (&pulse).into(),
         Param::Bool(holder.is_direct),
         (&held).into(),
+        i64::from(busy).into(),
     ];
     Ok(!session.transact(&Guards::ledger(), &sql, &params).await?.is_empty())
 }

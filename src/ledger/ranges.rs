@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tokio_postgres::Row;
 
 use super::journal::Actor;
-use super::lease::TTL;
+use super::lease::{IS_LIVE, TTL};
+use super::members::IS_ALIVE;
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::walk::{Key, Open, Range, Stripe};
 
@@ -47,40 +48,74 @@ fn open(row: &Row) -> Option<Open> {
 pub(crate) enum Taken {
     /// It is ours.
     Range(Range),
+    /// Others walk those that are left.
+    NothingFree,
     /// All of them are at their ends.
     NothingLeft,
-    /// The run is somebody else's by now.
+    /// The run stands, has ended, or goes on without us.
     NotOurs,
 }
 
-// The lock on the run keeps it ours until the range is, too: an owner that was frozen right after
-// its claim must not take the range from its successor (F16). The lock on the range waits for a
-// batch of the owner before, if one is still in flight; what is returned is what that batch left.
+// The lock on the run keeps it going until the range is ours: a process that was frozen before this
+// must not take a range from those who have counted it as dead (F16), nor after the run was stopped.
+// A range is free if nobody alive has it, or if it is this process's and none of its workers walks it:
+// one whose answer was lost, or that was left. One in which a batch is under way is passed over.
 const TAKE: &str = concat!(
-    "WITH held AS (SELECT id FROM piecemeal.run WHERE id = $1 AND lease_token = $2 FOR SHARE), ",
-    "taken AS (UPDATE piecemeal.range SET lease_token = $2, ",
-    "lease_until = clock_timestamp() + $3 * interval '1 second' ",
-    "WHERE run_id = (SELECT id FROM held) ",
-    "AND no = (SELECT no FROM piecemeal.range WHERE run_id = $1 AND NOT done ORDER BY aside, no LIMIT 1) ",
-    "RETURNING ",
+    "WITH held AS (SELECT id FROM piecemeal.run WHERE id = $1 AND status = 'running' AND EXISTS (
+    SELECT FROM piecemeal.member m WHERE m.run_id = $1 AND m.token = $2) FOR SHARE
+), live AS MATERIALIZED (
+    SELECT old.token FROM piecemeal.member old WHERE old.run_id = $1 AND $is_alive
+    UNION ALL SELECT old.lease_token FROM piecemeal.run old WHERE old.id = $1 AND $is_led
+), free AS MATERIALIZED (
+    SELECT no AS free_no FROM piecemeal.range WHERE run_id = (SELECT id FROM held) AND NOT done
+    AND CASE WHEN lease_token = $2 THEN no::text <> ALL ($4)
+             ELSE lease_token IS NULL OR lease_token NOT IN (SELECT token FROM live) END
+    ORDER BY aside, lease_token IS NOT NULL, no LIMIT 1 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE piecemeal.range SET lease_token = $2, lease_until = clock_timestamp() + $3 * interval '1 second'
+    FROM free WHERE run_id = $1 AND no = free_no RETURNING ",
     columns!(),
-    ") SELECT EXISTS (SELECT FROM held) AS is_ours, taken.no IS NOT NULL AS is_taken, taken.* ",
-    "FROM (SELECT) AS one LEFT JOIN taken ON true"
+    ") SELECT EXISTS (SELECT FROM held) AS is_ours, taken.no IS NOT NULL AS is_taken,
+    EXISTS (SELECT FROM piecemeal.range r WHERE r.run_id = $1 AND NOT r.done) AS is_open, taken.*
+FROM (SELECT) AS one LEFT JOIN taken ON true"
 );
 
-/// Takes the first range that is not at its end, for the owner of the run with `token`; those that
+/// Takes a free range for the process with `token`, whose workers walk those in `walked`. Those that
 /// were put aside come last, and those that were so more often after the others.
-pub(crate) async fn take(session: &mut Session, run: i64, token: &str) -> Result<Taken, Fault> {
-    let params = [run.into(), token.into(), Param::Float(TTL.as_secs_f64())];
-    let rows = session.transact(&Guards::ledger(), TAKE, &params).await?;
+pub(crate) async fn take(
+    session: &mut Session,
+    (run, token): (i64, &str),
+    walked: &[i64],
+) -> Result<Taken, Fault> {
+    let walked: Vec<_> = walked.iter().map(i64::to_string).collect();
+    let sql = TAKE.replace("$is_alive", IS_ALIVE).replace("$is_led", IS_LIVE);
+    let params =
+        [run.into(), token.into(), Param::Float(TTL.as_secs_f64()), Param::Texts(Some(&walked))];
+    let rows = session.transact(&Guards::ledger(), &sql, &params).await?;
     Ok(match rows.first() {
         Some(row) if row.get("is_taken") => Taken::Range(range(row)),
-        Some(row) if row.get("is_ours") => Taken::NothingLeft,
-        _ => Taken::NotOurs,
+        Some(row) if !row.get::<_, bool>("is_ours") => Taken::NotOurs,
+        Some(row) if row.get("is_open") => Taken::NothingFree,
+        Some(_) => Taken::NothingLeft,
+        None => Taken::NotOurs,
     })
 }
 
-/// Ranges that are not at their ends, beyond which none is added by putting one aside.
+const DROP: &str = "\
+UPDATE piecemeal.range SET lease_token = NULL, lease_until = NULL WHERE run_id = $1 AND no = $3 AND lease_token = $2";
+
+/// Gives a range back as it stands, for whoever takes it next.
+pub(crate) async fn give_back(
+    session: &mut Session,
+    (run, token): (i64, &str),
+    no: i64,
+) -> Result<(), Fault> {
+    let params = [run.into(), token.into(), no.into()];
+    session.transact(&Guards::ledger(), DROP, &params).await.map(drop)
+}
+
+/// Ranges that were put aside and are not at their ends, beyond which none is added by putting one
+/// more aside.
 const OPEN: i64 = 64;
 /// Ranges of a run beyond which none is added: bounds the ledger (R15).
 const MOST: i64 = 1_000;
@@ -92,7 +127,7 @@ WITH held AS (
     SELECT r.run_id, r.no, r.pass FROM piecemeal.range r
     WHERE r.run_id = $1 AND r.no = $2 AND r.rev = $3 AND r.lease_token = $4 AND NOT r.done FOR UPDATE
 ), room AS (
-    SELECT count(*) FILTER (WHERE NOT done) < $5 AND count(*) < $6 AS has_room,
+    SELECT count(*) FILTER (WHERE NOT done AND aside > 0) < $5 AND count(*) < $6 AS has_room,
            max(no) AS last, bool_or(NOT done AND no <> $2) AS has_others
     FROM piecemeal.range WHERE run_id = $1
 ), part AS (

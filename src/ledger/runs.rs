@@ -115,6 +115,8 @@ pub(crate) struct NewRun<'a> {
     pub table_oid: u32,
     /// Its highest key: where the walk ends. `None` if the table is empty.
     pub upto: Option<&'a Key>,
+    /// The keys below it at which the walk is cut into ranges, in their order.
+    pub cuts: &'a [Key],
     /// Rows expected, if that is known.
     pub estimate: Option<i64>,
     /// Who starts it.
@@ -132,18 +134,25 @@ WITH made AS (
     VALUES ($1, $9::int8::int4, $2, $3, $4, ($5::int8)::oid, (SELECT system_identifier::text FROM pg_control_system()),
             current_database(), 'backfill', 'ready', 'run', $6)
     RETURNING id
+), cut AS (
+    SELECT at, ARRAY(SELECT jsonb_array_elements_text(key)) AS key
+    FROM jsonb_array_elements($10) WITH ORDINALITY AS c (key, at)
 ), walked AS (
-    INSERT INTO piecemeal.range (run_id, no, upto, done) SELECT id, 0, $7, $7 IS NULL FROM made
+    INSERT INTO piecemeal.range (run_id, no, after, upto, done)
+    SELECT made.id, n.no, lower.key, coalesce(upper.key, $7), $7 IS NULL
+    FROM made CROSS JOIN generate_series(0, jsonb_array_length($10)) AS n (no)
+    LEFT JOIN cut lower ON lower.at = n.no LEFT JOIN cut upper ON upper.at = n.no + 1
 ), noted AS (
     INSERT INTO piecemeal.journal (run_id, who, what, detail)
     SELECT id, $8 || ' as ' || session_user, 'created', $3 FROM made
 )
 SELECT id FROM made";
 
-/// Creates a run with one range over the whole key space.
+/// Creates a run whose ranges, one more than there are cuts, follow each other over the key space.
 pub(crate) async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i64, Fault> {
     let spec = serde_json::to_value(new.identity).unwrap_or_default();
     let fingerprint = crate::job::fingerprint(new.identity);
+    let cuts = json!(new.cuts);
     let params = [
         new.job.into(),
         fingerprint.as_str().into(),
@@ -154,6 +163,7 @@ pub(crate) async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i6
         Param::Texts(new.upto.map(Key::values)),
         new.actor.0.as_str().into(),
         new.nth.into(),
+        (&cuts).into(),
     ];
     let rows = session.transact(&Guards::ledger(), CREATE, &params).await?;
     Ok(rows.first().map_or(0, |row| row.get("id")))
@@ -205,7 +215,8 @@ pub(crate) struct Ending<'a> {
     pub looked: Option<(u64, f64)>,
 }
 
-/// Changes the status of a run that we own; returns whether it was still ours to change.
+/// Changes the status of a run that we lead; returns whether it was still ours to change. What stands
+/// or has ended is written by nobody any more: a batch under way is waited for.
 pub(crate) async fn settle(
     session: &mut Session,
     (run, token): (i64, &str),
@@ -224,6 +235,14 @@ pub(crate) async fn settle(
     } else {
         String::new()
     };
+    // Whoever meets it goes on elsewhere, or not at all: nothing is written once this is.
+    let fences = !matches!(transition, Transition::Yielded);
+    // Any member may find that a run cannot go on; everything else is for the one that leads it.
+    let by_member = if transition == Transition::Failed {
+        " OR EXISTS (SELECT FROM piecemeal.member m WHERE m.run_id = $1 AND m.token = $2)"
+    } else {
+        ""
+    };
     // Whoever asked for it has said why.
     let keeps_reason = matches!(transition, Transition::Stopped(_));
     let sql = format!(
@@ -234,7 +253,13 @@ pub(crate) async fn settle(
                  finished_at = CASE WHEN {is_final} THEN clock_timestamp() END,
                  lease_token = CASE WHEN {keeps_lease} THEN lease_token END,
                  lease_until = CASE WHEN {keeps_lease} THEN lease_until END
-             WHERE id = $1 AND lease_token = $2 AND status = ANY ('{{{sources}}}'){asked} RETURNING id
+             WHERE id = $1 AND (lease_token = $2{by_member}) AND status = ANY ('{{{sources}}}'){asked} RETURNING id
+         ), fenced AS (
+             UPDATE piecemeal.range SET lease_token = NULL, lease_until = NULL
+             WHERE run_id = (SELECT id FROM moved) AND lease_token IS NOT NULL AND {fences} RETURNING no
+         ), gone AS (
+             DELETE FROM piecemeal.member WHERE run_id = (SELECT id FROM moved) AND {is_final}
+             AND (SELECT count(*) FROM fenced) >= 0
          ), noted AS (
              INSERT INTO piecemeal.journal (run_id, who, what, detail)
              SELECT id, $8 || ' as ' || session_user, '{transition}', $9 FROM moved

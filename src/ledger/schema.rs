@@ -41,7 +41,7 @@ SELECT count(*) FILTER (WHERE c.relname = 'ledger') = 1 AS is_there,
                          AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                          AND has_table_privilege(c.oid, 'UPDATE')), false) AS is_usable
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'journal') AND c.relkind = 'r'";
+WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'member', 'journal') AND c.relkind = 'r'";
 
 const NEWEST: &str = "SELECT max(version) FROM piecemeal.ledger";
 

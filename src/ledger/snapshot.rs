@@ -4,6 +4,7 @@ use serde_json::Value;
 use tokio_postgres::Row;
 
 use super::lease::IS_LIVE;
+use super::members::IS_ALIVE;
 use crate::pg::{Fault, Guards, Session};
 use crate::run::{Intent, Owner, Phase, Rows, Snapshot, Status};
 
@@ -17,6 +18,11 @@ SELECT r.job, r.id, r.phase, r.status, r.intent, r.reason, r.failure, r.estimate
        to_char(r.changed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since,
        to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS started_at,
        to_char(r.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS updated_at,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object('host', old.owner ->> 'host', 'pid', (old.owner ->> 'pid')::int8,
+                                                     'workers', old.workers, 'live', $is_alive,
+                                                     'leads', old.token IS NOT DISTINCT FROM r.lease_token)
+                                  ORDER BY old.joined_at), '[]')
+        FROM piecemeal.member old WHERE old.run_id = r.id) AS members,
        g.*
 FROM piecemeal.run r, LATERAL (
     SELECT count(*) FILTER (WHERE pass = 0) AS ranges, count(*) FILTER (WHERE pass = 0 AND done) AS ranges_done,
@@ -29,7 +35,7 @@ FROM piecemeal.run r, LATERAL (
 
 /// The lease's own words know the run as `old`.
 fn read() -> String {
-    READ.replace("$live", &IS_LIVE.replace("old.", "r."))
+    READ.replace("$live", &IS_LIVE.replace("old.", "r.")).replace("$is_alive", IS_ALIVE)
 }
 
 /// Returns the run with this number.
@@ -84,6 +90,7 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
         ranges: (sum("ranges"), sum("ranges_done")),
         pulse: serde_json::from_value(row.get("pulse")).unwrap_or_default(),
         owner: owner(row),
+        members: serde_json::from_value(row.get("members")).unwrap_or_default(),
         verified: row.get("verified"),
         looked,
         held: serde_json::from_value(row.get("held")).unwrap_or_default(),

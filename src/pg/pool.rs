@@ -18,6 +18,9 @@ use super::session::Session;
 /// How long the first connection is tried for, at the start of a command.
 const FIRST_CONNECTION: Duration = Duration::from_secs(30);
 
+/// The most workers of a process, each with a connection of its own; it is made when it is needed.
+const WORKERS: usize = 64;
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -44,8 +47,8 @@ impl Database {
     /// # Errors
     /// Never with the settings that are made here; the pool's builder could refuse others.
     pub fn new(connect: Connect) -> Result<Database, ConnectError> {
-        let work = pool(&connect, 2)?;
-        let watch = pool(&connect, 3)?;
+        let work = pool(&connect, WORKERS + 2)?;
+        let watch = pool(&connect, 4)?;
         let gate = pool(&connect, 1)?;
         Ok(Database { connect, work, watch, gate })
     }

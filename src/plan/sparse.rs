@@ -15,20 +15,17 @@ impl Text<'_> {
     /// Parameters: run, range, rev, token, upper end, most matches, retries, seconds for the scan,
     /// lower end.
     pub(super) fn sparse(&self, has_lower: bool) -> String {
-        let columns = &self.keyset.columns;
-        let numbered = || columns.iter().enumerate();
-        let keys: Vec<_> = numbered()
-            .map(|(at, column)| format!("{}.{} AS piecemeal_k{at}", self.keyset.table, column.name))
-            .collect();
-        let text: Vec<_> = numbered().map(|(at, _)| format!("piecemeal_k{at}::text")).collect();
-        let joined: Vec<_> = numbered()
-            .map(|(at, column)| {
-                format!(
-                    "{}.{} OPERATOR(pg_catalog.=) piecemeal_k{at}",
-                    self.keyset.table, column.name
-                )
-            })
-            .collect();
+        let table = &self.keyset.table;
+        let each = |separator: &str, form: &dyn Fn(usize, &str) -> String| {
+            let columns = self.keyset.columns.iter().enumerate();
+            let columns: Vec<_> = columns.map(|(at, column)| form(at, &column.name)).collect();
+            columns.join(separator)
+        };
+        let keys = each(", ", &|at, name| format!("{table}.{name} AS piecemeal_k{at}"));
+        let text = each(", ", &|at, _| format!("piecemeal_k{at}::text"));
+        let joined = each(" AND ", &|at, name| {
+            format!("{table}.{name} OPERATOR(pg_catalog.=) piecemeal_k{at}")
+        });
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
     SELECT {hot} AS hot, {LSN} AS lsn, {fetched} AS fetched FROM piecemeal.range
@@ -64,14 +61,10 @@ SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM pie
             hot = hot(self.target),
             fetched = fetched(self.target),
             same_table = same_table(self.target),
-            keys = keys.join(", "),
             matches = self.matches(),
-            table = self.keyset.table,
             stretch = self.stretch(5, has_lower.then_some(9)),
             order = self.keyset.order(""),
-            text = text.join(", "),
             set = self.set(),
-            joined = joined.join(" AND "),
             still = self.still_matches(),
             matched = self.found(),
             ttl = crate::ledger::lease::TTL.as_secs(),

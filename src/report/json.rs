@@ -43,6 +43,7 @@ pub fn run(snapshot: &Snapshot) -> Value {
         "owner": snapshot.owner.as_ref().map(|owner| json!({
             "host": owner.host, "pid": owner.pid, "live": owner.is_live,
         })),
+        "workers": snapshot.workers(), "members": snapshot.members,
         "verified": snapshot.verified, "started_at": snapshot.started_at, "updated_at": snapshot.updated_at,
     })
 }
@@ -100,6 +101,7 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
         Event::Started(snapshot) => line("started", json!({ "run": run(snapshot) })),
         Event::Progress(snapshot) => line("progress", json!({ "run": run(snapshot) })),
         Event::Takeover { from } => line("takeover", json!({ "from": from })),
+        Event::Joined { leader } => line("joined", json!({ "leader": leader })),
         Event::Waiting { owner } => line("waiting", json!({ "owner": owner })),
         Event::Retried { why, wait, rows } => {
             line("retried", json!({ "why": why, "wait_ms": wait.as_millis(), "rows": rows }))

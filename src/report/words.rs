@@ -96,6 +96,8 @@ pub fn batch(snapshot: &Snapshot) -> String {
     let mut parts = Vec::new();
     parts.extend(pulse.rows.map(|rows| format!("batch {}", counted(rows.into(), "rows"))));
     parts.extend(pulse.p95_ms.map(|p95| format!("p95 {p95:.0} ms")));
+    let workers = snapshot.workers();
+    parts.extend((workers > 1).then(|| format!("{workers} workers")));
     parts.extend(pulse.limit.map(|limit| format!("limit {} rows/s", count(limit.into()))));
     parts.push(format!("{} retried", snapshot.retries));
     parts.push(format!("{} quarantined", snapshot.rows.quarantined));

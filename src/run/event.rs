@@ -44,6 +44,11 @@ pub enum Event {
         /// Who, as `host pid`.
         owner: String,
     },
+    /// Another process leads the run, and this one helps it.
+    Joined {
+        /// Who leads it, as `host pid`.
+        leader: String,
+    },
     /// This process began to work on the run.
     Started(Box<Snapshot>),
     /// This process took the run over from an owner that is gone.

@@ -23,5 +23,5 @@ pub use pace::{Pace, Said};
 pub use pending::Pending;
 pub use progress::{Eta, Meter, Pulse, Timing, as_timestamp, fraction};
 pub use schedule::{Current, Overlap, Schedule, Stretches, until};
-pub use snapshot::{Owner, Rows, Snapshot};
+pub use snapshot::{Member, Owner, Rows, Snapshot};
 pub use status::{IllegalTransition, Intent, Phase, Shown, Status, Transition, shown};

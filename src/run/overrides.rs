@@ -20,7 +20,7 @@ const HOLD: &str = "hold ";
 /// The changes that apply.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
-    /// Rate and target.
+    /// Rate, target and workers.
     pub said: Said,
     /// Windows instead of the job's; none at all turns them off.
     pub schedule: Option<Schedule>,
@@ -76,6 +76,7 @@ impl Overrides {
             said: Said {
                 rate: number("rate").and_then(|rate| u32::try_from(rate).ok()),
                 target: number("target_ms").map(Duration::from_millis),
+                workers: number("workers").and_then(|workers| u32::try_from(workers).ok()),
             },
             schedule: windows.map(Schedule::new),
             holds: values.iter().filter_map(hold).collect(),
@@ -91,6 +92,9 @@ impl Overrides {
         }
         if let Some(target) = self.said.target {
             put("target_ms".into(), json!(u64::try_from(target.as_millis()).unwrap_or(u64::MAX)));
+        }
+        if let Some(workers) = self.said.workers {
+            put("workers".into(), json!(workers));
         }
         if let Some(schedule) = &self.schedule {
             put("schedule".into(), json!(schedule.windows()));
@@ -114,6 +118,7 @@ impl fmt::Display for Overrides {
         let mut words = Vec::new();
         words.extend(self.said.rate.map(|rate| format!("rate {} rows/s", count(rate.into()))));
         words.extend(self.said.target.map(|target| format!("target {} ms", target.as_millis())));
+        words.extend(self.said.workers.map(|workers| format!("workers {workers}")));
         words.extend(self.schedule.as_ref().map(|schedule| match schedule.windows() {
             [] => "windows off".to_owned(),
             [one] => format!("window {}", one.text),
@@ -132,7 +137,8 @@ mod tests {
     use super::*;
 
     fn changed() -> Overrides {
-        let said = Said { rate: Some(500), target: Some(Duration::from_millis(5)) };
+        let said =
+            Said { rate: Some(500), target: Some(Duration::from_millis(5)), workers: Some(3) };
         let lag = HoldChange::parse("replica-lag", "20s").unwrap();
         let holds = [("replica-lag".to_owned(), lag), ("busy".to_owned(), HoldChange::Off)];
         Overrides { said, schedule: Some(Schedule::new(Vec::new())), holds: holds.into() }
@@ -140,7 +146,8 @@ mod tests {
 
     #[test]
     fn they_are_put_into_words() {
-        let words = "rate 500 rows/s, target 5 ms, windows off, busy off, replica-lag 20s";
+        let words =
+            "rate 500 rows/s, target 5 ms, workers 3, windows off, busy off, replica-lag 20s";
         assert_eq!(changed().to_string(), words);
         assert_eq!(Overrides::default().to_string(), "as it was started");
         assert_eq!(Overrides::in_words("rate", &json!(2_000)), "rate 2,000 rows/s");

@@ -8,28 +8,42 @@ use std::time::Duration;
 
 use crate::job::{Window, WindowRate};
 
-/// A rate and a target, as far as somebody said them.
+/// The most workers of a process: a run has hardly more ranges.
+const MOST_WORKERS: u32 = 64;
+
+/// A rate, a target and workers, as far as somebody said them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Said {
     /// Rows per second.
     pub rate: Option<u32>,
     /// Time of a batch.
     pub target: Option<Duration>,
+    /// Ranges that each process walks side by side.
+    pub workers: Option<u32>,
 }
 
 /// The pace that applies.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pace {
     /// Rows per second; `None` is without limit.
     pub rate: Option<u32>,
     /// Time of a batch; `None` leaves it to the job.
     pub target: Option<Duration>,
+    /// Ranges that each process walks side by side, at least 1.
+    pub workers: u32,
     /// Whether a window stops the walk.
     pub is_closed: bool,
     /// The window that applies, or that none does, in words; `None` where there are no windows.
     pub applies: Option<String>,
     /// The same, and until when.
     pub window: Option<String>,
+}
+
+impl Default for Pace {
+    /// Returns the pace of somebody of whom nobody said anything.
+    fn default() -> Pace {
+        Pace::of(Said::default(), Said::default(), None)
+    }
 }
 
 impl Pace {
@@ -46,6 +60,11 @@ impl Pace {
         Pace {
             rate,
             target: people.target.or_else(|| window?.target).or(base.target),
+            workers: people
+                .workers
+                .or_else(|| window?.workers)
+                .or(base.workers)
+                .map_or(1, |workers| workers.clamp(1, MOST_WORKERS)),
             is_closed: window.is_some_and(|window| window.rate == Some(WindowRate::Pause)),
             applies: None,
             window: None,
@@ -65,7 +84,7 @@ mod tests {
             When { days: vec![Weekday::Monday], from: Time::midnight(), to: Time::midnight() };
         let target = Some(Duration::from_millis(5));
         let text = "Mon".to_owned();
-        Window { when, text, zone: TimeZone::UTC, rate, target, span: 0..0 }
+        Window { when, text, zone: TimeZone::UTC, rate, target, workers: Some(3), span: 0..0 }
     }
 
     fn at(rate: u32) -> Window {
@@ -73,7 +92,17 @@ mod tests {
     }
 
     fn rate(rate: u32) -> Said {
-        Said { rate: Some(rate), target: None }
+        Said { rate: Some(rate), ..Said::default() }
+    }
+
+    #[test]
+    fn people_say_the_workers_before_a_window_and_a_window_before_the_job() {
+        let said = |workers| Said { workers, ..Said::default() };
+        let window = at(500);
+        let of = |base, people, window| Pace::of(said(base), said(people), window).workers;
+        assert_eq!(of(Some(2), Some(4), Some(&window)), 4);
+        assert_eq!(of(Some(2), None, Some(&window)), 3);
+        assert_eq!((of(Some(2), None, None), of(None, None, None)), (2, 1));
     }
 
     #[test]

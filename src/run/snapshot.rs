@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::Failure;
 use super::figures::counted;
 use super::holding::Held;
@@ -20,6 +22,21 @@ pub struct Owner {
     pub pid: i64,
     /// Whether its lease is alive by the server's clock.
     pub is_live: bool,
+}
+
+/// A process that works on a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The name of the host.
+    pub host: String,
+    /// The process.
+    pub pid: i64,
+    /// How many of its workers walk a range.
+    pub workers: u32,
+    /// Whether its lease is alive by the server's clock.
+    pub live: bool,
+    /// Whether it leads the run.
+    pub leads: bool,
 }
 
 /// Counts over all ranges of a run.
@@ -72,8 +89,10 @@ pub struct Snapshot {
     pub ranges: (u64, u64),
     /// What the owner last measured.
     pub pulse: Pulse,
-    /// Who works on it.
+    /// Who leads it.
     pub owner: Option<Owner>,
+    /// Every process that works on it, in the order in which they joined.
+    pub members: Vec<Member>,
     /// How it was verified: `rows` or `books`.
     pub verified: Option<String>,
     /// Rows that the verification looked at, and how long it took in seconds.
@@ -95,6 +114,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Returns how many workers walk a range, in all processes.
+    pub fn workers(&self) -> u32 {
+        self.members.iter().filter(|member| member.live).map(|member| member.workers).sum()
+    }
+
     /// Returns what people are shown.
     pub fn shown(&self) -> Shown {
         let is_live = self.owner.as_ref().is_some_and(|owner| owner.is_live);

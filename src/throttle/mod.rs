@@ -39,7 +39,7 @@ use futures_util::future::BoxFuture;
 pub(crate) use build::throttlers;
 pub(crate) use gate::{Gate, Guarded, View};
 pub(crate) use judge::Changes;
-pub use rate::{Allowance, Payment};
+pub use rate::Allowance;
 pub(crate) use reading::{Blind, Cause, Reading, Verdict};
 pub(crate) use survey::survey_in;
 pub use survey::{Origin, State, Survey, Surveyed, survey};

@@ -71,12 +71,12 @@ pub(crate) enum Gap {
     Unfinished(i64),
 }
 
-/// Checks that `ranges` begin at the start of the key space, follow each other without gap or overlap
-/// to a common end, and have all been walked to their ends. Their numbers say nothing of their order.
+/// Checks that `ranges` begin at the start of the key space, and follow each other without gap or
+/// overlap to a common end. Their numbers say nothing of their order.
 ///
 /// # Errors
 /// The first range at which that is not so.
-pub(crate) fn tiles(ranges: &[Range]) -> Result<(), Gap> {
+pub(crate) fn follow(ranges: &[Range]) -> Result<(), Gap> {
     let mut left: Vec<&Range> = ranges.iter().collect();
     let first = left.first().ok_or(Gap::Nothing)?.no;
     let mut end: Option<&Key> = None;
@@ -91,6 +91,15 @@ pub(crate) fn tiles(ranges: &[Range]) -> Result<(), Gap> {
         }
         end = range.upto.as_ref();
     }
+    Ok(())
+}
+
+/// Checks that `ranges` [`follow`] each other, and have all been walked to their ends.
+///
+/// # Errors
+/// The first range at which that is not so.
+pub(crate) fn tiles(ranges: &[Range]) -> Result<(), Gap> {
+    follow(ranges)?;
     match ranges.iter().find(|range| !range.done || range.cursor != range.upto) {
         Some(range) => Err(Gap::Unfinished(range.no)),
         None => Ok(()),
@@ -100,6 +109,7 @@ pub(crate) fn tiles(ranges: &[Range]) -> Result<(), Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn key(value: &str) -> Key {
         Key::new(vec![value.to_owned()])
@@ -150,6 +160,27 @@ mod tests {
         assert!(matches!(tiles(&twice), Err(Gap::Between(_))));
         let whole_twice = [range(0, None, Some(key("5"))), range(1, None, Some(key("5")))];
         assert!(matches!(tiles(&whole_twice), Err(Gap::Between(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_cut_anywhere_and_told_in_any_order_tile_and_without_one_they_do_not(
+            cuts in prop::collection::btree_set(0u32..1_000, 0..63), seed: u64,
+        ) {
+            let ends: Vec<_> = cuts.iter().map(|cut| key(&cut.to_string())).chain([key("end")]).collect();
+            let starts = std::iter::once(None).chain(ends.iter().cloned().map(Some));
+            let ranges = starts.zip(&ends).enumerate();
+            let mut ranges: Vec<_> =
+                ranges.map(|(no, (after, upto))| range(i64::try_from(no).unwrap(), after, Some(upto.clone()))).collect();
+            fastrand::Rng::with_seed(seed).shuffle(&mut ranges);
+            prop_assert_eq!(tiles(&ranges), Ok(()));
+            let last = ranges.iter().position(|range| range.upto == ends.last().cloned());
+            let lost = fastrand::Rng::with_seed(seed).usize(..ranges.len());
+            if Some(lost) != last {
+                ranges.remove(lost);
+                prop_assert!(follow(&ranges).is_err());
+            }
+        }
     }
 
     #[test]

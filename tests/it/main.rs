@@ -10,6 +10,7 @@ mod verify;
 mod steer;
 mod output;
 mod races;
+mod parallel;
 mod plan;
 mod pace;
 mod holds;

@@ -34,7 +34,7 @@ fn table(shape: &str) -> String {
                 INSERT INTO t SELECT i % 7, i, 0 FROM generate_series(1, 4000) i"
             .to_owned();
     }
-    let (key, rows) = shape.split_once(") AS ").unwrap();
+    let (key, rows) = shape.split_once(") AS ").expect("a key and its rows");
     format!("CREATE TABLE t ({key}, n int NOT NULL); INSERT INTO t {rows}")
 }
 

@@ -44,8 +44,15 @@ fn an_old_ledger_is_upgraded_when_asked_to_and_its_run_goes_on() {
     let by_hand = cli.done(&["init", "--print-sql", "--from", "1"]).stdout;
     db.exec(&by_hand.replace("COMMIT;", "ROLLBACK;"));
     assert_eq!(db.number(tables), before, "what is printed for hands is whole or not at all");
+    let operator = format!("operator_{}", db.name);
+    db.exec(&format!(
+        "CREATE ROLE {operator}; GRANT USAGE ON SCHEMA piecemeal TO {operator};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA piecemeal TO {operator}"
+    ));
     cli.done(&["init"]).says("ready");
     cli.done(&["init"]);
+    let may = format!("has_table_privilege('{operator}', 'piecemeal.member', 'INSERT, UPDATE')");
+    assert!(db.is(&may), "whoever could work before still can");
     assert_eq!(
         db.text("SELECT string_agg(version::text, ',' ORDER BY version) FROM piecemeal.ledger"),
         "1,2,3"

@@ -45,14 +45,22 @@ pub(crate) struct Menu {
     stops: u32,
     cuts: u32,
     zombies: u32,
+    /// Workers of each process.
+    pub(crate) workers: u32,
+    /// Whether a second process joins the first.
+    pub(crate) has_peer: bool,
 }
 
 impl Menu {
     /// Reads it from the environment; what is not set is as in the short version.
     pub(crate) fn of_environment(seed: u64) -> Menu {
         let count = |name: &str, default| read(name).unwrap_or(default);
+        let seed = read("SEED").unwrap_or(seed);
+        let mut rng = Rng::with_seed(seed);
         Menu {
-            seed: read("SEED").unwrap_or(seed),
+            seed,
+            workers: count("WORKERS", rng.u32(1..=3)).max(1),
+            has_peer: count("PEERS", rng.u32(..2)) > 0,
             rows: count("ROWS", 3_000).max(100),
             kills: count("KILLS", 6),
             terminates: count("TERMINATES", 3),

@@ -3,7 +3,8 @@
 //!
 //! The job adds 1 to every row, so a batch that is lost or repeated shows. The short version is part
 //! of `cargo test`; `cargo torture` runs the long one, sized by these variables:
-//! `PIECEMEAL_TORTURE_ROWS`, `_KILLS`, `_TERMINATES`, `_STOPS`, `_CUTS`, `_ZOMBIES` and `_SEED`.
+//! `PIECEMEAL_TORTURE_ROWS`, `_KILLS`, `_TERMINATES`, `_STOPS`, `_CUTS`, `_ZOMBIES`,
+//! `_WORKERS`, `_PEERS` and `_SEED`.
 //! A failure names its seed and keeps the server. The seed gives the same rows, writes and faults in
 //! the same order; at which microsecond they meet is up to the machine.
 

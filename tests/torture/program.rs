@@ -12,6 +12,9 @@ pub(crate) const JOB: &str = "torture";
 /// The program's exit code for a run that another process took over.
 pub(crate) const OWNED: i32 = 7;
 
+/// The program's exit code for a database that was away when it began.
+pub(crate) const UNREACHABLE: i32 = 8;
+
 /// How the program is called.
 pub(crate) struct Program {
     pub(crate) url: String,
@@ -35,9 +38,10 @@ impl Program {
         Ok(Worker { child })
     }
 
-    /// Starts a worker on the job.
-    pub(crate) fn work(&self) -> Outcome<Worker> {
-        self.start(&["run", JOB, "--yes", "--progress", "none"])
+    /// Starts a process on the job, alone or beside another one, with so many workers.
+    pub(crate) fn work(&self, command: &str, workers: u32) -> Outcome<Worker> {
+        let workers = workers.to_string();
+        self.start(&[command, JOB, "--yes", "--progress", "none", "--workers", &workers])
     }
 
     /// Calls it and waits for its end; returns the exit code.

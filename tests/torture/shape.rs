@@ -53,6 +53,26 @@ impl Shape {
         }
     }
 
+    /// Returns the statement that cuts the only range of a run that has hardly begun, as that of a
+    /// larger table is cut when it is created.
+    pub(crate) fn cut(self, ranges: u32) -> String {
+        let key = self.key().0;
+        let texts: Vec<_> = key.split(", ").map(|column| format!("{column}::text")).collect();
+        format!(
+            "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC';
+             CREATE TEMPORARY TABLE cut AS SELECT key, at FROM (
+                 SELECT ARRAY[{texts}] AS key, row_number() OVER (ORDER BY {key}) AS at, count(*) OVER () AS n
+                 FROM torture) k
+             WHERE at * {ranges} / n > (at - 1) * {ranges} / n AND at < n - n / {ranges} / 2;
+             WITH cuts AS (SELECT row_number() OVER (ORDER BY at) AS no, key, lead(key) OVER (ORDER BY at) AS next FROM cut)
+             INSERT INTO piecemeal.range (run_id, no, after, upto)
+             SELECT run_id, cuts.no, key, coalesce(next, upto) FROM cuts, piecemeal.range;
+             UPDATE piecemeal.range SET upto = (SELECT key FROM cut ORDER BY at LIMIT 1) WHERE no = 0;
+             DROP TABLE cut",
+            texts = texts.join(", "),
+        )
+    }
+
     /// Returns the statements that make the empty table, and the one that keeps what was deleted.
     pub(crate) fn tables(self) -> String {
         format!(

@@ -4,6 +4,7 @@
 //! slowed down for as long as there are faults left, and then let go.
 
 use std::fmt::Write as _;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -11,9 +12,12 @@ use tokio_postgres::Client;
 
 use crate::Outcome;
 use crate::faults::{Fault, Menu, Moment, PER_FAULT};
-use crate::program::{JOB, OWNED, Worker};
+use crate::program::{JOB, OWNED, UNREACHABLE, Worker};
 use crate::proxy::Trick;
 use crate::scene::Scene;
+
+/// Ranges that the table is cut into for more than one worker.
+const RANGES: u32 = 12;
 
 /// How long a run may make no progress before that is a failure.
 const STALL: Duration = Duration::from_secs(40);
@@ -57,6 +61,9 @@ pub(crate) struct Storm<'a> {
     todo: Vec<Fault>,
     pace: u64,
     worker: Worker,
+    /// The second process, if there is one.
+    peer: Option<Worker>,
+    workers: u32,
     eye: Option<Client>,
     tally: Tally,
 }
@@ -69,12 +76,24 @@ impl<'a> Storm<'a> {
         if left != Some(4) {
             return Err(format!("the first row: exit {left:?}").into());
         }
+        if menu.workers > 1 || menu.has_peer {
+            scene.connect().await?.batch_execute(&scene.shape.cut(RANGES)).await?;
+        }
         let pace = menu.pace();
         let rate = format!("{pace}/s");
         scene.program.call(&["throttle", JOB, "--rate", &rate]).await?;
-        let worker = scene.program.work()?;
+        let start = |command| scene.program.work(command, menu.workers);
+        let worker = start(if menu.has_peer { "join" } else { "run" })?;
+        let peer = menu.has_peer.then(|| start("join")).transpose()?;
         let todo = menu.faults(&mut rng);
-        Ok(Storm { scene, rng, todo, pace, worker, eye: None, tally: Tally::default() })
+        let (workers, tally) = (menu.workers, Tally::default());
+        Ok(Storm { scene, rng, todo, pace, worker, peer, workers, eye: None, tally })
+    }
+
+    /// Starts the process that takes the place of one that is gone.
+    fn start(&self) -> Outcome<Worker> {
+        let command = if self.peer.is_some() { "join" } else { "run" };
+        self.scene.program.work(command, self.workers)
     }
 
     /// Injects every fault, lets the run go, and waits for its end.
@@ -97,11 +116,14 @@ impl<'a> Storm<'a> {
             }
         }
         self.scene.program.call(&["throttle", JOB, "--clear"]).await?;
-        let ended = self.worker.end(STALL * 3).await?;
-        match ended.and_then(|status| status.code()) {
-            Some(0) => Ok(()),
-            code => Err(format!("the last worker ended with {code:?}").into()),
+        for process in std::iter::once(&mut self.worker).chain(&mut self.peer) {
+            let ended = process.end(STALL * 3).await?;
+            let code = ended.and_then(|status| status.code());
+            if code != Some(0) {
+                return Err(format!("the last worker ended with {code:?}").into());
+            }
         }
+        Ok(())
     }
 
     /// Says what was injected.
@@ -115,6 +137,8 @@ impl<'a> Storm<'a> {
             // Writing to a String cannot fail.
             let _ = write!(text, ", {} zombies", tally.zombies);
         }
+        let peer = if self.peer.is_some() { " and a peer" } else { "" };
+        let _ = write!(text, ", {} workers{peer}", self.workers);
         let late = self.scene.proxy.counts().late;
         let (takeover, recovery) = (tally.worst_takeover, tally.worst_recovery);
         let _ = write!(
@@ -138,9 +162,9 @@ impl<'a> Storm<'a> {
         })
     }
 
-    /// Returns where the run is if our worker holds it.
+    /// Returns where the run is if a process of ours holds it.
     async fn held(&mut self) -> Outcome<Option<View>> {
-        let ended = self.worker.ended()?;
+        let ended = self.ended()?;
         let view = self.look().await;
         if let Some(View { status, seen, .. }) = &view
             && status == "succeeded"
@@ -151,7 +175,27 @@ impl<'a> Storm<'a> {
         if let Some(ended) = ended {
             return Err(format!("the worker ended by itself: {ended}").into());
         }
-        Ok(view.filter(|view| view.status == "running" && view.owner == Some(self.worker.pid())))
+        let ours = [Some(self.worker.pid()), self.peer.as_ref().map(Worker::pid)];
+        Ok(view
+            .filter(|it| it.status == "running" && it.owner.is_some() && ours.contains(&it.owner)))
+    }
+
+    /// Returns how a process ended by itself, if one did. Beside a peer, faults also hit one that is
+    /// only about to begin; it then says so, and is started again, as any supervisor does.
+    fn ended(&mut self) -> Outcome<Option<ExitStatus>> {
+        let (workers, program) = (self.workers, &self.scene.program);
+        if let Some(peer) = self.peer.as_mut() {
+            for process in [&mut self.worker, peer] {
+                match process.ended()? {
+                    Some(ended) if ended.code() == Some(UNREACHABLE) => {
+                        *process = program.work("join", workers)?;
+                    }
+                    Some(ended) => return Ok(Some(ended)),
+                    None => {}
+                }
+            }
+        }
+        self.worker.ended()
     }
 
     /// Sees to it that there are rows left for all faults.
@@ -226,9 +270,12 @@ impl<'a> Storm<'a> {
             }
             Moment::Any | Moment::InFlight => self.wait_for(moment).await,
         }
+        if let Some(peer) = self.peer.as_mut().filter(|_| self.rng.bool()) {
+            std::mem::swap(&mut self.worker, peer);
+        }
         self.worker.kill()?;
         let started = Instant::now();
-        self.worker = self.scene.program.work()?;
+        self.worker = self.start()?;
         self.tally.kills += 1;
         let before = self.look().await.map_or(0, |view| view.batches);
         // Sometimes the next fault hits before this one is over.
@@ -280,11 +327,27 @@ impl<'a> Storm<'a> {
         }
     }
 
-    /// Freezes the worker until another one has taken over; thawed, it must find that out.
+    /// Freezes the worker until another one has taken over; thawed, it must find that out. One that
+    /// has a peer goes on as a member.
     async fn freeze(&mut self) -> Outcome<bool> {
         self.worker.signal("STOP")?;
         let before = self.look().await.map_or(0, |view| view.batches);
-        let successor = self.scene.program.work()?;
+        if self.peer.is_some() {
+            let started = Instant::now();
+            let frozen = Some(self.worker.pid());
+            while self.look().await.is_none_or(|view| view.owner == frozen || view.owner.is_none())
+            {
+                if started.elapsed() > STALL {
+                    return Err("nobody has taken the lead".into());
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            self.until_batches_after(before).await?;
+            self.worker.signal("CONT")?;
+            self.tally.zombies += 1;
+            return Ok(true);
+        }
+        let successor = self.start()?;
         let mut zombie = std::mem::replace(&mut self.worker, successor);
         self.until_batches_after(before).await?;
         zombie.signal("CONT")?;

@@ -79,7 +79,11 @@ fn overrides(settings: &Settings, args: &Throttle) -> Result<Overrides, Problem>
         Some(WhichSchedule::Off) => Some(Schedule::new(Vec::new())),
         Some(WhichSchedule::File) => Some(Schedule::new(settings.job(&args.job)?.pace.windows)),
     };
-    let said = Said { rate: args.rate.map(Rate::rows_per_second), target: args.target };
+    let said = Said {
+        rate: args.rate.map(Rate::rows_per_second),
+        target: args.target,
+        workers: args.workers,
+    };
     Ok(Overrides { said, schedule, holds: args.holds.iter().cloned().collect() })
 }
 

@@ -1,4 +1,4 @@
-//! `run` and `resume`: starts a job or goes on with it, in the foreground, with progress.
+//! `run`, `join` and `resume`: starts a job or goes on with it, in the foreground, with progress.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -11,7 +11,7 @@ use piecemeal::{Error, ErrorKind, Job, Plan};
 
 use super::Done;
 use super::plan::{build, show_findings};
-use crate::cli::args::{Resume, Run, RunPace};
+use crate::cli::args::{Join, Resume, Run, RunPace};
 use crate::cli::exit::Exit;
 use crate::cli::settings::{Problem, Settings, actor};
 use crate::cli::{reporter, signals};
@@ -19,9 +19,18 @@ use crate::cli::{reporter, signals};
 /// How often it is looked again when others begin the same job at the same time.
 const LOOKS: u32 = 5;
 
+/// How a run is begun, or gone on with.
+#[derive(Clone, Copy)]
+struct How<'a> {
+    again: bool,
+    joins: bool,
+    pace: &'a RunPace,
+}
+
 pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
+    let how = How { again: args.again, joins: false, pace: &args.pace };
     for job in &args.jobs {
-        let exit = one(settings, job, args).await?;
+        let exit = one(settings, job, how).await?;
         if exit != Exit::Done {
             return Ok(exit);
         }
@@ -29,31 +38,35 @@ pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
     Ok(Exit::Done)
 }
 
+pub(crate) async fn join(settings: &Settings, args: &Join) -> Done {
+    one(settings, &args.job, How { again: false, joins: true, pace: &args.pace }).await
+}
+
 /// Looks, plans and begins; looks again if somebody else began meanwhile, who may even be done.
-async fn one(settings: &Settings, job: &str, args: &Run) -> Done {
+async fn one(settings: &Settings, job: &str, how: How<'_>) -> Done {
     let job = settings.job(job)?;
     let desk = settings.desk(Some(&job.name)).await?;
     for _ in 1..LOOKS {
-        match begin(settings, &desk, &job, args).await {
+        match begin(settings, &desk, &job, how).await {
             Err(Problem::Error(error, _)) if error.code() == RACED => {}
             done => return done,
         }
     }
-    begin(settings, &desk, &job, args).await
+    begin(settings, &desk, &job, how).await
 }
 
-async fn begin(settings: &Settings, desk: &Desk, job: &Job, args: &Run) -> Done {
+async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Done {
     let found = desk.find(&job.name).await?;
     let open = found.as_ref().filter(|run| !run.status.is_final());
     if let Some(run) = open {
-        if args.again {
+        if how.again {
             return Err(not_ended(run).into());
         }
         check_definition(&Identity::of(job), run)?;
         if let Err(error) = check_open(run) {
             return Err(with_committed(error, desk, &job.name).await?.into());
         }
-    } else if let Some(run) = found.as_ref().filter(|_| !args.again) {
+    } else if let Some(run) = found.as_ref().filter(|_| !how.again) {
         if run.status == Status::Succeeded {
             check_definition(&Identity::of(job), run)?;
             return already_done(settings, desk, job).await;
@@ -71,7 +84,7 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, args: &Run) -> Done 
         }
         desk.create(&plan, found.as_ref()).await?
     };
-    let options = options(desk, &args.pace).await?;
+    let options = Options { joins: how.joins, ..options(desk, how.pace).await? };
     follow(settings, desk, plan, run, options).await
 }
 
@@ -124,6 +137,7 @@ async fn options(desk: &Desk, pace: &RunPace) -> Result<Options, Error> {
         limit: pace.limit,
         rate: pace.rate.map(piecemeal::job::Rate::rows_per_second),
         target: pace.target,
+        workers: pace.workers,
         max_runtime: pace.max_runtime,
         until,
         ..Options::new(actor())

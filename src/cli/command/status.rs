@@ -40,6 +40,13 @@ fn details(snapshot: &piecemeal::run::Snapshot) -> String {
         let life = if owner.is_live { "alive" } else { "gone" };
         lines.push(format!("  owner: {} {}, {life}", owner.host, owner.pid));
     }
+    // One that works alone is its owner.
+    for member in snapshot.members.iter().filter(|_| snapshot.members.len() > 1) {
+        let life = if member.live { "alive" } else { "gone" };
+        let leads = if member.leads { ", leads" } else { "" };
+        let workers = words::counted(member.workers.into(), "workers");
+        lines.push(format!("  member: {} {}, {workers}, {life}{leads}", member.host, member.pid));
+    }
     lines.push(format!(
         "  {} batches, {} rows changed, {} unchanged; {} since {}",
         words::count(snapshot.batches),

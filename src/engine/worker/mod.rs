@@ -10,12 +10,12 @@ mod trouble;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::insist::insist;
+use super::crew::{Crew, Grant};
 use super::recover::Suspect;
 use super::steering::{Asked, Steering};
 use super::striper::Striper;
 use crate::batch::{self, Ahead, Applied, Attempt, Fence, Look};
-use crate::ledger::ranges::{self, Taken};
+use crate::ledger::ranges::Taken;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Outcome};
@@ -43,8 +43,11 @@ pub(super) enum Stop {
     Fatal(DbMessage),
 }
 
+/// How often it is looked whether others have left something of the limit.
+const GRANTED: Duration = Duration::from_millis(20);
+
 /// What one step came to.
-enum Step {
+pub(super) enum Step {
     Committed(Chunk, Range, Outcome),
     End,
     Fenced,
@@ -64,8 +67,9 @@ pub(super) struct Worker {
     pub(super) plan: Arc<Plan>,
     pub(super) fence: Fence,
     pub(super) steering: Steering,
-    /// Rows that may still be changed by this process.
-    pub(super) limit: Option<u64>,
+    crew: Arc<Crew>,
+    /// The most keys of the next chunk, by the limit of this process.
+    granted: u32,
     range: Range,
     striper: Striper,
     /// The time of a batch that the job says; of no matter if it says its rows.
@@ -89,6 +93,7 @@ impl Worker {
         plan: Arc<Plan>,
         fence: Fence,
         steering: Steering,
+        crew: Arc<Crew>,
     ) -> Worker {
         let striper = Striper::new(plan.job.batch.stripes, plan.can_be_hot, plan.sizer());
         let target = plan.window_target();
@@ -97,7 +102,8 @@ impl Worker {
             plan,
             fence,
             steering,
-            limit: None,
+            crew,
+            granted: u32::MAX,
             range: Range::default(),
             striper,
             target,
@@ -116,14 +122,19 @@ impl Worker {
     /// Walks range after range until none is left, or until there is a reason to stop between two
     /// batches.
     pub(super) async fn work(&mut self) -> Stop {
+        let crew = Arc::clone(&self.crew);
         loop {
-            match self.take().await {
+            match crew.take(&mut self.steering).await {
                 Ok(Taken::Range(range)) => self.begin(range),
-                Ok(Taken::NothingLeft) => return Stop::End,
+                Ok(Taken::NothingLeft | Taken::NothingFree) => return Stop::End,
                 Ok(Taken::NotOurs) => return Stop::Asked(Asked::TakenOver),
-                Err(fault) => return lost(fault),
+                Err(stop) => return stop,
             }
-            if let Some(stop) = self.walk().await {
+            self.steering.note(|gauge| gauge.busy += 1);
+            let stop = self.walk().await;
+            self.steering.note(|gauge| gauge.busy -= 1);
+            crew.put_down(self.range.no, stop.is_some() && self.steering.is_spare()).await;
+            if let Some(stop) = stop {
                 return stop;
             }
         }
@@ -132,14 +143,6 @@ impl Worker {
     fn begin(&mut self, range: Range) {
         self.striper.begin(&range);
         (self.range, self.ahead) = (range, None);
-    }
-
-    async fn take(&self) -> Result<Taken, Fault> {
-        let (run, token) = (self.fence.run, self.fence.token.as_str());
-        insist(&self.database, &self.steering.leaving, |mut session| async move {
-            ranges::take(&mut session, run, token).await
-        })
-        .await
     }
 
     /// Walks the range to its end, or as far as it can be walked now; returns why to stop, if there
@@ -152,10 +155,18 @@ impl Worker {
             }
             // A hold is no trouble: how long it may last is counted by itself.
             self.stuck_since = self.stuck_since.map(|since| since + asked.elapsed());
-            if self.limit == Some(0) {
-                return Some(Stop::Limit);
+            let wanted = self.wanted();
+            match self.crew.grant(wanted) {
+                Grant::Keys(keys) => self.granted = keys,
+                Grant::Later => {
+                    self.steering.wait(GRANTED).await;
+                    continue;
+                }
+                Grant::Nothing => return Some(Stop::Limit),
             }
-            let next = match self.step().await {
+            let step = self.step().await;
+            self.crew.settle(self.granted, &step);
+            let next = match step {
                 Step::Committed(chunk, range, outcome) => self.advance(chunk, range, outcome).await,
                 Step::End => Next::AnotherRange,
                 Step::Fenced => self.look_around().await,
@@ -247,17 +258,26 @@ impl Worker {
             self.round_trip = started.elapsed();
         }
         let cancel = session.cancel_token();
-        self.steering.note(|gauge| gauge.cancel = cancel);
+        let no = self.steering.no();
+        self.steering.note(|gauge| gauge.cancel.extend(cancel.map(|cancel| (no, cancel))));
         Ok(session)
+    }
+
+    /// The most rows that the next batch may change.
+    fn wanted(&mut self) -> u32 {
+        self.granted = u32::MAX;
+        match (self.rows_to_search(), self.leg(&self.range)) {
+            (Some(rows), _) => rows,
+            (None, Some(leg)) => self.keys(&leg),
+            (None, None) => 1,
+        }
     }
 
     /// The keys of the next chunk: what the time allows, the rate, the search for a bad row, the
     /// limit.
     fn keys(&mut self, leg: &Leg) -> u32 {
         let rows = self.steering.cap(self.striper.sizer(leg.stripe).rows());
-        let keys = self.suspect.cap(Striper::keys(leg.stripe, rows));
-        let limit = self.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
-        keys.min(limit).max(1)
+        self.suspect.cap(Striper::keys(leg.stripe, rows)).min(self.granted).max(1)
     }
 
     async fn advance(&mut self, chunk: Chunk, range: Range, outcome: Outcome) -> Next {
@@ -265,7 +285,6 @@ impl Worker {
         (self.is_lifted, self.stuck_since) = (false, None);
         self.suspect.clear(chunk.keys);
         self.range = range;
-        self.limit = self.limit.map(|limit| limit.saturating_sub(outcome.changed));
         let rows = self.striper.sizer(chunk.stripe).rows();
         self.steering.note(|gauge| {
             gauge.timing.observe(Striper::rows(chunk.stripe, chunk.keys), outcome.took);

@@ -10,8 +10,7 @@ impl Worker {
     pub(super) fn rows_to_search(&mut self) -> Option<u32> {
         let is_well = self.failures == 0 && !self.suspect.is_on();
         let rows = self.striper.search(&self.range).filter(|_| is_well)?;
-        let limit = self.limit.map_or(u32::MAX, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
-        Some(self.steering.cap(rows).min(limit).max(1))
+        Some(self.steering.cap(rows).min(self.granted).max(1))
     }
 
     pub(super) async fn search(&mut self, rows: u32) -> Step {

@@ -15,6 +15,7 @@ fn window(when: &str, zone: &str, rate: &str) -> Window {
         zone: parse_zone(zone).unwrap(),
         rate: (!rate.is_empty()).then(|| rate.parse().unwrap()),
         target: None,
+        workers: None,
         span: 0..0,
     }
 }

@@ -1,0 +1,236 @@
+//! The workers of this process: who walks which range, and what they may change together.
+//!
+//! Their number follows the pace while they work. One that has nothing to do waits: others may put
+//! ranges aside, or die. One that meets something that stops the run stops the others, each between
+//! two of its batches.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::insist::insist;
+use super::steering::{Asked, Steering};
+use super::worker::{Step, Stop, Worker, lost};
+use crate::batch::Fence;
+use crate::ledger::ranges::{self, Taken};
+use crate::pg::{Database, DbMessage, Lane};
+use crate::plan::Plan;
+use crate::walk::follow;
+
+/// How often a worker without a range looks for one.
+const LOOK: Duration = Duration::from_millis(300);
+
+/// Rows that may still be changed by this process, over all its walks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// What is left of it; `None` is without limit.
+    left: Option<u64>,
+    /// What batches under way may take of it.
+    granted: u64,
+}
+
+/// What a worker may do under the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Grant {
+    /// A chunk of at most so many keys.
+    Keys(u32),
+    /// Nothing, unless a batch under way changes less than it may.
+    Later,
+    /// Nothing any more.
+    Nothing,
+}
+
+impl Limit {
+    pub(super) fn new(left: Option<u64>) -> Limit {
+        Limit { left, granted: 0 }
+    }
+
+    fn grant(&mut self, keys: u32) -> Grant {
+        let Some(left) = self.left else { return Grant::Keys(u32::MAX) };
+        let free = u32::try_from(left - self.granted).unwrap_or(u32::MAX);
+        match keys.min(free) {
+            0 if left == 0 => Grant::Nothing,
+            0 => Grant::Later,
+            keys => {
+                self.granted += u64::from(keys);
+                Grant::Keys(keys)
+            }
+        }
+    }
+
+    fn settle(&mut self, granted: u32, changed: u64) {
+        if let Some(left) = self.left.as_mut() {
+            self.granted = self.granted.saturating_sub(granted.into());
+            *left = left.saturating_sub(changed).max(self.granted);
+        }
+    }
+}
+
+/// What the workers of a process know of each other.
+pub(super) struct Crew {
+    database: Database,
+    fence: Fence,
+    /// The ranges that they walk. Held while one is taken, so that no other takes it for left behind.
+    walked: tokio::sync::Mutex<BTreeSet<i64>>,
+    /// Held by the one of those without a range that looks for one.
+    looking: tokio::sync::Mutex<()>,
+    limit: Arc<Mutex<Limit>>,
+}
+
+impl Crew {
+    pub(super) fn new(database: Database, fence: Fence, limit: Arc<Mutex<Limit>>) -> Crew {
+        let (walked, looking) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+        Crew { database, fence, walked, looking, limit }
+    }
+
+    /// Walks with as many workers as the pace says until no range is left, or until there is a reason
+    /// to stop.
+    pub(super) async fn walk(self: &Arc<Crew>, plan: &Arc<Plan>, mut steering: Steering) -> Stop {
+        let (halt, halted) = watch::channel(false);
+        let (mut workers, mut active) = (JoinSet::new(), BTreeSet::new());
+        let (mut is_over, mut reason) = (false, None);
+        loop {
+            let wanted = steering.brief.borrow_and_update().pace.workers;
+            for no in (0..wanted).filter(|_| !is_over && reason.is_none()) {
+                if active.insert(no) {
+                    let worker = self.worker(plan, steering.of_worker(no, halted.clone()));
+                    workers.spawn(async move { (no, { worker }.work().await) });
+                }
+            }
+            tokio::select! {
+                ended = workers.join_next() => match ended {
+                    None => return reason.unwrap_or(Stop::End),
+                    Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                    Some(Ok((no, stop))) => {
+                        active.remove(&no);
+                        if matches!(stop, Stop::End) {
+                            is_over = true;
+                        } else if !matches!(stop, Stop::Asked(Asked::ToStepBack)) {
+                            halt.send_replace(true);
+                            reason.get_or_insert(stop);
+                        }
+                    }
+                },
+                Ok(()) = steering.brief.changed() => {}
+            }
+        }
+    }
+
+    fn worker(self: &Arc<Crew>, plan: &Arc<Plan>, steering: Steering) -> Worker {
+        let (database, fence) = (self.database.clone(), self.fence.clone());
+        Worker::new(database, Arc::clone(plan), fence, steering, Arc::clone(self))
+    }
+
+    /// Takes a range for one of them, as soon as one is free.
+    ///
+    /// # Errors
+    /// Why to stop instead.
+    pub(super) async fn take(&self, steering: &mut Steering) -> Result<Taken, Stop> {
+        let taken = self.take_now(steering).await?;
+        if taken != Taken::NothingFree {
+            return Ok(taken);
+        }
+        let _looking = self.looking.lock().await;
+        loop {
+            let taken = self.take_now(steering).await?;
+            if taken != Taken::NothingFree {
+                return Ok(taken);
+            }
+            steering.wait(LOOK).await;
+        }
+    }
+
+    async fn take_now(&self, steering: &Steering) -> Result<Taken, Stop> {
+        let mut walked = self.walked.lock().await;
+        if let Some(asked) = steering.asked() {
+            return Err(Stop::Asked(asked));
+        }
+        let known: Vec<i64> = walked.iter().copied().collect();
+        let (run, known) = ((self.fence.run, self.fence.token.as_str()), known.as_slice());
+        let taken = insist(&self.database, &steering.leaving, |mut session| async move {
+            let taken = ranges::take(&mut session, run, known).await?;
+            let is_new = matches!(taken, Taken::Range(_));
+            let all = if is_new { ranges::of_walk(&mut session, run.0).await? } else { Vec::new() };
+            Ok((taken, all))
+        });
+        let (taken, all) = taken.await.map_err(lost)?;
+        if let Taken::Range(range) = &taken {
+            follow(&all).map_err(|gap| Stop::Fatal(DbMessage::local(gap.to_string())))?;
+            walked.insert(range.no);
+        }
+        Ok(taken)
+    }
+
+    /// Learns that a worker walks a range no more. One that it left in the middle, because fewer are
+    /// wanted, is given back for anybody; if that does not reach the ledger, it is free for us, and for
+    /// all once we are gone.
+    pub(super) async fn put_down(&self, no: i64, is_left: bool) {
+        let mut walked = self.walked.lock().await;
+        walked.remove(&no);
+        if !is_left {
+            return;
+        }
+        if let Ok(mut session) = self.database.session(Lane::Watch).await {
+            let run = (self.fence.run, self.fence.token.as_str());
+            let _ = ranges::give_back(&mut session, run, no).await;
+        }
+    }
+
+    fn limit(&self) -> MutexGuard<'_, Limit> {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Grants a worker a chunk of at most so many keys.
+    pub(super) fn grant(&self, keys: u32) -> Grant {
+        self.limit().grant(keys)
+    }
+
+    /// Learns what came of what was granted.
+    pub(super) fn settle(&self, granted: u32, step: &Step) {
+        let changed = if let Step::Committed(.., outcome) = step { outcome.changed } else { 0 };
+        self.limit().settle(granted, changed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_one_worker_may_take_no_other_gets_until_it_is_known_to_be_left() {
+        let mut limit = Limit::new(Some(10));
+        assert_eq!(limit.grant(8), Grant::Keys(8));
+        assert_eq!(limit.grant(8), Grant::Keys(2));
+        assert_eq!(limit.grant(8), Grant::Later);
+        limit.settle(8, 5);
+        assert_eq!(limit.grant(8), Grant::Keys(3));
+        limit.settle(2, 2);
+        limit.settle(3, 3);
+        assert_eq!(limit.grant(8), Grant::Nothing);
+        assert_eq!(Limit::new(None).grant(8), Grant::Keys(u32::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn the_limit_is_reached_and_never_exceeded(
+            limit in 1u64..10_000, steps in prop::collection::vec((0usize..4, 1u32..500, 0u32..=100), 0..300),
+        ) {
+            let (mut account, mut workers, mut changed) = (Limit::new(Some(limit)), [None; 4], 0);
+            let to_the_end = (0..40_000).map(|step| (step % 4, 500, 100));
+            for (no, keys, percent) in steps.into_iter().chain(to_the_end) {
+                if let Some(granted) = workers[no].take() {
+                    let rows = u64::from(granted * percent / 100);
+                    account.settle(granted, rows);
+                    changed += rows;
+                } else if let Grant::Keys(granted) = account.grant(keys) {
+                    workers[no] = Some(granted);
+                }
+            }
+            prop_assert_eq!((changed, account.grant(1)), (limit, Grant::Nothing));
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! How fast this process may go: its hold, its share of the speed, its rate; one for all its workers.
+//!
+//! A worker looks in between two batches, and never waits in here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::gauge::Gauge;
+use super::hold::Hold;
+use super::steering::Voice;
+use crate::run::{Event, Pace, Slowing, WINDOW};
+use crate::throttle::{Allowance, Cause, Verdict, View};
+
+/// The smallest share that is obeyed: below it, a batch would be followed by a minute of nothing.
+const SLOWEST: f64 = 0.02;
+
+/// Whether a batch may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Admitted {
+    /// It may.
+    Yes,
+    /// Something holds the run.
+    NotNow,
+    /// Signals have let nothing through for too long; what the last one said.
+    Never(String),
+}
+
+/// What this process may have of the run's speed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Portion {
+    /// The run's rate, in rows per second.
+    pub(super) rate: Option<f64>,
+    /// The part of it that this process has: as many workers as it has of all.
+    pub(super) part: f64,
+    /// Workers of this process that are busy, at least 1.
+    pub(super) busy: u32,
+}
+
+/// What the workers of a process keep to together.
+pub(super) struct Stride {
+    gauge: Arc<Mutex<Gauge>>,
+    voice: Voice,
+    gate: Option<View>,
+    max_hold: Duration,
+    allowance: Allowance,
+    hold: Hold,
+    /// Since when signals have let nothing through.
+    standing_since: Option<Instant>,
+    slowed_by: Option<String>,
+    /// The share of its speed that signals give the run.
+    share: f64,
+}
+
+impl Stride {
+    pub(super) fn new(gauge: Arc<Mutex<Gauge>>, voice: Voice) -> Stride {
+        Stride {
+            gauge,
+            voice,
+            gate: None,
+            max_hold: Duration::MAX,
+            allowance: Allowance::new(None, Instant::now()),
+            hold: Hold::default(),
+            standing_since: None,
+            slowed_by: None,
+            share: 1.0,
+        }
+    }
+
+    pub(super) fn obey(&mut self, gate: View, max_hold: Duration) {
+        (self.gate, self.max_hold) = (Some(gate), max_hold);
+    }
+
+    /// Whether a batch may begin under `pace`: a hold with a floor lets it.
+    pub(super) fn admits(&mut self, pace: Pace) -> Admitted {
+        let Some((cause, floor)) = self.holds(pace) else {
+            self.release();
+            return Admitted::Yes;
+        };
+        match self.stand(cause, floor) {
+            Some(reason) => Admitted::Never(reason),
+            None if floor.is_some() => Admitted::Yes,
+            None => Admitted::NotNow,
+        }
+    }
+
+    /// Notes that `cause` holds the run; returns what it said when signals have let nothing through
+    /// for too long.
+    fn stand(&mut self, cause: Cause, floor: Option<u32>) -> Option<String> {
+        self.sum_up();
+        let is_signal = cause.signal != WINDOW;
+        for event in self.hold.go_on(cause, floor) {
+            self.voice.say(event);
+        }
+        self.show_hold();
+        if !is_signal || floor.is_some() {
+            self.standing_since = None;
+            return None;
+        }
+        let since = *self.standing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < self.max_hold {
+            return None;
+        }
+        let reason = self.hold.reason();
+        self.release();
+        Some(reason)
+    }
+
+    /// What holds the run now: a window that is closed, else the signal that rules.
+    fn holds(&mut self, pace: Pace) -> Option<(Cause, Option<u32>)> {
+        if pace.is_closed {
+            let text = pace.window.unwrap_or_else(|| WINDOW.to_owned());
+            return Some((Cause { signal: WINDOW.to_owned(), text, reading: None }, None));
+        }
+        match self.gate.as_mut()?.verdict(Instant::now()) {
+            Verdict::Hold(cause, floor) => Some((cause, floor)),
+            Verdict::Go(..) => None,
+        }
+    }
+
+    fn release(&mut self) {
+        self.standing_since = None;
+        self.sum_up();
+        if let Some(event) = self.hold.end() {
+            self.show_hold();
+            self.voice.say(event);
+        }
+    }
+
+    fn sum_up(&mut self) {
+        if let Some((by, time)) = self.hold.take_spent() {
+            self.note(|gauge| gauge.held.hold(&by, time));
+        }
+    }
+
+    fn show_hold(&self) {
+        let shown = self.hold.shown();
+        self.note(|gauge| {
+            if shown.is_some() {
+                gauge.slowing = None;
+            }
+            gauge.holding = shown;
+        });
+    }
+
+    /// The rate that applies: the share of the run's that the gate gives, and in a hold with a floor,
+    /// that; of either, the part of this process.
+    fn set(&mut self, portion: Portion) {
+        let rate = portion.rate.map(|rate| rate * self.share);
+        let floor = self.hold.floor().map(f64::from);
+        let rate = floor.map_or(rate, |floor| Some(rate.map_or(floor, |rate| rate.min(floor))));
+        self.allowance.set(rate.map(|rate| rate * portion.part), Instant::now());
+    }
+
+    /// Returns how many of `rows` keys the next chunk may have.
+    pub(super) fn cap(&mut self, rows: u32, portion: Portion) -> u32 {
+        self.set(portion);
+        self.allowance.cap(rows, portion.busy)
+    }
+
+    /// Owes for rows that were touched.
+    pub(super) fn owe(&mut self, rows: u64, portion: Portion) {
+        self.set(portion);
+        self.allowance.owe(rows);
+    }
+
+    /// Returns how long to wait until nothing is owed.
+    pub(super) fn due(&mut self, portion: Portion) -> Option<Duration> {
+        self.set(portion);
+        self.allowance.due(Instant::now())
+    }
+
+    /// Returns the share of its speed that the gate gives the run, and by what it is slowed down.
+    pub(super) fn take_share(&mut self) -> (f64, Option<String>) {
+        self.share = 1.0;
+        let Some(gate) = self.gate.as_mut() else { return (1.0, None) };
+        let Verdict::Go(share, cause) = gate.verdict(Instant::now()) else { return (1.0, None) };
+        self.tell_share(share, cause.as_ref());
+        let Some(cause) = cause else { return (1.0, None) };
+        self.share = share.max(SLOWEST);
+        (self.share, Some(cause.signal))
+    }
+
+    fn tell_share(&mut self, share: f64, cause: Option<&Cause>) {
+        let slowing = cause.map(|it| Slowing { reason: slowed_by(it), share });
+        let signal = cause.map(|cause| cause.signal.clone());
+        if signal != self.slowed_by {
+            self.voice.say(slowing.clone().map_or(Event::Unslowed, Event::Slowed));
+            self.slowed_by = signal;
+        }
+        self.note(|gauge| gauge.slowing = slowing);
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Gauge)) {
+        change(&mut self.gauge.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A walk can end in the trickle of a hold; what comes after it is not held until it is told so.
+impl Drop for Stride {
+    fn drop(&mut self) {
+        self.release();
+        self.note(|gauge| gauge.slowing = None);
+    }
+}
+
+/// What a cause says; after a hold the speed comes back slowly, though the signal is fine.
+fn slowed_by(cause: &Cause) -> String {
+    let is_over = cause.reading.is_some_and(|reading| reading.is_fine());
+    let after = if is_over { "; speeding up again" } else { "" };
+    format!("{}{after}", cause.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    #[tokio::test]
+    async fn a_hold_that_a_walk_ends_in_ends_with_it_and_is_summed_up() {
+        let gauge: Arc<Mutex<Gauge>> = Arc::default();
+        let (voice, mut events) = mpsc::channel(16);
+        let mut stride = Stride::new(Arc::clone(&gauge), Voice(voice));
+        let cause = Cause { signal: "busy".into(), text: "busy 7 > 5".into(), reading: None };
+        assert!(stride.stand(cause, Some(10)).is_none());
+        assert!(gauge.lock().unwrap().holding.is_some());
+        drop(stride);
+        assert!(gauge.lock().unwrap().holding.is_none());
+        assert_ne!(gauge.lock().unwrap().held, crate::run::Held::default());
+        assert!(matches!(events.recv().await, Some(Event::Held(_))));
+        assert!(matches!(events.recv().await, Some(Event::Released { .. })));
+    }
+}

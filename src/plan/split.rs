@@ -1,0 +1,112 @@
+//! Where a walk is cut into ranges: at keys that exist, so that each has as many rows as the others.
+//!
+//! The number follows from the table and not from the workers: those change while a run goes on, and
+//! processes join. There are more ranges than workers, so that none is idle for long at the end. The
+//! server sorts and compares; a table that cannot be sampled in time is walked as one range.
+
+use std::time::Duration;
+
+use super::prepare::Plan;
+use crate::pg::{Fault, Guards, Param, Session};
+use crate::walk::Key;
+
+/// A table of so many rows or fewer is walked before a second worker would be of use.
+const SMALL: u64 = 100_000;
+/// Rows of a range: some tens of batches, so that its first and last one are of no weight.
+const ROWS: u64 = 20_000;
+/// The most ranges, and so the most workers that can be busy.
+const MOST: u64 = 64;
+
+/// Pages that are sampled, at first and when that took too long. With 64 ranges the first are 30 pages
+/// for each, and a range is a fifth larger or smaller than the others at most times.
+const PAGES: [f64; 2] = [2_000.0, 200.0];
+/// Rows of a sample; more would only take longer to sort.
+const SAMPLE: f64 = 200_000.0;
+/// How long sampling may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The bytes of a page, unless the server was built with another size; then the sample is another.
+const PAGE: u64 = 8_192;
+
+/// Decides into how many ranges a table of so many rows is cut.
+fn ranges(rows: Option<u64>) -> u32 {
+    let wanted = rows.filter(|rows| *rows > SMALL).map_or(1, |rows| (rows / ROWS).min(MOST));
+    u32::try_from(wanted).unwrap_or(1)
+}
+
+/// Decides how much of a table is sampled, in percent.
+fn percent(pages: u64, rows: u64, wanted: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let (pages, rows) = (pages.max(1) as f64, rows.max(1) as f64);
+    (wanted.min(SAMPLE / (rows / pages)) * 100.0 / pages).clamp(0.001, 100.0)
+}
+
+/// Returns the keys at which the walk of `plan` up to `upto` is cut.
+pub(crate) async fn cuts(session: &mut Session, plan: &Plan, upto: &Key) -> Vec<Key> {
+    cut_into(session, plan, upto, ranges(plan.estimate)).await
+}
+
+/// Returns the keys that cut it into so many ranges, or fewer.
+async fn cut_into(session: &mut Session, plan: &Plan, upto: &Key, ranges: u32) -> Vec<Key> {
+    if ranges < 2 {
+        return Vec::new();
+    }
+    let pages = plan.relpages.max(plan.heap_bytes / PAGE);
+    for wanted in PAGES {
+        let percent = percent(pages, plan.estimate.unwrap_or(0), wanted);
+        if let Ok(cuts) = sampled(session, plan, upto, (ranges, percent)).await {
+            return cuts;
+        }
+    }
+    Vec::new()
+}
+
+async fn sampled(
+    session: &mut Session,
+    plan: &Plan,
+    upto: &Key,
+    (ranges, percent): (u32, f64),
+) -> Result<Vec<Key>, Fault> {
+    let guards = Guards {
+        search_path: plan.target.search_path.clone(),
+        statement_timeout: PATIENCE,
+        lock_timeout: PATIENCE / 2,
+        ..Guards::reading()
+    };
+    let params = [Param::Int(ranges.into()), Param::Texts(Some(upto.values()))];
+    let rows = session.transact(&guards, &plan.target.keyset.cuts(percent), &params).await?;
+    Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
+}
+
+#[cfg(test)]
+#[path = "split_tests.rs"]
+mod server_tests;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_small_table_or_one_of_unknown_size_is_one_range() {
+        assert_eq!([ranges(None), ranges(Some(0)), ranges(Some(SMALL))], [1, 1, 1]);
+        assert_eq!((ranges(Some(SMALL + 1)), ranges(Some(1_000_000))), (5, 50));
+        assert_eq!(ranges(Some(u64::MAX)), 64);
+    }
+
+    #[test]
+    fn a_small_table_is_sampled_whole_and_a_large_one_in_pages() {
+        assert!((percent(1_000, 100_000, PAGES[0]) - 100.0).abs() < 1e-9);
+        assert!((percent(1_000_000, 80_000_000, PAGES[0]) - 0.2).abs() < 1e-9);
+        // Of narrow rows a page has many.
+        assert!((percent(10_000, 2_000_000, PAGES[0]) - 10.0).abs() < 1e-9);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_percentage_whatever_the_catalog_says(pages: u64, rows: u64) {
+            for wanted in PAGES {
+                prop_assert!((0.001..=100.0).contains(&percent(pages, rows, wanted)));
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Cuts against a real server: keys of every kind tile the key space into ranges of equal rows.
+
+use super::{Plan, cut_into};
+use crate::job::Job;
+use crate::pg::{Connect, Database, Environment, Guards, Lane, Param};
+use crate::sandbox::{Programs, Sandbox};
+use crate::walk::Key;
+
+/// Tables named by what they are keyed by, with 500 rows each.
+const TABLES: [(&str, &str, &str); 12] = [
+    ("int2", "k int2", "SELECT i - 250 FROM i"),
+    ("int8", "k int8", "SELECT i * 1000000000000 - 7 FROM i"),
+    ("skew", "k int8", "SELECT CASE WHEN i < 450 THEN i ELSE i * 1000000 END FROM i"),
+    ("uuid", "k uuid", "SELECT md5(i::text)::uuid FROM i"),
+    ("text_c", "k text COLLATE \"C\"", "SELECT chr(33 + i % 90) || md5(i::text) FROM i"),
+    ("text_icu", "k text COLLATE \"de-x-icu\"", "SELECT chr(33 + i % 190) || md5(i::text) FROM i"),
+    ("chars", "k char(9)", "SELECT substr(md5(i::text), 1, 4 + i % 6) FROM i"),
+    ("numerics", "k numeric", "SELECT 9007199254740993 + i * 0.000001 FROM i"),
+    (
+        "stamps",
+        "k timestamptz",
+        "SELECT '2026-03-29 01:00+01'::timestamptz + i * interval '1 us' FROM i",
+    ),
+    ("bytes", "k bytea", "SELECT decode(md5(i::text), 'hex') FROM i"),
+    ("moods", "k mood, l int4", "SELECT (enum_range(NULL::mood))[1 + i % 4], i FROM i"),
+    (
+        "three",
+        "k bool, l date, m text",
+        "SELECT i % 2 = 0, '-infinity'::date + 0, '{\"' || i FROM i",
+    ),
+];
+
+struct Scene {
+    _sandbox: Sandbox,
+    database: Database,
+}
+
+impl Scene {
+    async fn set() -> Scene {
+        let programs = Programs::find_or_install(&mut |_| ()).unwrap();
+        let sandbox = Sandbox::start(&programs, &[]).unwrap();
+        let url = sandbox.url("postgres");
+        let connect = Connect::resolve(Some(&url), &Environment::default()).unwrap();
+        let (client, _) = connect.open().await.unwrap();
+        client
+            .batch_execute("CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy', 'Angry')")
+            .await
+            .unwrap();
+        for (name, columns, rows) in TABLES {
+            let key: Vec<_> = columns.split(", ").map(|it| &it[..1]).collect();
+            let key = key.join(", ");
+            let sql = format!(
+                "CREATE TABLE {name} ({columns}, n int DEFAULT 0, PRIMARY KEY ({key}));
+                 WITH i AS (SELECT generate_series(1, 500) AS i) INSERT INTO {name} ({key}) {rows}"
+            );
+            client.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        }
+        Scene { _sandbox: sandbox, database: Database::new(connect).unwrap() }
+    }
+
+    /// Returns the rows of each range that a table is cut into, as the server counts them.
+    async fn sizes(&self, table: &str, ranges: u32) -> Vec<i64> {
+        let job = Job::builder(table, format!("public.{table}")).set("n", "1").build().unwrap();
+        let plan = Plan::build(&job, &self.database).await.unwrap();
+        let upto = plan.last_key.clone().unwrap();
+        let mut session = self.database.session(Lane::Work).await.unwrap();
+        let mut ends = cut_into(&mut session, &plan, &upto, ranges).await;
+        ends.push(upto);
+        let (mut sizes, mut after) = (Vec::new(), None::<Key>);
+        for end in ends {
+            let lower = after.as_ref().map(|after| Param::Texts(Some(after.values())));
+            let params: Vec<_> =
+                [Param::Texts(Some(end.values()))].into_iter().chain(lower).collect();
+            let sql = plan.statements.count.of_stretch(after.is_some());
+            let rows = session.transact(&Guards::reading(), sql, &params).await.unwrap();
+            sizes.push(rows[0].get(0));
+            after = Some(end);
+        }
+        sizes
+    }
+}
+
+#[tokio::test]
+async fn keys_of_every_kind_are_cut_into_ranges_of_equal_rows_that_tile() {
+    let scene = Scene::set().await;
+    for (table, ..) in TABLES {
+        for ranges in [1, 2, 7, 64] {
+            let sizes = scene.sizes(table, ranges).await;
+            assert_eq!(sizes.len(), ranges as usize, "{table}: {sizes:?}");
+            assert_eq!(sizes.iter().sum::<i64>(), 500, "{table}: {sizes:?}");
+            let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            assert!(most - least <= 1, "{table}: {sizes:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_with_fewer_rows_than_ranges_has_no_empty_range() {
+    let scene = Scene::set().await;
+    let (client, _) = scene.database.connect().open().await.unwrap();
+    client.batch_execute("DELETE FROM int2 WHERE k > -240").await.unwrap();
+    let sizes = scene.sizes("int2", 64).await;
+    assert!(sizes.iter().sum::<i64>() == 10 && !sizes.contains(&0), "{sizes:?}");
+    client.batch_execute("DELETE FROM int2 WHERE k > -249").await.unwrap();
+    assert_eq!(scene.sizes("int2", 64).await, [1]);
+}

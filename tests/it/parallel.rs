@@ -1,0 +1,337 @@
+//! Several workers and several processes do each row once, share the rate, and replace each other.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::cli::{Cli, Running};
+use crate::support::db::{Db, Held};
+use crate::support::job::{Toml, numbers};
+use crate::support::oracle::{done_once, status};
+use crate::support::until;
+
+/// Cuts the only range of a run whose first row is done, as a large table is cut at its beginning.
+fn cut(db: &Db, key: &str, ranges: u32) {
+    let texts: Vec<_> = key.split(", ").map(|column| format!("{column}::text")).collect();
+    db.exec(&format!(
+        "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC';
+         CREATE TEMPORARY TABLE cut AS SELECT key, at FROM (
+             SELECT ARRAY[{texts}] AS key, row_number() OVER (ORDER BY {key}) AS at, count(*) OVER () AS n FROM t) k
+         WHERE at * {ranges} / n > (at - 1) * {ranges} / n AND at BETWEEN 2 AND n - 1;
+         WITH cuts AS (SELECT row_number() OVER (ORDER BY at) AS no, key, lead(key) OVER (ORDER BY at) AS next FROM cut)
+         INSERT INTO piecemeal.range (run_id, no, after, upto)
+         SELECT run_id, cuts.no, key, coalesce(next, upto) FROM cuts, piecemeal.range;
+         UPDATE piecemeal.range SET upto = (SELECT key FROM cut ORDER BY at LIMIT 1) WHERE no = 0",
+        texts = texts.join(", "),
+    ));
+}
+
+/// Begins a run of `job` over `t` with its first row, cut into so many ranges.
+fn begun(db: &Db, job: &Toml, ranges: u32) -> Cli {
+    let cli = Cli::new(db, "job", &job.text());
+    cli.call(&["run", "job", "-y", "--limit", "1"]).exits(4);
+    cut(db, "id", ranges);
+    cli
+}
+
+fn table(rows: u32, ranges: u32, job: &Toml) -> (Db, Cli) {
+    let db = Db::with(&numbers(rows));
+    let cli = begun(&db, job, ranges);
+    (db, cli)
+}
+
+fn start(cli: &Cli, command: &str, more: &[&str]) -> Running {
+    let args = [&[command, "job", "--progress", "jsonl"], more].concat();
+    cli.start(&args)
+}
+
+/// Waits until so many processes walk ranges.
+fn until_walked_by(db: &Db, processes: u32) {
+    db.until(&format!("(SELECT count(*) FROM piecemeal.member WHERE workers > 0) = {processes}"));
+    db.until(&format!(
+        "(SELECT count(DISTINCT lease_token) FROM piecemeal.range WHERE NOT done AND rev > 0) >= {processes}"
+    ));
+}
+
+macro_rules! keys {
+    ($($name:ident: $columns:expr, $key:expr, $rows:expr;)+) => {$(
+        #[test]
+        fn $name() {
+            let db = Db::with(&format!(
+                "CREATE TABLE t ({}, n int NOT NULL DEFAULT 0, PRIMARY KEY ({key})); INSERT INTO t ({key}) {}",
+                $columns, $rows, key = $key
+            ));
+            let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
+            cli.call(&["run", "job", "-y", "--limit", "1"]).exits(4);
+            cut(&db, $key, 16);
+            cli.done(&["run", "job", "--workers", "4"]);
+            done_once(&db, "job");
+            assert_eq!(db.number("SELECT count(*) FROM piecemeal.range"), 16);
+            assert!(db.is("SELECT deadlocks = 0 FROM pg_stat_database WHERE datname = current_database()"));
+        }
+    )+};
+}
+
+keys! {
+    four_workers_do_each_row_of_an_int8_key_with_gaps_once: "id int8", "id",
+        "SELECT i * 1000000000000 FROM generate_series(-1000, 1000) i";
+    four_workers_do_each_row_of_a_uuid_key_once: "id uuid", "id",
+        "SELECT md5(i::text)::uuid FROM generate_series(1, 2000) i";
+    four_workers_do_each_row_of_a_text_key_in_the_order_of_a_language_once: "id text COLLATE \"de-x-icu\"", "id",
+        "SELECT chr(65 + i % 57) || md5(i::text) FROM generate_series(1, 2000) i";
+    four_workers_do_each_row_of_a_timestamptz_key_once: "id timestamptz", "id",
+        "SELECT '2026-03-29 01:00+01'::timestamptz + i * interval '1 microsecond' FROM generate_series(1, 2000) i";
+    four_workers_do_each_row_of_a_composite_key_once: "a text, b int8", "a, b",
+        "SELECT t, i FROM unnest(ARRAY['', 'a', 'A', ',', 'NULL', '}']) t, generate_series(1, 300) i";
+}
+
+#[test]
+fn a_large_table_is_cut_by_rows_and_not_by_the_space_of_its_keys() {
+    // Nine tenths of the rows are in a hundredth of the key space.
+    let db = Db::with(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0);
+         INSERT INTO t SELECT i FROM generate_series(1, 108000) i;
+         INSERT INTO t SELECT 108000 + i * 1000 FROM generate_series(1, 12000) i;
+         ANALYZE t",
+    );
+    let cli = Cli::new(&db, "job", &Toml::increment().text());
+    cli.done(&["run", "job", "-y", "--workers", "4"]);
+    done_once(&db, "job");
+    assert_eq!(db.number("SELECT count(*) FROM piecemeal.range"), 6);
+    let sizes = "SELECT max(seen) <= min(seen) + 1 FROM piecemeal.range";
+    assert!(db.is(sizes), "{:?}", db.rows("SELECT no, seen FROM piecemeal.range ORDER BY no"));
+}
+
+#[test]
+fn ranges_that_leave_a_gap_are_not_walked() {
+    let (db, cli) = table(1_000, 4, &Toml::increment().rows(10));
+    db.exec("DELETE FROM piecemeal.range WHERE no = 2");
+    cli.call(&["run", "job", "--workers", "2"]).exits(1).says("does not begin where");
+    assert_eq!((status(&db), db.number("SELECT sum(n) FROM t")), ("failed".into(), 1));
+}
+
+#[test]
+fn a_limit_is_kept_by_several_workers_together() {
+    let (db, cli) = table(2_000, 8, &Toml::increment().rows(10));
+    cli.call(&["run", "job", "--workers", "4", "--limit", "333"]).exits(4);
+    assert_eq!(db.number("SELECT sum(n) FROM t"), 334);
+    cli.done(&["run", "job", "--workers", "4"]);
+    done_once(&db, "job");
+}
+
+#[test]
+fn workers_come_and_go_while_a_run_goes_on() {
+    let (db, cli) = table(50_000, 8, &Toml::increment().rows(10));
+    let running = start(&cli, "run", &["--rate", "400/s"]);
+    for workers in [3, 1, 4] {
+        cli.done(&["throttle", "job", "--workers", &workers.to_string()]);
+        running.progress("the workers", |run| run["workers"] == workers);
+    }
+    cli.done(&["throttle", "job", "--workers", "2", "--rate", "1M/s"]);
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn several_processes_keep_to_one_rate() {
+    let job = Toml::increment().batch("max = 1000").with("[pace]\nrate = \"1000/s\"\nworkers = 2");
+    let (db, cli) = table(50_000, 8, &job);
+    let one = start(&cli, "run", &[]);
+    one.event("started", 1);
+    let other = start(&cli, "join", &[]);
+    until_walked_by(&db, 2);
+    one.progress("four workers", |run| run["workers"] == 4);
+    let changed = "SELECT sum(changed) FROM piecemeal.range";
+    let (before, started) = (db.number(changed), Instant::now());
+    other.progress("rows", |_| db.number(changed) > before + 4_000);
+    let took = started.elapsed().as_secs_f64();
+    assert!((3.2..6.0).contains(&took), "4,000 rows in {took} s");
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    one.wait().exits(0);
+    other.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn processes_that_all_join_start_a_run_and_end_with_it() {
+    let db = Db::with(&numbers(3_000));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
+    let all: Vec<_> = (0..3).map(|_| cli.start(&["join", "job", "-y", "--workers", "2"])).collect();
+    for running in all {
+        running.wait().exits(0).says("done: job");
+    }
+    done_once(&db, "job");
+    assert_eq!(db.number("SELECT count(*) FROM piecemeal.run"), 1);
+    assert_eq!(db.number("SELECT count(*) FROM piecemeal.member"), 0);
+    cli.done(&["join", "job"]).says("nothing to do");
+}
+
+/// Two processes on a run that is slow enough to be looked at.
+fn two(rows: u32, job: &Toml) -> (Db, Cli, Running, Running) {
+    let (db, cli) = table(rows, 12, job);
+    let leader = start(&cli, "join", &["--workers", "2", "--rate", "2000/s"]);
+    leader.event("started", 1);
+    let member = start(&cli, "join", &["--workers", "2", "--rate", "2000/s"]);
+    member.event("joined", 1);
+    until_walked_by(&db, 2);
+    (db, cli, leader, member)
+}
+
+fn let_go(cli: &Cli) {
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+}
+
+#[test]
+fn when_the_one_that_leads_is_killed_another_leads_and_does_the_rest() {
+    let (db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
+    leader.signal("KILL");
+    leader.wait();
+    member.event("takeover", 1);
+    let_go(&cli);
+    member.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn when_one_that_does_not_lead_is_killed_its_ranges_are_walked_by_the_other() {
+    let (db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
+    member.signal("KILL");
+    member.wait();
+    let_go(&cli);
+    leader.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_process_that_is_told_to_leave_leaves_the_run_to_the_others() {
+    let (db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
+    leader.signal("TERM");
+    leader.wait().exits(143);
+    let other = start(&cli, "join", &[]);
+    until_walked_by(&db, 2);
+    member.signal("TERM");
+    member.wait().exits(143);
+    let_go(&cli);
+    other.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn one_that_only_seemed_dead_writes_nothing_into_what_others_have_taken_over_and_joins_again() {
+    let (db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
+    member.signal("STOP");
+    let frozen =
+        "SELECT token FROM piecemeal.member m, piecemeal.run r WHERE m.token <> r.lease_token";
+    let token = db.text(frozen);
+    db.exec(&format!(
+        "UPDATE piecemeal.member SET lease_until = clock_timestamp() - interval '1 hour' WHERE token = '{token}'"
+    ));
+    let_go(&cli);
+    db.until(&format!("NOT EXISTS (SELECT FROM piecemeal.range WHERE lease_token = '{token}')"));
+    // As whoever claims or joins does.
+    db.exec(&format!("DELETE FROM piecemeal.member WHERE token = '{token}'"));
+    member.signal("CONT");
+    leader.wait().exits(0);
+    member.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn nothing_is_written_while_a_run_is_paused_by_whoever_works_on_it() {
+    let (db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
+    cli.done(&["pause", "job", "--wait"]);
+    let written = "SELECT sum(n) FROM t";
+    let before = db.number(written);
+    cli.call(&["join", "job"]).exits(4).says("is paused");
+    leader.progress("a pause", |run| run["status"] == "paused");
+    assert_eq!(db.number(written), before);
+    assert_eq!(db.number("SELECT count(*) FROM piecemeal.member"), 2, "they stand by");
+    cli.done(&["resume", "job"]);
+    until_walked_by(&db, 2);
+    let_go(&cli);
+    leader.wait().exits(0);
+    member.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_cancel_ends_every_process() {
+    let (db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
+    cli.done(&["cancel", "job", "--wait"]);
+    let before = db.number("SELECT sum(n) FROM t");
+    leader.wait().exits(4);
+    member.wait().exits(4);
+    assert_eq!((status(&db), db.number("SELECT sum(n) FROM t")), ("cancelled".into(), before));
+}
+
+#[test]
+fn a_row_that_cannot_be_done_ends_every_process_whoever_meets_it() {
+    let (db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
+    // Beyond what either has walked by now, in a range that is taken by the second one.
+    db.exec("ALTER TABLE t ADD CHECK (id <> 19999 OR n = 0) NOT VALID");
+    let_go(&cli);
+    leader.wait().exits(5);
+    member.wait().exits(5);
+    assert_eq!(status(&db), "failed");
+    assert_eq!(db.number("SELECT n FROM t WHERE id = 19999"), 0);
+    db.exec("ALTER TABLE t DROP CONSTRAINT t_check");
+    cli.done(&["resume", "job", "--workers", "2"]);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_run_shows_everybody_who_works_on_it() {
+    let (_db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
+    let members = |run: &Value| run["members"].as_array().map_or(0, Vec::len);
+    let both = |run: &Value| members(run) == 2 && run["workers"] == 4;
+    let run = member.progress("both", both);
+    let pids: Vec<_> =
+        run["members"].as_array().expect("members").iter().map(|it| &it["pid"]).collect();
+    assert_eq!(pids, [leader.pid(), member.pid()]);
+    let leads: Vec<_> =
+        run["members"].as_array().expect("members").iter().map(|it| &it["leads"]).collect();
+    assert_eq!(leads, [true, false]);
+    let shown = cli.done(&["status", "job"]).stdout;
+    assert!(shown.contains("4 workers") && shown.contains("alive, leads"), "{shown}");
+    let_go(&cli);
+    leader.wait().exits(0);
+    member.wait().exits(0);
+}
+
+#[test]
+fn rows_that_somebody_has_locked_are_done_last_by_whoever_comes_to_them() {
+    let (db, cli) = table(2_000, 8, &Toml::increment().rows(10));
+    let held = Held::row(&db, 700);
+    let running = start(&cli, "run", &["--workers", "4"]);
+    db.until("(SELECT count(*) FROM t WHERE n = 0) = 1");
+    until("a range put aside", || {
+        (db.number("SELECT max(aside) FROM piecemeal.range") > 0).then_some(())
+    });
+    held.release();
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_second_signal_ends_the_statements_of_all_workers() {
+    let (db, cli) = table(100, 4, &Toml::increment().rows(1).batch("give_way = \"60s\""));
+    db.exec(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END';
+         CREATE TRIGGER slow BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let asleep = |workers: u32| {
+        format!(
+            "SELECT count(*) = {workers} FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event = 'PgSleep'"
+        )
+    };
+    let running = cli.start(&["run", "job", "--workers", "3"]);
+    db.until(&asleep(3));
+    running.signal("INT");
+    running.until_it_says("finishing the batch");
+    running.signal("INT");
+    let started = Instant::now();
+    running.wait().exits(130);
+    db.until(&asleep(0));
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
