@@ -164,6 +164,12 @@ impl Steering {
         Portion { rate: brief.pace.rate.map(f64::from), part: f64::from(busy) / all, busy }
     }
 
+    /// Whether no other worker walks the same run.
+    pub(super) fn is_alone(&self) -> bool {
+        let portion = self.portion();
+        portion.busy == 1 && portion.part >= 1.0
+    }
+
     /// Waits until the next batch may begin: until no window and no signal holds the run. A hold
     /// with a floor lets it begin.
     ///

@@ -24,11 +24,14 @@ const DENSE: f64 = 0.25;
 const SPARSE: f64 = 0.05;
 /// How long a single pass is made after several did not pay, before they are tried again; each time
 /// twice as long, up to the longest.
-const FIRST_BREAK: Duration = Duration::from_secs(10);
+const FIRST_BREAK: Duration = Duration::from_secs(1);
 const LONGEST_BREAK: Duration = Duration::from_mins(10);
-/// Batches of the first pass before it turns. Others who are in the middle of a transaction when a
-/// batch commits keep its old versions alive: its rows are come back to when theirs are over.
+/// Batches of the first pass before it turns.
 const BATCHES: u32 = 2;
+/// Batches of a later pass where other workers are about. Their batches that are under way when one
+/// of ours commits keep its old versions alive, so its rows must not be come back to before theirs are
+/// over: with four batches in between, that is so for most of them.
+const IN_A_CROWD: u64 = 4;
 
 /// Rows that were changed, and those of them that were HOT.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -108,10 +111,12 @@ impl Striper {
     }
 
     /// Whether the first pass has gone far enough: one more batch of it, and a later pass would take
-    /// more than one.
-    pub(super) fn has_gone_far(&self) -> bool {
+    /// more than one, or more than are needed in a crowd.
+    pub(super) fn has_gone_far(&self, is_alone: bool) -> bool {
         let keys = |sizer: &Sizer| u64::from(sizer.rows()) * u64::from(self.passes);
-        self.batches >= BATCHES && self.first.keys + keys(&self.first_size) > keys(&self.later_size)
+        let batches = if is_alone { 1 } else { IN_A_CROWD };
+        self.batches >= BATCHES
+            && self.first.keys + keys(&self.first_size) > keys(&self.later_size) * batches
     }
 
     /// Aims at another time from now on.
@@ -267,7 +272,7 @@ mod tests {
     fn passes_that_do_not_pay_are_left_at_once_and_tried_again_later_and_later() {
         let (mut striper, now) = (striper(Stripes::Auto), Instant::now());
         batch(&mut striper, None, 100, (100, 0), now);
-        for pause in [10, 20, 40, 80, 160, 320, 600, 600] {
+        for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600] {
             chunk(&mut striper, 20, now);
             assert_eq!(striper.passes(), 1);
             let after = |millis: u64| now + Duration::from_millis(millis);
@@ -306,10 +311,15 @@ mod tests {
     fn the_first_pass_turns_before_a_later_one_takes_more_than_a_batch() {
         let (mut striper, now) = (striper(Stripes::Fixed(4)), Instant::now());
         batch(&mut striper, Some(0), 400, (100, 0), now);
-        assert!(!striper.has_gone_far());
+        assert!(!striper.has_gone_far(true));
         batch(&mut striper, Some(0), 400, (100, 0), now);
-        assert!(striper.has_gone_far());
+        assert!(striper.has_gone_far(true));
         assert_eq!(striper.keys_of_chunk(), Some(800));
+        for _ in 0..2 {
+            assert!(!striper.has_gone_far(false), "others are about");
+            batch(&mut striper, Some(0), 400, (100, 0), now);
+        }
+        assert!(striper.has_gone_far(false));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::walk::Key;
 
 /// A table of so many rows or fewer is walked before a second worker would be of use.
 const SMALL: u64 = 100_000;
-/// Rows of a range: some tens of batches, so that its first and last one are of no weight.
-const ROWS: u64 = 20_000;
+/// Rows of a range: enough for a chunk in stripes beside other workers, which is some tens of batches.
+const ROWS: u64 = 50_000;
 /// The most ranges, and so the most workers that can be busy.
 const MOST: u64 = 64;
 
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_small_table_or_one_of_unknown_size_is_one_range() {
         assert_eq!([ranges(None), ranges(Some(0)), ranges(Some(SMALL))], [1, 1, 1]);
-        assert_eq!((ranges(Some(SMALL + 1)), ranges(Some(1_000_000))), (5, 50));
+        assert_eq!((ranges(Some(SMALL + 1)), ranges(Some(1_000_000))), (2, 20));
         assert_eq!(ranges(Some(u64::MAX)), 64);
     }
 

@@ -219,7 +219,7 @@ impl Worker {
     }
 
     fn leg(&self, range: &Range) -> Option<Leg> {
-        range.leg(self.striper.passes(), self.striper.has_gone_far())
+        range.leg(self.striper.passes(), self.striper.has_gone_far(self.steering.is_alone()))
     }
 
     /// What to look up together with a batch: the end of the next chunk, if that begins where the
