@@ -44,14 +44,16 @@ impl Scene {
         };
         let rows = i64::from(menu.rows);
         let scene = Scene { shape, rows, sandbox, proxy, program, files };
-        scene.write_job(menu.largest_batch())?;
+        scene.write_job(menu.largest_batch(), rng)?;
         scene.fill(rng).await?;
         Ok(scene)
     }
 
-    fn write_job(&self, max: u32) -> Outcome<()> {
+    fn write_job(&self, max: u32, rng: &mut Rng) -> Outcome<()> {
+        let stripes = rng.choice(["\"auto\"", "1", "4", "8"]).unwrap_or("1");
         let text = format!(
-            "[table]\nname = \"public.torture\"\n\n[set]\nn = \"n + 1\"\n\n[batch]\nmin = 10\nmax = {max}\n"
+            "[table]\nname = \"public.torture\"\n\n[set]\nn = \"n + 1\"\n\n\
+             [batch]\nmin = 10\nmax = {max}\nstripes = {stripes}\n"
         );
         Ok(std::fs::write(self.files.path().join("torture.toml"), text)?)
     }
