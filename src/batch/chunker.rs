@@ -23,7 +23,7 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// Whether it is what would be looked up now for a chunk of at most `keys` of `leg`.
+    /// Whether it will do for a chunk of at most `keys` of `leg`.
     pub(crate) fn fits(&self, leg: &Leg, keys: u32) -> bool {
         self.look.leg == *leg && self.look.keys <= keys
     }
