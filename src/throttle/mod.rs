@@ -13,7 +13,9 @@ mod ask;
 mod active_sessions;
 mod archive_backlog;
 mod autovacuum;
+mod probes;
 mod latency;
+mod commit_latency;
 mod lock_waits;
 mod oldest_transaction;
 mod query;
@@ -58,6 +60,11 @@ pub(crate) trait Throttler: Send {
     /// How often it is read.
     fn every(&self) -> Duration {
         POLL
+    }
+
+    /// How often it is read while nobody asks how fast to go: through a window that pauses, or a pause.
+    fn at_rest(&self) -> Duration {
+        self.every()
     }
 
     /// Learns which limit people set, or that it is its own again; for what is read otherwise by the

@@ -12,6 +12,7 @@ mod races;
 mod plan;
 mod pace;
 mod holds;
+mod commits;
 mod give_way;
 mod vacuum;
 mod upgrade;
