@@ -32,10 +32,8 @@ fn share(run: &Value) -> f64 {
     run["slowing"]["share"].as_f64().unwrap_or(1.0)
 }
 
-fn is_at_full_speed(running: &Running) {
-    running.progress("full speed", |run| {
-        run["rows"]["done"].as_i64() > Some(0) && run["slowing"].is_null()
-    });
+fn it_goes_on(running: &Running) {
+    running.progress("it goes on", |run| run["rows"]["done"].as_i64() > Some(0));
 }
 
 #[test]
@@ -51,13 +49,15 @@ fn without_a_line_in_the_job_slow_commits_slow_it_to_a_tenth_and_never_stop_it()
     assert!(doctor.contains(&format!("on: {why}")), "{doctor}");
 
     let running = cli.start(JSON);
-    is_at_full_speed(&running);
+    it_goes_on(&running);
+    // Whatever the limit of this disk is; what is left above it stays the default's.
+    cli.done(&["throttle", "job", "--hold", "commit-latency=80ms"]);
     delay(&db, 100);
     let run = running.progress("a tenth", |run| share(run) < 0.11);
     assert!(share(&run) > 0.09, "{run}");
     let reason = run["slowing"]["reason"].as_str().unwrap_or_default().to_owned();
-    assert!(reason.starts_with("commit-latency 1") && reason.contains("ms > "), "{reason}");
-    let slowed = "slowed to 10%: commit-latency 1";
+    assert!(reason.starts_with("commit-latency ") && reason.ends_with("ms > 80ms"), "{reason}");
+    let slowed = "slowed to 10%: commit-latency ";
     until(slowed, || cli.done(&["status", "job"]).stdout.contains(slowed).then_some(()));
     // Longer than `max_hold`, and it goes on.
     let (before, since) = (db.number("SELECT sum(n) FROM t"), Instant::now());
@@ -84,12 +84,12 @@ fn a_job_that_names_commits_is_held_by_them_and_goes_on() {
     let toml = toml.with("[[hold]]\non = \"commit-latency\"\nabove = \"80ms\"");
     let cli = Cli::new(&db, "job", &toml.text());
     let running = cli.start(JSON);
-    is_at_full_speed(&running);
+    it_goes_on(&running);
     delay(&db, 100);
     let held = running.event("held", 1);
     assert_eq!((&held["by"], &held["limit"]), (&"commit-latency".into(), &0.08.into()));
     let reason = held["reason"].as_str().unwrap_or_default().to_owned();
-    assert!(reason.starts_with("commit-latency 1") && reason.ends_with("ms > 80ms"), "{reason}");
+    assert!(reason.starts_with("commit-latency ") && reason.ends_with("ms > 80ms"), "{reason}");
     // Whoever can bear it says so, and it goes on at once.
     cli.done(&["throttle", "job", "--hold", "commit-latency=10s"]);
     running.event("released", 1);
