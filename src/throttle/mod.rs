@@ -71,7 +71,7 @@ pub(crate) trait Throttler: Send {
     /// kind of its limit. The gate compares in any case.
     fn aim(&mut self, _limit: Option<Limit>) {}
 
-    /// Reads it once, in a transaction that ends at once and changes nothing.
+    /// Reads it once, in transactions that end at once and change no data.
     ///
     /// # Errors
     /// Why it could not be read, and what would let it be. The gate then holds the run.
