@@ -29,6 +29,9 @@ const GIVE_WAYS: (Duration, Duration) = (Duration::from_millis(1), Duration::fro
 /// An index has at most so many columns.
 const MAX_KEY: usize = 32;
 
+/// So many choices are listed in a message; more are left to its help, so that its line fits a screen.
+const MAX_LISTED: usize = 6;
+
 /// A job file whose values are read, each by itself; what is missing or wrong is `None`.
 #[derive(Default)]
 pub(super) struct RawJob {
@@ -227,10 +230,17 @@ impl File<'_> {
         let listed: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
         let kind = if choices.len() == 1 { "must be" } else { "must be one of" };
         let found = keys::shortened(written.get_ref());
-        let message = format!("`{key}` {kind} {}, found \"{found}\"", listed.join(", "));
+        let is_long = choices.len() > MAX_LISTED;
+        let message = if is_long {
+            format!("`{key}` cannot be \"{found}\"")
+        } else {
+            format!("`{key}` {kind} {}, found \"{found}\"", listed.join(", "))
+        };
         let mut problem = Problem::new("wrong-value", message);
         if let Some(near) = nearest(written.get_ref(), choices) {
             problem = problem.help(format!("did you mean \"{near}\"?"));
+        } else if is_long {
+            problem = problem.help(format!("it is one of {}", choices.join(", ")));
         }
         self.note(problem, written.span());
     }

@@ -13,6 +13,13 @@ use super::units::{
     Rate, UnitError, parse_bytes, parse_duration_in, show_bytes_exactly, show_duration,
 };
 
+/// The limit of `commit-latency` without a line in the job: so many times what a commit waited for
+/// before the walk began. Traffic alone varies by half of it, and full speed ends at 60 %.
+const COMMIT_TIMES: f64 = 4.0;
+
+/// And not less than this, so that a fast disk is not guarded against what nobody feels.
+const COMMIT_LEAST: Duration = Duration::from_millis(5);
+
 macro_rules! signals {
     ($($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
         /// Something of the database that a run slows down for.
@@ -54,6 +61,8 @@ signals! {
     Autovacuum = "autovacuum",
     /// The 95th percentile of a tiny probe: one indexed read of the table.
     Latency = "latency",
+    /// The 95th percentile of how long a commit of one transaction waits for the disk.
+    CommitLatency = "commit-latency",
     /// What a query of the job returns: a number or a boolean.
     Query = "query",
 }
@@ -73,6 +82,13 @@ pub enum Limit {
     Bytes(u64),
     /// A plain number.
     Number(f64),
+    /// A multiple of what is read before the walk begins.
+    Times {
+        /// How many times it.
+        factor: f64,
+        /// What the limit comes to at least.
+        least: Duration,
+    },
     /// Not true: for signals that are true or false.
     Never,
 }
@@ -83,6 +99,10 @@ impl fmt::Display for Limit {
             Limit::Time(time) => f.write_str(&show_duration(*time)),
             Limit::Bytes(bytes) => f.write_str(&show_bytes_exactly(*bytes)),
             Limit::Number(number) => write!(f, "{number}"),
+            Limit::Times { factor, least } => {
+                let least = show_duration(*least);
+                write!(f, "{factor} times what it is before the walk, at least {least}")
+            }
             Limit::Never => f.write_str("never"),
         }
     }
@@ -95,6 +115,9 @@ impl Signal {
             Signal::ReplicaLag => Some(Limit::Time(Duration::from_secs(10))),
             Signal::ArchiveBacklog => Some(Limit::Number(100.0)),
             Signal::Autovacuum => Some(Limit::Never),
+            Signal::CommitLatency => {
+                Some(Limit::Times { factor: COMMIT_TIMES, least: COMMIT_LEAST })
+            }
             Signal::SlotLag
             | Signal::LockWaits
             | Signal::ActiveSessions
@@ -119,7 +142,7 @@ impl Signal {
             Signal::ReplicaLag | Signal::OldestTransaction => {
                 Limit::Time(parse_duration_in(text, "s")?)
             }
-            Signal::Latency => Limit::Time(parse_duration_in(text, "ms")?),
+            Signal::Latency | Signal::CommitLatency => Limit::Time(parse_duration_in(text, "ms")?),
             Signal::SlotLag => Limit::Bytes(parse_bytes(text)?),
             Signal::ArchiveBacklog | Signal::LockWaits | Signal::ActiveSessions | Signal::Query => {
                 Limit::Number(number(text)?)
@@ -135,7 +158,11 @@ impl Signal {
                 "a limit for `{self}` is above 0, as in {}",
                 self.example()
             ))),
-            Limit::Time(_) | Limit::Bytes(_) | Limit::Number(_) | Limit::Never => Ok(limit),
+            Limit::Time(_)
+            | Limit::Bytes(_)
+            | Limit::Number(_)
+            | Limit::Times { .. }
+            | Limit::Never => Ok(limit),
         }
     }
 
@@ -149,6 +176,7 @@ impl Signal {
             Signal::ActiveSessions | Signal::Query | Signal::Autovacuum => "40",
             Signal::OldestTransaction => "\"10min\"",
             Signal::Latency => "\"5ms\"",
+            Signal::CommitLatency => "\"20ms\"",
         }
     }
 }
@@ -173,7 +201,8 @@ pub struct Hold {
     pub on: Signal,
     /// How it is called in output and by `throttle --hold`; the signal's word if the job gives none.
     pub name: String,
-    /// The limit; [`Limit::Never`] for what is true or false.
+    /// The limit; the default of the signal if the job gives none, and [`Limit::Never`] for what is
+    /// true or false.
     pub above: Limit,
     /// Rows per second that go on through a hold; `None` stands still.
     pub floor: Option<Rate>,
@@ -213,6 +242,7 @@ mod tests {
             (Signal::LockWaits, " 3 ", Limit::Number(3.0)),
             (Signal::OldestTransaction, "10min", Limit::Time(Duration::from_mins(10))),
             (Signal::Latency, "1.5ms", Limit::Time(Duration::from_micros(1_500))),
+            (Signal::CommitLatency, "20ms", Limit::Time(Duration::from_millis(20))),
             (Signal::Query, "0.75", Limit::Number(0.75)),
         ] {
             assert_eq!(signal.parse_limit(text), Ok(limit), "{signal} {text}");
@@ -229,6 +259,7 @@ mod tests {
             (Signal::SlotLag, "5s", "\"5s\" is not an amount of data"),
             (Signal::Latency, "5", "5 has no unit; write \"5ms\""),
             (Signal::Latency, "-5ms", "negative"),
+            (Signal::CommitLatency, "0ms", "is above 0, as in \"20ms\""),
             (Signal::ActiveSessions, "40%", "\"40%\" is not a number from 0"),
             (Signal::Query, "-1", "is not a number from 0"),
             (Signal::Query, "inf", "is not a number from 0"),
@@ -245,9 +276,17 @@ mod tests {
         for signal in Signal::ALL.iter().filter(|signal| **signal != Signal::Autovacuum) {
             let example = signal.example().trim_matches('"');
             assert!(signal.parse_limit(example).is_ok(), "{signal}");
-            let default = signal.default_limit().map(|limit| limit.to_string());
-            assert!(default.is_none_or(|text| signal.parse_limit(&text).is_ok()), "{signal}");
+            let default = signal.default_limit();
+            let written = default.filter(|limit| !matches!(limit, Limit::Times { .. }));
+            let text = written.map(|limit| limit.to_string());
+            assert!(text.is_none_or(|text| signal.parse_limit(&text).is_ok()), "{signal}");
         }
+    }
+
+    #[test]
+    fn a_limit_that_is_found_before_the_walk_says_how() {
+        let limit = Limit::Times { factor: 2.5, least: Duration::from_millis(5) };
+        assert_eq!(limit.to_string(), "2.5 times what it is before the walk, at least 5ms");
     }
 
     #[test]
@@ -269,7 +308,10 @@ mod tests {
         let number = (0.0..1e15_f64).prop_map(Limit::Number);
         let of = |signals: &'static [Signal], limits| (prop::sample::select(signals), limits);
         prop_oneof![
-            of(&[Signal::ReplicaLag, Signal::OldestTransaction, Signal::Latency], time.boxed()),
+            of(
+                &[Signal::ReplicaLag, Signal::OldestTransaction, Signal::CommitLatency],
+                time.boxed()
+            ),
             of(
                 &[Signal::ReplicaLag, Signal::SlotLag],
                 (1..u64::MAX).prop_map(Limit::Bytes).boxed()

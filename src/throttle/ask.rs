@@ -46,6 +46,12 @@ impl Role {
         if self.sees_all { Ok(()) } else { Err(self.lacks_stats()) }
     }
 
+    /// Says that the role may not call a function.
+    pub(super) fn may_not_call(&self, function: &str) -> Blind {
+        Blind::new(format!("{} may not call {function}", self.role))
+            .recipe(format!("GRANT EXECUTE ON FUNCTION {function} TO {};", self.role))
+    }
+
     /// Says that the role is not shown what it needs.
     pub(super) fn lacks_stats(&self) -> Blind {
         Blind::new(format!("{} is not shown what other sessions do", self.role))

@@ -4,7 +4,9 @@ use super::Throttler;
 use super::active_sessions::ActiveSessions;
 use super::archive_backlog::ArchiveBacklog;
 use super::autovacuum::Autovacuum;
+use super::commit_latency::{CommitLatency, LEAST_SHARE};
 use super::gate::Guarded;
+use super::judge::Floor;
 use super::latency::{Latency, Probe};
 use super::lock_waits::LockWaits;
 use super::oldest_transaction::OldestTransaction;
@@ -41,13 +43,15 @@ pub(super) struct Builder<'a> {
 impl Builder<'_> {
     pub(super) fn of_job(&self, hold: &Hold) -> Guarded {
         let throttler = self.throttler(hold.on, hold.name.clone(), hold.above, Some(hold));
-        Guarded { throttler, floor: hold.floor.map(crate::job::Rate::rows_per_second) }
+        let floor = hold.floor.map(|floor| Floor::Rows(floor.rows_per_second()));
+        Guarded { throttler, floor }
     }
 
     fn of_default(&self, signal: Signal) -> Option<Guarded> {
         let limit = signal.default_limit()?;
         let throttler = self.throttler(signal, signal.word().to_owned(), limit, None);
-        Some(Guarded { throttler, floor: None })
+        let has_floor = signal == Signal::CommitLatency;
+        Some(Guarded { throttler, floor: has_floor.then_some(Floor::Share(LEAST_SHARE)) })
     }
 
     fn throttler(
@@ -75,6 +79,7 @@ impl Builder<'_> {
                 let probe = Probe::of(&target.keyset, self.plan.last_key.as_ref());
                 Box::new(Latency::new(name, limit, probe))
             }
+            Signal::CommitLatency => Box::new(CommitLatency::new(name, limit)),
             Signal::Query => {
                 let sql = hold.and_then(|hold| hold.sql.as_ref()).map_or("NULL", |sql| &sql.text);
                 Box::new(Query::new(name, limit, sql, target.search_path.clone()))

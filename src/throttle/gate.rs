@@ -7,6 +7,7 @@
 //!
 //! Not here: what readings mean (`judge`), and what a hold does to a run (`engine`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::Throttler;
 use super::ask;
-use super::judge::{Changes, Watched, verdict};
+use super::judge::{Changes, Floor, Watched, verdict};
 use super::reading::{Blind, Reading, Verdict};
 use crate::pg::{Database, Lane};
 use crate::run::HoldChange;
@@ -25,12 +26,16 @@ const FIRST: Duration = Duration::from_secs(10);
 /// How long a reading may go on when the gate is closed, before it is left alone.
 const CLOSING: Duration = Duration::from_secs(3);
 
-/// A signal, and what goes on while it holds.
+/// Whoever works asks for a verdict before and after each batch. When nobody has for so long, nobody
+/// works: longer than the longest wait after a batch.
+const AT_REST: Duration = Duration::from_secs(5);
+
+/// A signal, and what goes on while it is above its limit.
 pub(crate) struct Guarded {
     /// What reads it.
     pub(crate) throttler: Box<dyn Throttler>,
-    /// Rows per second that go on through a hold; none stands still.
-    pub(crate) floor: Option<u32>,
+    /// What goes on above its limit; without one, nothing.
+    pub(crate) floor: Option<Floor>,
 }
 
 /// Reads signals until it is closed or dropped.
@@ -45,6 +50,8 @@ pub(crate) struct Gate {
 pub(crate) struct View {
     readings: watch::Receiver<Vec<Watched>>,
     changes: watch::Receiver<Changes>,
+    /// When somebody asked last.
+    asked: Arc<watch::Sender<Instant>>,
 }
 
 impl Gate {
@@ -62,10 +69,13 @@ impl Gate {
         let watched: Vec<Watched> = guarded.iter().map(watch).collect();
         let (publish, mut readings) = watch::channel(watched.clone());
         let (closing, is_closing) = watch::channel(false);
-        let view = View { readings: readings.clone(), changes: changes.clone() };
+        let (asks, asked) = watch::channel(now);
+        let view =
+            View { readings: readings.clone(), changes: changes.clone(), asked: Arc::new(asks) };
         let all = guarded.into_iter().zip(watched);
         let signals = all.map(|(guarded, watched)| Source::new(guarded, watched, now)).collect();
-        let reader = Reader { signals, database, changes: changes.clone(), is_closing, publish };
+        let reader =
+            Reader { signals, database, changes: changes.clone(), is_closing, asked, publish };
         let task = tokio::spawn(reader.run());
         let is_done = |all: &Vec<Watched>| {
             let changes = changes.borrow();
@@ -96,6 +106,7 @@ impl Gate {
 impl View {
     /// Returns at what speed the walk may go at this moment, or why it is held.
     pub(crate) fn verdict(&mut self, now: Instant) -> Verdict {
+        self.asked.send_replace(now);
         let changes = self.changes.borrow_and_update();
         verdict(&self.readings.borrow_and_update(), &changes, now)
     }
@@ -113,6 +124,11 @@ impl View {
 
 fn is_off(changes: &Changes, name: &str) -> bool {
     changes.get(name) == Some(&HoldChange::Off)
+}
+
+/// How long it is until a signal is read again, where nobody has asked for a verdict for so long.
+pub(super) fn pause(throttler: &dyn Throttler, unasked: Duration) -> Duration {
+    if unasked > AT_REST { throttler.at_rest() } else { throttler.every() }
 }
 
 /// A signal, as the task has it.
@@ -157,6 +173,7 @@ struct Reader {
     database: Database,
     changes: watch::Receiver<Changes>,
     is_closing: watch::Receiver<bool>,
+    asked: watch::Receiver<Instant>,
     publish: watch::Sender<Vec<Watched>>,
 }
 
@@ -206,7 +223,9 @@ impl Reader {
 
     async fn read(&mut self, at: usize) {
         let Some(signal) = self.signals.get_mut(at) else { return };
-        signal.due = Instant::now() + signal.throttler.every();
+        let now = Instant::now();
+        let unasked = now.saturating_duration_since(*self.asked.borrow());
+        signal.due = now + pause(signal.throttler.as_ref(), unasked);
         let seen = signal.read(&self.database).await;
         signal.watched.note(seen, signal.change, Instant::now());
         self.publish(at);
@@ -225,5 +244,23 @@ impl Reader {
             _ = self.is_closing.changed() => {}
             Ok(()) = self.changes.changed() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Limit, Signal};
+    use crate::throttle::commit_latency::CommitLatency;
+    use crate::throttle::slot_lag::SlotLag;
+
+    #[test]
+    fn what_costs_something_is_read_less_often_while_nobody_works() {
+        let commits = CommitLatency::new(Signal::CommitLatency.to_string(), Limit::Never);
+        let slots = SlotLag { name: "slot-lag".into(), limit: Limit::Never };
+        let (working, resting) = (Duration::from_secs(5), Duration::from_secs(6));
+        assert_eq!(pause(&commits, working), Duration::from_millis(200));
+        assert_eq!(pause(&commits, resting), Duration::from_secs(2));
+        assert_eq!(pause(&slots, resting), pause(&slots, working));
     }
 }

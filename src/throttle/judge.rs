@@ -4,6 +4,7 @@
 //!   floor: never full speed while blind (R16).
 //! - One above its limit holds, and is released at nine tenths of it. So that a steady value between
 //!   the two does not hold for ever, it is also released after half a minute at or below the limit.
+//! - One with a share for a floor never holds: above its limit that share is left.
 //! - Otherwise the smallest share rules (`ease`).
 //!
 //! The worst signal rules and is named: one that holds fully, then one that leaves a trickle, then
@@ -33,6 +34,15 @@ const CALM: Duration = Duration::from_secs(30);
 /// Shares above this are full speed; who is told of a hundredth?
 const ALL: f64 = 0.99;
 
+/// What goes on while a signal is above its limit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Floor {
+    /// So many rows per second.
+    Rows(u32),
+    /// This share of the speed, and it does not count as a hold.
+    Share(f64),
+}
+
 /// The changes, by the name of the signal.
 pub(crate) type Changes = BTreeMap<String, HoldChange>;
 
@@ -40,7 +50,7 @@ pub(crate) type Changes = BTreeMap<String, HoldChange>;
 #[derive(Debug, Clone)]
 pub(super) struct Watched {
     pub(super) name: String,
-    floor: Option<u32>,
+    floor: Option<Floor>,
     every: Duration,
     /// When it was last read; or, if it was not yet, since when it is to be.
     at: Instant,
@@ -64,7 +74,12 @@ enum Says {
 
 impl Watched {
     /// Begins to watch a signal that is to be read from now on.
-    pub(super) fn new(name: String, floor: Option<u32>, every: Duration, now: Instant) -> Watched {
+    pub(super) fn new(
+        name: String,
+        floor: Option<Floor>,
+        every: Duration,
+        now: Instant,
+    ) -> Watched {
         Watched {
             name,
             floor,
@@ -105,14 +120,26 @@ impl Watched {
             self.share = if self.is_held {
                 ease::LEAST
             } else {
-                ease::step(self.share, reading.utilisation(), seconds)
+                ease::step(self.share, reading.utilisation(), seconds).max(self.least_share())
             };
             self.judged = reading.limit;
         }
         (self.at, self.seen) = (now, Some(seen));
     }
 
+    /// The share below which it does not slow a run down.
+    fn least_share(&self) -> f64 {
+        if let Some(Floor::Share(share)) = self.floor { share } else { ease::LEAST }
+    }
+
+    fn may_hold(&self) -> bool {
+        !matches!(self.floor, Some(Floor::Share(_)))
+    }
+
     fn hold_or_release(&mut self, reading: &Reading, now: Instant) {
+        if !self.may_hold() {
+            return;
+        }
         if reading.value > reading.limit {
             (self.is_held, self.calm) = (true, None);
             return;
@@ -144,20 +171,24 @@ impl Watched {
     fn judge(&self, reading: Reading) -> Says {
         // What was found for another limit says nothing about this one.
         let is_judged = self.judged.total_cmp(&reading.limit) == Ordering::Equal;
-        let is_above = reading.value > reading.limit;
+        let is_above = reading.value > reading.limit && self.may_hold();
         if is_above || (is_judged && self.is_held) {
             return self.hold(reading);
         }
-        let share = if is_judged { self.share } else { ease::aim(reading.utilisation()) };
+        let share = if is_judged {
+            self.share
+        } else {
+            ease::aim(reading.utilisation()).max(self.least_share())
+        };
         if share >= ALL { Says::Go(1.0, None) } else { Says::Go(share, Some(self.cause(reading))) }
     }
 
     fn hold(&self, reading: Reading) -> Says {
         let (cause, worst) = (self.cause(reading), reading.utilisation());
-        self.floor.map_or_else(
-            || Says::Stop(worst, cause.clone()),
-            |floor| Says::Trickle(floor, worst, cause.clone()),
-        )
+        match self.floor {
+            Some(Floor::Rows(floor)) => Says::Trickle(floor, worst, cause),
+            Some(Floor::Share(_)) | None => Says::Stop(worst, cause),
+        }
     }
 
     fn cause(&self, reading: Reading) -> Cause {

@@ -32,9 +32,13 @@ fn count(value: f64, limit: f64) -> Seen {
 
 impl Scene {
     fn of(signals: &[(&str, Option<u32>)]) -> Scene {
+        let with: Vec<_> = signals.iter().map(|it| (it.0, it.1.map(Floor::Rows))).collect();
+        Scene::with(&with)
+    }
+
+    fn with(signals: &[(&str, Option<Floor>)]) -> Scene {
         let now = Instant::now();
-        let watch =
-            |(name, floor): &(&str, Option<u32>)| Watched::new((*name).into(), *floor, POLL, now);
+        let watch = |(name, floor): &(&str, _)| Watched::new((*name).into(), *floor, POLL, now);
         Scene { now, all: signals.iter().map(watch).collect(), changes: Changes::new() }
     }
 
@@ -160,6 +164,28 @@ fn a_floor_keeps_a_trickle_only_if_all_that_hold_have_one() {
     assert_eq!(text(&scene.read(&[lag(20.0), lag(15.0), lag(1.0)])), "trickle 30: a 20s > 10s");
     assert_eq!(text(&scene.read(&[lag(20.0), lag(15.0), lag(11.0)])), "hold: c 11s > 10s");
     assert_eq!(text(&scene.read(&[lag(20.0), lag(1.0), lag(1.0)])), "trickle 100: a 20s > 10s");
+}
+
+#[test]
+fn a_share_for_a_floor_slows_down_and_never_holds() {
+    let mut scene = Scene::with(&[("a", Some(Floor::Share(0.1))), ("b", None)]);
+    for _ in 0..10 {
+        scene.read(&[lag(30.0), lag(1.0)]);
+    }
+    assert_eq!(text(&scene.verdict()), "go 0.10: a 30s > 10s");
+    // Below the limit it is released at once, and comes back as slowly as others.
+    assert_eq!(text(&scene.read(&[lag(9.9), lag(1.0)])), "go 0.10: a 9.9s of 10s");
+    assert!(text(&scene.read(&[lag(0.0), lag(1.0)])).starts_with("go 0.1"));
+    // It does not stand in the way of one that holds, and blind it holds itself.
+    assert_eq!(text(&scene.read(&[lag(30.0), lag(11.0)])), "hold: b 11s > 10s");
+    let blind = Err(Blind::new("x"));
+    assert_eq!(text(&scene.read(&[blind, lag(1.0)])), "hold: a cannot be read: x");
+    // Nor does a limit that people lower make it hold.
+    let mut scene = Scene::with(&[("a", Some(Floor::Share(0.1)))]);
+    scene.read(&[lag(5.0)]);
+    let lowered = HoldChange::Above(Limit::Time(Duration::from_secs(1)));
+    scene.changes.insert("a".into(), lowered);
+    assert_eq!(text(&scene.verdict()), "go 0.10: a 5s > 1s");
 }
 
 #[test]

@@ -4,23 +4,16 @@
 //! It is what a user of the table feels, the network included. A probe that the server ends took as
 //! long as it was let: that is a reading, not a failure.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
+use super::probes::{EVERY, Probes};
 use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
 use crate::job::Limit;
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::walk::{Key, Keyset};
-
-/// How many probes the percentile is of: five seconds of them, so that one peak a minute is no
-/// reason to slow down, and two in five seconds are.
-const PROBES: usize = 25;
-
-/// How often the table is probed.
-const EVERY: Duration = Duration::from_millis(200);
 
 /// What is sent: one row by its whole key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,15 +47,14 @@ pub(super) struct Latency {
     pub(super) limit: Limit,
     probe: Probe,
     begin: String,
-    /// What the last probes took, in seconds.
-    took: VecDeque<f64>,
+    took: Probes,
 }
 
 impl Latency {
     pub(super) fn new(name: String, limit: Limit, probe: Probe) -> Latency {
         // The key's index, whatever the statistics say.
         let begin = Guards { follow_index: true, ..ask::guards() }.begin();
-        Latency { name, limit, probe, begin, took: VecDeque::with_capacity(PROBES) }
+        Latency { name, limit, probe, begin, took: Probes::default() }
     }
 
     async fn probe(&self, session: &mut Session) -> Result<Duration, Fault> {
@@ -74,22 +66,6 @@ impl Latency {
             Err(fault) => Err(fault),
         }
     }
-
-    fn note(&mut self, took: Duration) -> f64 {
-        if self.took.len() == PROBES {
-            self.took.pop_front();
-        }
-        self.took.push_back(took.as_secs_f64());
-        percentile_95(self.took.iter().copied())
-    }
-}
-
-/// Returns the value that at least 95 % of the values do not exceed; 0 of none.
-fn percentile_95(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let rank = (values.len() * 95).div_ceil(100);
-    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
 impl Throttler for Latency {
@@ -104,7 +80,7 @@ impl Throttler for Latency {
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
         Box::pin(async move {
             let took = self.probe(session).await.map_err(|fault| ask::blind(&fault))?;
-            Ok(Reading::of(self.note(took), Unit::Seconds, self.limit))
+            Ok(Reading::of(self.took.note(took), Unit::Seconds, self.limit))
         })
     }
 }
@@ -113,32 +89,6 @@ impl Throttler for Latency {
 mod tests {
     use super::*;
     use crate::walk::KeyColumn;
-
-    #[test]
-    fn one_peak_in_five_seconds_does_not_count_and_two_do() {
-        let mut latency = Latency::new(
-            "latency".into(),
-            Limit::Never,
-            Probe { sql: String::new(), key: Vec::new() },
-        );
-        for _ in 0..PROBES {
-            latency.note(Duration::from_millis(1));
-        }
-        assert!(latency.note(Duration::from_secs(1)) < 0.002);
-        assert!(latency.note(Duration::from_secs(1)) > 0.9);
-        // They are forgotten once there are enough others.
-        for _ in 0..PROBES - 2 {
-            assert!(latency.note(Duration::from_millis(1)) > 0.9);
-        }
-        assert!(latency.note(Duration::from_millis(1)) < 0.002);
-        assert_eq!(latency.took.len(), PROBES);
-    }
-
-    #[test]
-    fn few_probes_are_judged_by_the_slowest() {
-        assert!((percentile_95([3.0, 1.0, 2.0].into_iter()) - 3.0).abs() < 1e-9);
-        assert!(percentile_95(std::iter::empty()).abs() < 1e-9);
-    }
 
     #[test]
     fn a_probe_names_the_whole_key_and_qualifies_its_operators() {

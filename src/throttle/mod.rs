@@ -13,7 +13,9 @@ mod ask;
 mod active_sessions;
 mod archive_backlog;
 mod autovacuum;
+mod probes;
 mod latency;
+mod commit_latency;
 mod lock_waits;
 mod oldest_transaction;
 mod query;
@@ -60,11 +62,16 @@ pub(crate) trait Throttler: Send {
         POLL
     }
 
+    /// How often it is read while nobody asks how fast to go: through a window that pauses, or a pause.
+    fn at_rest(&self) -> Duration {
+        self.every()
+    }
+
     /// Learns which limit people set, or that it is its own again; for what is read otherwise by the
     /// kind of its limit. The gate compares in any case.
     fn aim(&mut self, _limit: Option<Limit>) {}
 
-    /// Reads it once, in a transaction that ends at once and changes nothing.
+    /// Reads it once, in transactions that end at once and change no data.
     ///
     /// # Errors
     /// Why it could not be read, and what would let it be. The gate then holds the run.

@@ -49,13 +49,15 @@ impl Unit {
     }
 }
 
-/// Returns a limit as a number; "never" is 0, which whatever is true is above.
+/// Returns a limit as a number; "never" is 0, which whatever is true is above. A multiple of what is
+/// not known yet is the least that it can come to.
 #[expect(clippy::cast_precision_loss, reason = "a limit is not meant to the byte")]
 fn amount(limit: Limit) -> f64 {
     match limit {
         Limit::Time(time) => time.as_secs_f64(),
         Limit::Bytes(bytes) => bytes as f64,
         Limit::Number(number) => number,
+        Limit::Times { least, .. } => least.as_secs_f64(),
         Limit::Never => 0.0,
     }
 }

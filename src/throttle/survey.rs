@@ -91,7 +91,12 @@ pub async fn survey(database: &Database, plan: Option<&Plan>) -> Result<Survey, 
 const FACTS: &str = concat!(
     "SELECT pg_catalog.jsonb_build_object(",
     role!(),
-    ", 'standbys', (SELECT count(*) FROM pg_catalog.pg_stat_replication),
+    ", 'in_recovery', pg_catalog.pg_is_in_recovery(),
+       'forbidden', (SELECT min(p.oid::regprocedure::text) FROM pg_catalog.pg_proc p
+           WHERE p.proname = 'pg_logical_emit_message' AND p.proargtypes[2] = 'text'::regtype
+               AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')),
+       'syncs', pg_catalog.current_setting('fsync') <> 'off',
+       'standbys', (SELECT count(*) FROM pg_catalog.pg_stat_replication),
        'archives', pg_catalog.current_setting('archive_mode') <> 'off')"
 );
 
@@ -100,6 +105,11 @@ const FACTS: &str = concat!(
 struct Facts {
     #[serde(flatten)]
     role: Role,
+    in_recovery: bool,
+    /// The function that writes what a commit then waits for, if the role may not call it.
+    forbidden: Option<String>,
+    /// Whether a commit waits for the disk.
+    syncs: bool,
     standbys: u32,
     archives: bool,
 }
@@ -156,6 +166,12 @@ impl Facts {
     fn state(&self, signal: Signal) -> State {
         let Some(limit) = signal.default_limit() else { return off("until a job names it") };
         match (signal, self.role.sees_all) {
+            (Signal::CommitLatency, _) if self.in_recovery => off("nothing commits in recovery"),
+            (Signal::CommitLatency, _) if !self.syncs => off("fsync is off"),
+            (Signal::CommitLatency, _) => self.forbidden.as_ref().map_or_else(
+                || on(limit, Origin::Default),
+                |function| hidden(self.role.may_not_call(function), Origin::Default),
+            ),
             (Signal::ArchiveBacklog, _) if !self.archives => off("archive_mode is off"),
             (Signal::ReplicaLag, false) if self.standbys == 0 => off("no standby"),
             (Signal::ReplicaLag | Signal::Autovacuum, false) => {
@@ -263,7 +279,9 @@ mod tests {
     use super::*;
 
     fn facts(sees_all: bool, standbys: u32, archives: bool) -> Facts {
-        Facts { role: Role { role: "app".into(), sees_all }, standbys, archives }
+        let role = Role { role: "app".into(), sees_all };
+        let (in_recovery, forbidden, syncs) = (false, None, true);
+        Facts { role, in_recovery, forbidden, syncs, standbys, archives }
     }
 
     fn shown(facts: &Facts) -> String {
@@ -287,6 +305,7 @@ mod tests {
              oldest-transaction  off     until a job names it\n\
              autovacuum          on      while it is true, by default\n\
              latency             off     until a job names it\n\
+             commit-latency      on      above 4 times what it is before the walk, at least 5ms, by default\n\
              query               off     until a job names it\n"
         );
     }
@@ -301,6 +320,20 @@ mod tests {
         let facts = facts(false, 0, false);
         assert_eq!(facts.state(Signal::Autovacuum).to_string(), hidden);
         assert_eq!(facts.state(Signal::ArchiveBacklog), off("archive_mode is off"));
+    }
+
+    #[test]
+    fn commits_are_not_watched_where_none_waits_for_a_disk() {
+        let here = facts(true, 0, true);
+        let unsafe_here = Facts { syncs: false, ..facts(true, 0, true) };
+        let recovering = Facts { in_recovery: true, ..facts(true, 0, true) };
+        let state = |facts: &Facts| facts.state(Signal::CommitLatency);
+        assert_eq!(state(&here).word(), "on");
+        assert_eq!(state(&unsafe_here), off("fsync is off"));
+        assert_eq!(state(&recovering), off("nothing commits in recovery"));
+        let forbidden = Facts { forbidden: Some("f(text)".into()), ..facts(true, 0, true) };
+        let hidden = "hidden  app may not call f(text); GRANT EXECUTE ON FUNCTION f(text) TO app;";
+        assert_eq!(state(&forbidden).to_string(), hidden);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod parallel;
 mod plan;
 mod pace;
 mod holds;
+mod commits;
 mod give_way;
 mod vacuum;
 mod upgrade;

@@ -12,6 +12,7 @@ use crate::job::Limit;
 use crate::pg::{Guards, Session};
 use crate::run::HoldChange;
 use crate::throttle::gate::Guarded;
+use crate::throttle::judge::Floor;
 use crate::throttle::reading::{Blind, Reading, Unit, Verdict};
 use crate::throttle::{Changes, Gate, Throttler, View};
 
@@ -75,7 +76,7 @@ fn told(name: &'static str, say: Say) -> (Guarded, Hand) {
     let (aimed, aims) = watch::channel(Vec::new());
     let told = Told { name, say: receiver, n_reads: n_reads.clone(), aimed };
     let hand = Hand { say: sender, n_reads, aimed: aims };
-    (Guarded { throttler: Box::new(told), floor: Some(7) }, hand)
+    (Guarded { throttler: Box::new(told), floor: Some(Floor::Rows(7)) }, hand)
 }
 
 /// Looks until a verdict is as wanted, and returns it.

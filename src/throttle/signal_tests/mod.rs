@@ -1,6 +1,7 @@
 //! The signals and the gate against real servers, read by a role that may do little, under a search
 //! path full of traps.
 
+mod commits;
 mod gate;
 mod queries;
 mod replicas;

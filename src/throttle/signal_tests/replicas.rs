@@ -12,10 +12,11 @@ use tokio_postgres::Client;
 use super::gate::{holds, is_go, until};
 use super::{Reader, Scene, connect, hold};
 use crate::job::{Hold, Limit, Signal, Url};
+use crate::pg::{Connect, Database, Environment};
 use crate::run::HoldChange;
 use crate::sandbox::Programs;
 use crate::throttle::reading::Verdict;
-use crate::throttle::{Changes, Gate};
+use crate::throttle::{Changes, Gate, survey};
 
 /// A standby in the directory of its primary, which it must not outlive.
 struct Standby {
@@ -120,6 +121,12 @@ async fn a_standby_that_is_late_paused_gone_or_hidden_is_never_fine() {
     let gate = Gate::open(vec![guarded], scene.database("app"), changes).await;
     let mut view = gate.view();
     until(&mut view, |verdict| *verdict == Verdict::Go(1.0, None)).await;
+
+    // What is read there may not ask for a commit.
+    let there = standby.url.replacen("postgres@", "app@", 1);
+    let there = Connect::resolve(Some(&there), &Environment::default()).unwrap();
+    let all = survey(&Database::new(there).unwrap(), None).await.unwrap().to_string();
+    assert!(all.contains("commit-latency      off     nothing commits in recovery\n"), "{all}");
 
     // Late: it slows down, and says by what.
     standby

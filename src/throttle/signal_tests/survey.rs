@@ -37,6 +37,7 @@ async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
             "autovacuum          hidden  blind is not shown what other sessions do; \
              GRANT pg_read_all_stats TO blind;",
             "latency             off     until a job names it",
+            "commit-latency      off     fsync is off",
         ]
     );
     scene.plan.job.pace.max_hold = Duration::from_secs(90);

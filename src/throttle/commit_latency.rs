@@ -1,0 +1,130 @@
+//! `commit-latency`: the 95th percentile of how long the commit of a tiny transaction waits for its
+//! WAL to be on the disk. It is most of what those who write feel beside a walk.
+//!
+//! A probe is two transactions, sent together: one that has nothing to commit, and one that has to be
+//! flushed. The time between their answers is that of the commit alone, since both had the same way
+//! to come. A standby is not waited for: that is what `replica-lag` is for.
+//!
+//! What a commit takes is the machine's affair, so the limit can be a multiple of what it took
+//! before the walk began.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+
+use super::probes::{EVERY, Probes};
+use super::reading::{Blind, Reading, Unit};
+use super::{Throttler, ask};
+use crate::job::Limit;
+use crate::pg::{Act, Fault, Guards, Session};
+
+/// The share of the speed that is left above the limit, where no job names the signal: an application
+/// that fills the disk by itself must slow a run down and not end it.
+pub(super) const LEAST_SHARE: f64 = 0.1;
+
+/// How often it is probed while nobody works: each probe costs a transaction id.
+const AT_REST: Duration = Duration::from_secs(2);
+
+/// How many probes tell what a commit takes before the walk: so many that one peak does not count.
+const FIRST_PROBES: usize = 20;
+
+/// How far they are apart.
+const FIRST_EVERY: Duration = Duration::from_millis(20);
+
+/// How long they may take all together, where commits are slow.
+const FIRST_LONGEST: Duration = Duration::from_secs(1);
+
+/// Commits nothing.
+const BARE: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL";
+
+/// Writes a few bytes of WAL that change nothing. A transaction id alone would not do: the server
+/// flushes the commit of one that wrote nothing whenever it likes.
+const COMMIT: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'piecemeal', '') IS NOT NULL";
+
+/// Probes commits.
+pub(super) struct CommitLatency {
+    pub(super) name: String,
+    /// The limit; a multiple until it is known of what.
+    limit: Limit,
+    begin: String,
+    took: Probes,
+}
+
+impl CommitLatency {
+    pub(super) fn new(name: String, limit: Limit) -> CommitLatency {
+        let begin = Guards { synchronous_commit: Some("local"), ..ask::guards() }.begin();
+        CommitLatency { name, limit, begin, took: Probes::default() }
+    }
+
+    /// Returns how much longer the transaction took that had something to commit.
+    async fn probe(&self, session: &mut Session) -> Result<Duration, Fault> {
+        let act = |sql| Act { begin: &self.begin, sql, params: &[] };
+        let started = Instant::now();
+        let (_, bare, committed) = session.transact_both(&act(BARE), &act(COMMIT)).await?;
+        match committed {
+            // What the server ends took as long as it was let.
+            Ok(_) | Err(Fault::Smaller(_)) => Ok(started.elapsed().saturating_sub(bare)),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Probes until it is known what is usual, and takes the limit from it.
+    async fn calibrate(
+        &mut self,
+        session: &mut Session,
+        factor: f64,
+        least: Duration,
+    ) -> Result<(), Fault> {
+        let started = Instant::now();
+        let mut usual = Probes::default();
+        loop {
+            usual.note(self.probe(session).await?);
+            if usual.count() == FIRST_PROBES || started.elapsed() >= FIRST_LONGEST {
+                break;
+            }
+            tokio::time::sleep(FIRST_EVERY).await;
+        }
+        self.limit = Limit::Time(limit(usual.percentile_95(), factor, least));
+        self.took = usual;
+        Ok(())
+    }
+
+    async fn value(&mut self, session: &mut Session) -> Result<f64, Fault> {
+        if let Limit::Times { factor, least } = self.limit {
+            self.calibrate(session, factor, least).await?;
+            return Ok(self.took.percentile_95());
+        }
+        let took = self.probe(session).await?;
+        Ok(self.took.note(took))
+    }
+}
+
+/// The limit where a commit usually takes so many seconds.
+fn limit(usual: f64, factor: f64, least: Duration) -> Duration {
+    Duration::try_from_secs_f64(usual * factor).unwrap_or(Duration::MAX).max(least)
+}
+
+impl Throttler for CommitLatency {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn every(&self) -> Duration {
+        EVERY
+    }
+
+    fn at_rest(&self) -> Duration {
+        AT_REST
+    }
+
+    fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
+        Box::pin(async move {
+            let value = self.value(session).await.map_err(|fault| ask::blind(&fault))?;
+            Ok(Reading::of(value, Unit::Seconds, self.limit))
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "commit_latency_tests.rs"]
+mod tests;

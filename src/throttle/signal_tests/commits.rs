@@ -1,0 +1,111 @@
+//! Commits that wait for the disk, on a server that can be told to let them wait.
+
+use std::time::{Duration, Instant};
+
+use super::{DEADLINE, Reader, Scene, hold};
+use crate::job::{Hold, Limit, Signal};
+use crate::throttle::survey;
+
+/// A server that waits for its disk, and by `commit_delay` as well, also when nobody else writes.
+const DURABLE: &[(&str, &str)] = &[("fsync", "on"), ("commit_siblings", "0")];
+
+/// The limit of these tests: above what any disk takes, below the delay.
+const LIMIT: &str = "60ms";
+
+/// As long as it can be.
+const SLOW: &str = "ALTER SYSTEM SET commit_delay = 100000;; SELECT pg_reload_conf()";
+const AS_BEFORE: &str = "ALTER SYSTEM RESET commit_delay;; SELECT pg_reload_conf()";
+
+/// How many transaction ids `f` costs.
+async fn ids<T>(scene: &Scene, f: impl Future<Output = T>) -> (T, i64) {
+    let next = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::int8";
+    let before: i64 = scene.admin.query_one(next, &[]).await.unwrap().get(0);
+    let value = f.await;
+    (value, scene.admin.query_one(next, &[]).await.unwrap().get::<_, i64>(0) - before)
+}
+
+fn reader(scene: &Scene, hold: &Hold) -> Reader {
+    Reader { throttler: scene.guarded(hold).throttler, database: scene.database("app") }
+}
+
+#[tokio::test]
+async fn a_commit_that_waits_is_seen_and_one_that_waits_no_more_is_forgotten() {
+    let scene = Scene::set(DURABLE).await;
+    let mut commits = scene.reader(Signal::CommitLatency, LIMIT);
+    commits.until_value(|value| value < 0.06).await;
+    scene.exec(SLOW).await;
+    let slow = commits.until(|read| read.as_ref().is_ok_and(|it| it.value > 0.1)).await.unwrap();
+    assert!(slow.to_string().ends_with("ms > 60ms"), "{slow}");
+    scene.exec(AS_BEFORE).await;
+    commits.until_value(|value| value < 0.06).await;
+    let (_, cost) = ids(&scene, commits.read()).await;
+    assert_eq!(cost, 1, "each probe costs a transaction id");
+}
+
+#[tokio::test]
+async fn before_the_walk_the_limit_is_found_and_it_stays() {
+    let scene = Scene::set(DURABLE).await;
+    scene.exec(SLOW).await;
+    let limit = Signal::CommitLatency.default_limit().unwrap();
+    let Limit::Times { factor, least } = limit else { panic!("{limit}") };
+    let of = |usual: f64| (factor * usual).max(least.as_secs_f64());
+    let mut commits = reader(&scene, &Hold { above: limit, ..hold(Signal::CommitLatency, LIMIT) });
+    let started = Instant::now();
+    let (usual, cost) = ids(&scene, commits.read()).await;
+    let (usual, took) = (usual.unwrap(), started.elapsed());
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!((2..15).contains(&cost), "{cost} transaction ids in a second");
+    assert!(usual.value >= 0.1, "{usual}");
+    assert!((usual.limit - of(usual.value)).abs() < 1e-6, "{usual}");
+    scene.exec(AS_BEFORE).await;
+    commits.until_value(|value| value < 0.06).await;
+    let later = commits.read().await.unwrap();
+    assert!((later.limit - usual.limit).abs() < 1e-9, "{later}");
+    // Where commits are fast at first, twenty of them tell.
+    let mut commits = reader(&scene, &Hold { above: limit, ..hold(Signal::CommitLatency, LIMIT) });
+    let (usual, cost) = ids(&scene, commits.read()).await;
+    let usual = usual.unwrap();
+    assert!((2..=20).contains(&cost), "{cost} transaction ids");
+    assert!((usual.limit - of(usual.value)).abs() < 1e-6, "{usual}");
+}
+
+#[tokio::test]
+async fn a_standby_is_not_waited_for() {
+    let scene = Scene::set(DURABLE).await;
+    scene
+        .exec("ALTER SYSTEM SET synchronous_standby_names = 'nobody';; SELECT pg_reload_conf()")
+        .await;
+    scene.until("current_setting('synchronous_standby_names') = 'nobody'").await;
+    let mut commits = scene.reader(Signal::CommitLatency, LIMIT);
+    // Who waits for a standby that never comes waits for ever.
+    tokio::select! {
+        _ = commits.value() => {}
+        () = tokio::time::sleep(DEADLINE) => panic!("nobody was waited for"),
+    }
+}
+
+#[tokio::test]
+async fn it_is_on_without_a_line_where_commits_wait_for_a_disk() {
+    let scene = Scene::set(DURABLE).await;
+    // A role that may see nothing can still wait for a commit.
+    let all = survey(&scene.database("blind"), Some(&scene.plan)).await.unwrap().to_string();
+    let limit = Signal::CommitLatency.default_limit().unwrap();
+    let on = format!("commit-latency      on      above {limit}, by default\n");
+    assert!(all.contains(&on), "{all}");
+    let (_, cost) = ids(&scene, survey(&scene.database("app"), Some(&scene.plan))).await;
+    assert_eq!(cost, 0, "to say so costs nothing");
+
+    let function = "SELECT min(oid::regprocedure::text) FROM pg_proc \
+                    WHERE proname = 'pg_logical_emit_message' AND proargtypes[2] = 'text'::regtype";
+    let function: String = scene.admin.query_one(function, &[]).await.unwrap().get(0);
+    scene.exec(&format!("REVOKE EXECUTE ON FUNCTION {function} FROM PUBLIC")).await;
+    let all = survey(&scene.database("blind"), None).await.unwrap().to_string();
+    let hidden = format!(
+        "commit-latency      hidden  blind may not call {function}; \
+         GRANT EXECUTE ON FUNCTION {function} TO blind;\n"
+    );
+    assert!(all.contains(&hidden), "{all}");
+    // Whoever named it is held by it.
+    let why = scene.reader(Signal::CommitLatency, LIMIT).blind().await.why;
+    assert!(why.starts_with("permission denied for function pg_logical_emit_message"), "{why}");
+}

@@ -1,0 +1,103 @@
+//! A run gives way to the commits of others: it slows down while they wait for the disk, says so, and
+//! is at full speed again when they do not.
+
+use std::time::Instant;
+
+use piecemeal::sandbox::Sandbox;
+use serde_json::Value;
+
+use crate::support::cli::{Cli, Running};
+use crate::support::db::{Db, start_server};
+use crate::support::job::{Toml, numbers};
+use crate::support::oracle::done_once;
+use crate::support::until;
+
+const JSON: &[&str] = &["run", "job", "-y", "--progress", "jsonl"];
+
+/// A server that waits for its disk, and by `commit_delay` as well, also when nobody else writes.
+fn scene(rows: u32) -> (Sandbox, Db) {
+    let server = start_server(&[("fsync", "on"), ("commit_siblings", "0")]);
+    let db = Db::connect("postgres", &server.url("postgres"));
+    db.exec(&numbers(rows));
+    (server, db)
+}
+
+/// Lets every flush take so many milliseconds longer.
+fn delay(db: &Db, millis: u32) {
+    db.exec(&format!("ALTER SYSTEM SET commit_delay = {}", millis * 1_000));
+    db.exec("SELECT pg_reload_conf()");
+}
+
+fn share(run: &Value) -> f64 {
+    run["slowing"]["share"].as_f64().unwrap_or(1.0)
+}
+
+fn it_goes_on(running: &Running) {
+    running.progress("it goes on", |run| run["rows"]["done"].as_i64() > Some(0));
+}
+
+#[test]
+fn without_a_line_in_the_job_slow_commits_slow_it_to_a_tenth_and_never_stop_it() {
+    let (_server, db) = scene(60_000);
+    let toml = Toml::increment().rows(50).with("[pace]\nrate = \"1k/s\"\nmax_hold = \"1s\"");
+    let cli = Cli::new(&db, "job", &toml.text());
+    let plan = cli.done(&["plan", "job", "-o", "json"]).json()["plan"]["holds"].take();
+    let plan = plan.as_array().expect("holds").iter().find(|it| it["signal"] == "commit-latency");
+    let why = "above 4 times what it is before the walk, at least 5ms, by default";
+    assert_eq!(plan.map(|it| &it["why"]), Some(&why.into()));
+    let doctor = cli.call(&["doctor"]).stdout;
+    assert!(doctor.contains(&format!("on: {why}")), "{doctor}");
+
+    let running = cli.start(JSON);
+    it_goes_on(&running);
+    // Whatever the limit of this disk is; what is left above it stays the default's.
+    cli.done(&["throttle", "job", "--hold", "commit-latency=80ms"]);
+    delay(&db, 100);
+    let run = running.progress("a tenth", |run| share(run) < 0.11);
+    assert!(share(&run) > 0.09, "{run}");
+    let reason = run["slowing"]["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.starts_with("commit-latency ") && reason.ends_with("ms > 80ms"), "{reason}");
+    let slowed = "slowed to 10%: commit-latency ";
+    until(slowed, || cli.done(&["status", "job"]).stdout.contains(slowed).then_some(()));
+    // Longer than `max_hold`, and it goes on.
+    let (before, since) = (db.number("SELECT sum(n) FROM t"), Instant::now());
+    db.until(&format!("SELECT sum(n) >= {} FROM t", before + 300));
+    let took = since.elapsed().as_secs_f64();
+    assert!((1.5..9.0).contains(&took), "300 rows at 100 a second took {took} s");
+    assert_eq!(running.events("held").len(), 0);
+
+    delay(&db, 0);
+    let slowed = running.events("slowed").len();
+    running.progress("faster", |run| share(run) > 0.2);
+    cli.done(&["throttle", "job", "--hold", "commit-latency=off", "--rate", "1M/s"]);
+    running.event("unslowed", slowed);
+    running.wait().exits(0).says("slowed by ").says("commit-latency ");
+    let sums = cli.status("job")["held"]["commit-latency"].clone();
+    assert!(sums["slowed_s"].as_f64() > Some(1.0) && sums["held_s"] == 0.0, "{sums}");
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_job_that_names_commits_is_held_by_them_and_goes_on() {
+    let (_server, db) = scene(60_000);
+    let toml = Toml::increment().rows(50).with("[pace]\nrate = \"1k/s\"");
+    let toml = toml.with("[[hold]]\non = \"commit-latency\"\nabove = \"80ms\"");
+    let cli = Cli::new(&db, "job", &toml.text());
+    let running = cli.start(JSON);
+    it_goes_on(&running);
+    delay(&db, 100);
+    let held = running.event("held", 1);
+    assert_eq!((&held["by"], &held["limit"]), (&"commit-latency".into(), &0.08.into()));
+    let reason = held["reason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.starts_with("commit-latency ") && reason.ends_with("ms > 80ms"), "{reason}");
+    // Whoever can bear it says so, and it goes on at once.
+    cli.done(&["throttle", "job", "--hold", "commit-latency=10s"]);
+    running.event("released", 1);
+    cli.done(&["throttle", "job", "--clear"]);
+    running.event("held", 2);
+    delay(&db, 0);
+    running.event("released", 2);
+    cli.done(&["throttle", "job", "--hold", "commit-latency=off", "--rate", "1M/s"]);
+    running.wait().exits(0).says("held ").says("commit-latency ");
+    done_once(&db, "job");
+}
