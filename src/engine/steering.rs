@@ -214,6 +214,12 @@ impl Steering {
         }
     }
 
+    /// Returns the share of a batch's usual time that the next one should take: where signals slow the
+    /// run down, batches become shorter, and not only rarer, since what they hold up comes in bursts.
+    pub(super) fn briefness(&self) -> f64 {
+        self.share.max(BRIEFEST)
+    }
+
     /// Learns the share of its speed that the gate gives the run; returns by what it is slowed down.
     fn take_share(&mut self) -> Option<String> {
         let (share, slowed_by) = self.stride().take_share();
@@ -283,6 +289,8 @@ async fn changed(halted: &mut Option<watch::Receiver<bool>>) {
 
 /// How often it is looked whether a hold is over, should nothing else say so.
 const RECHECK: Duration = Duration::from_millis(250);
+/// The smallest part of its time that a batch is left with: shorter ones mostly begin and end.
+const BRIEFEST: f64 = 0.25;
 /// The longest wait after one batch for the sake of a share.
 const LONGEST: Duration = Duration::from_secs(2);
 

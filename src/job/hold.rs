@@ -18,7 +18,7 @@ use super::units::{
 const COMMIT_TIMES: f64 = 4.0;
 
 /// And not less than this, so that a fast disk is not guarded against what nobody feels.
-const COMMIT_LEAST: Duration = Duration::from_millis(5);
+const COMMIT_LEAST: Duration = Duration::from_millis(10);
 
 macro_rules! signals {
     ($($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
@@ -285,8 +285,8 @@ mod tests {
 
     #[test]
     fn a_limit_that_is_found_before_the_walk_says_how() {
-        let limit = Limit::Times { factor: 2.5, least: Duration::from_millis(5) };
-        assert_eq!(limit.to_string(), "2.5 times what it is before the walk, at least 5ms");
+        let limit = Limit::Times { factor: 2.5, least: Duration::from_millis(10) };
+        assert_eq!(limit.to_string(), "2.5 times what it is before the walk, at least 10ms");
     }
 
     #[test]

@@ -182,7 +182,8 @@ impl Worker {
 
     async fn step(&mut self) -> Step {
         // Also when nobody says one any more: then it is the job's again.
-        self.striper.aim_at(self.steering.target().unwrap_or(self.target));
+        let target = self.steering.target().unwrap_or(self.target);
+        self.striper.aim_at(target.mul_f64(self.steering.briefness()));
         let Some(leg) = self.leg(&self.range) else { return Step::End };
         if let Some(rows) = self.rows_to_search() {
             return self.search(rows).await;
