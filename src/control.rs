@@ -16,7 +16,7 @@ use crate::ledger::schema::{self, Ledger};
 use crate::ledger::{Actor, snapshot};
 use crate::pg::fault::{is_denied, is_duplicate};
 use crate::pg::{Database, Fault, Lane, Session};
-use crate::plan::{Plan, cuts, last_key};
+use crate::plan::{Plan, cuts, extent};
 use crate::run::{Intent, Overrides, Snapshot, Status, as_timestamp};
 
 pub use crate::ledger::control::Asked;
@@ -199,8 +199,8 @@ impl Desk {
     pub async fn create(&self, plan: &Plan, last: Option<&Run>) -> Result<i64, Error> {
         self.install(None).await?;
         let mut session = self.session().await?;
-        let upto =
-            last_key(&mut session, &plan.statements).await.map_err(|fault| broken(&fault))?;
+        let (upto, filenode) =
+            extent(&mut session, &plan.statements).await.map_err(|fault| broken(&fault))?;
         let cuts = match &upto {
             Some(upto) => cuts(&mut session, plan, upto).await,
             None => Vec::new(),
@@ -213,6 +213,7 @@ impl Desk {
             table_oid: plan.target.oid,
             upto: upto.as_ref(),
             cuts: &cuts,
+            filenode,
             estimate: plan.estimate.and_then(|rows| i64::try_from(rows).ok()),
             actor: &self.actor,
         };

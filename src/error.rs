@@ -90,6 +90,7 @@ impl Error {
             FailureKind::BadRow => (ErrorKind::BadRow, "bad-row"),
             FailureKind::Unverified => (ErrorKind::Unverified, "not-verified"),
             FailureKind::Refused => (ErrorKind::Unexpected, "statement-refused"),
+            FailureKind::Unfit => (ErrorKind::Refused, "order-unfit"),
             FailureKind::Unexpected => (ErrorKind::Unexpected, "unexpected"),
         };
         let mut error = Error::new(kind, code, failure.message.clone());

@@ -75,7 +75,7 @@ pub(crate) async fn look(
     let mut params = vec![Param::Texts(Some(upto.values()))];
     params.extend(after.map(|after| Param::Texts(Some(after.values()))));
     let sql = statements.look.of_stretch(after.is_some());
-    let rows = session.transact_prepared(&statements.begin_read, sql, &params).await?;
+    let rows = session.transact_prepared(&statements.by_key.begin_read, sql, &params).await?;
     let count = |name: &str| {
         rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(name)).ok()).unwrap_or(0)
     };
@@ -103,7 +103,7 @@ pub(crate) async fn sample(
     ];
     params.extend(window.after.as_ref().map(|after| Param::Texts(Some(after.values()))));
     let sql = statements.sample.of_stretch(window.after.is_some());
-    let rows = session.transact_prepared(&statements.begin_read, sql, &params).await?;
+    let rows = session.transact_prepared(&statements.by_key.begin_read, sql, &params).await?;
     Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
 }
 

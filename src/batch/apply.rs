@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 
-use super::chunker::{Ahead, Look, boundary};
+use super::chunker::{Ahead, End, Look, boundary};
 use crate::pg::{Act, Fault, Param, Session};
-use crate::plan::Statements;
+use crate::plan::Route;
 use crate::run::Outcome;
 use crate::walk::{Chunk, Key, Open, Range};
 
@@ -56,18 +56,18 @@ pub(crate) type Answer = (Applied, Duration, Option<Ahead>);
 /// `after`.
 pub(crate) async fn apply(
     session: &mut Session,
-    statements: &Statements,
+    route: &Route,
     fence: &Fence,
     (range, chunk, after): (&Range, &Chunk, &Range),
     attempt: Attempt,
 ) -> Result<Answer, Fault> {
     let lower = chunk.after.as_ref().map(Key::values);
     let begin = match (attempt.is_lifted, after.done) {
-        (true, _) => &statements.begin_lifted_batch,
-        (false, true) => &statements.begin_last_batch,
-        (false, false) => &statements.begin_batch,
+        (true, _) => &route.begin_lifted_batch,
+        (false, true) => &route.begin_last_batch,
+        (false, false) => &route.begin_batch,
     };
-    let form = if chunk.stripe.is_some() { &statements.stripe } else { &statements.batch };
+    let form = if chunk.stripe.is_some() { &route.stripe } else { &route.batch };
     let mut params = vec![
         Param::Int(fence.run),
         Param::Int(range.no),
@@ -87,13 +87,12 @@ pub(crate) async fn apply(
         let rows = session.transact_prepared(work.begin, work.sql, work.params).await?;
         return Ok((applied(&rows), started.elapsed(), None));
     };
-    let (sql, params) = boundary(statements, &look);
-    let asked = Act { begin: &statements.begin_read, sql, params: &params };
+    let (sql, params) = boundary(route, &look);
+    let asked = Act { begin: &route.begin_read, sql, params: &params };
     let (rows, took, found) = session.transact_both(&work, &asked).await?;
     // A look ahead that failed is looked up again, where its fault is dealt with.
-    let found = found.ok();
-    let upto = found.map(|found| found.first().map(|row| Key::new(row.get(0))));
-    Ok((applied(&rows), took, upto.map(|upto| Ahead { look, upto })))
+    let ahead = found.ok().map(|found| Ahead { end: End::of(&found), look });
+    Ok((applied(&rows), took, ahead))
 }
 
 /// Keys that no pass has seen before.

@@ -1,8 +1,9 @@
 //! Asks the server for the next chunk.
 
 use crate::pg::{Fault, Param, Session};
-use crate::plan::Statements;
+use crate::plan::Route;
 use crate::walk::{Chunk, Key, Leg};
+use tokio_postgres::Row;
 
 /// A question for the end of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +19,29 @@ pub(crate) struct Look {
 pub(crate) struct Ahead {
     /// What was asked.
     pub look: Look,
-    /// Its last key; `None` if fewer keys than that are left.
-    pub upto: Option<Key>,
+    /// What was found.
+    pub end: End,
+}
+
+/// Where a chunk ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Its last key; `None` if fewer keys than were asked for are left.
+    upto: Option<Key>,
+    /// Its keys, if they were counted; as many as were asked for otherwise, or unknown at the end.
+    keys: Option<u32>,
+}
+
+impl End {
+    /// Reads the answer to a look.
+    pub(super) fn of(rows: &[Row]) -> End {
+        let Some(row) = rows.first() else { return End::default() };
+        let keys = (row.len() > 1).then(|| row.get::<_, i64>(1));
+        End {
+            upto: row.get::<_, Option<Vec<String>>>(0).map(Key::new),
+            keys: keys.map(|keys| u32::try_from(keys).unwrap_or(u32::MAX)),
+        }
+    }
 }
 
 impl Ahead {
@@ -31,48 +53,67 @@ impl Ahead {
 
 /// Returns the chunk of at most `keys` keys with which `leg` begins.
 ///
-/// The end comes from a plain read along the index, never from rows that were locked or changed
-/// (R5). When fewer keys are left than asked for, the chunk ends with the leg, whatever lies in
-/// between: a leg is over when this finds no key, not when a batch changed no row (R6).
+/// The end comes from a plain read along the index, or of blocks, never from rows that were locked or
+/// changed (R5). When fewer keys are left than asked for, the chunk ends with the leg, whatever lies
+/// in between: a leg is over when this finds no key, not when a batch changed no row (R6).
 pub(crate) async fn next(
     session: &mut Session,
-    statements: &Statements,
+    route: &Route,
     leg: Leg,
     keys: u32,
 ) -> Result<Chunk, Fault> {
     let look = Look { leg, keys };
-    let (sql, params) = boundary(statements, &look);
-    let found = session.transact_prepared(&statements.begin_read, sql, &params).await?;
-    let upto = found.first().map(|row| Key::new(row.get(0)));
-    chunk(session, statements, Ahead { look, upto }).await
+    let (sql, params) = boundary(route, &look);
+    let found = session.transact_prepared(&route.begin_read, sql, &params).await?;
+    let end = End::of(&found);
+    chunk(session, route, Ahead { look, end }).await
 }
 
 /// Returns the chunk whose end was looked up before.
 pub(crate) async fn chunk(
     session: &mut Session,
-    statements: &Statements,
+    route: &Route,
     ahead: Ahead,
 ) -> Result<Chunk, Fault> {
     let Look { leg: Leg { after, end, stripe }, keys } = ahead.look;
-    if let Some(upto) = ahead.upto {
+    if let Some(upto) = ahead.end.upto {
+        let keys = ahead.end.keys.unwrap_or(keys);
         return Ok(Chunk { after, upto, keys, last: false, stripe });
     }
-    let mut params = vec![Param::Texts(Some(end.values()))];
-    params.extend(after.as_ref().map(|after| Param::Texts(Some(after.values()))));
-    let sql = statements.count.of_stretch(after.is_some());
-    let counted = session.transact_prepared(&statements.begin_read, sql, &params).await?;
+    if let Some(keys) = ahead.end.keys {
+        return Ok(Chunk { after, upto: end, keys, last: true, stripe });
+    }
+    let sql = route.count.of_stretch(after.is_some());
+    let params = stretch(after.as_ref(), &end);
+    let counted = session.transact_prepared(&route.begin_read, sql, &params).await?;
     let keys = counted.first().map_or(0, |row| row.get::<_, i64>(0));
     let keys = u32::try_from(keys).unwrap_or(u32::MAX);
     Ok(Chunk { after, upto: end, keys, last: true, stripe })
 }
 
+/// Returns the key of the only row of `chunk`, wherever that ends; `None` if it has none by now, or
+/// several.
+pub(crate) async fn key_of(
+    session: &mut Session,
+    route: &Route,
+    chunk: &Chunk,
+) -> Result<Option<Key>, Fault> {
+    let sql = route.keys.of_stretch(chunk.after.is_some());
+    let params = stretch(chunk.after.as_ref(), &chunk.upto);
+    let rows = session.transact_prepared(&route.begin_read, sql, &params).await?;
+    let [row] = &rows[..] else { return Ok(None) };
+    Ok(Some(Key::new(row.get(0))))
+}
+
+fn stretch<'a>(after: Option<&'a Key>, upto: &'a Key) -> Vec<Param<'a>> {
+    let keys = std::iter::once(upto).chain(after);
+    keys.map(|key| Param::Texts(Some(key.values()))).collect()
+}
+
 /// Returns the query for the end of a chunk, and what it is asked with.
-pub(super) fn boundary<'a>(
-    statements: &'a Statements,
-    look: &'a Look,
-) -> (&'a str, Vec<Param<'a>>) {
+pub(super) fn boundary<'a>(route: &'a Route, look: &'a Look) -> (&'a str, Vec<Param<'a>>) {
     let Leg { after, end, .. } = &look.leg;
-    let mut params = vec![Param::Int(i64::from(look.keys) - 1), Param::Texts(Some(end.values()))];
-    params.extend(after.as_ref().map(|after| Param::Texts(Some(after.values()))));
-    (statements.boundary.of_stretch(after.is_some()), params)
+    let mut params = vec![Param::Int(i64::from(look.keys) - 1)];
+    params.extend(stretch(after.as_ref(), end));
+    (route.boundary.of_stretch(after.is_some()), params)
 }

@@ -73,13 +73,13 @@ impl Scene {
     /// Does ten rows from where `range` says that it is.
     async fn batch(&self, token: &str, range: &Range) -> Applied {
         let mut session = self.session().await;
-        let statements = &self.plan.statements;
+        let route = self.plan.statements.of_range(range);
         let leg = range.leg(1, false).unwrap();
-        let chunk = next(&mut session, statements, leg, 10).await.unwrap();
+        let chunk = next(&mut session, route, leg, 10).await.unwrap();
         let after = range.after_batch(&chunk);
         let fence = Fence { run: self.run, token: token.into() };
         let (range, attempt) = ((range, &chunk, &after), Attempt::default());
-        apply(&mut session, statements, &fence, range, attempt).await.unwrap().0
+        apply(&mut session, route, &fence, range, attempt).await.unwrap().0
     }
 
     async fn rows_with(&self, n: i32) -> i64 {

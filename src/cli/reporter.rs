@@ -125,6 +125,9 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Leaving => Some("leaving: finishing the batch; once more to leave at once".into()),
         Event::Resumed => Some("resumed".into()),
         Event::Throttled { now } => Some(format!("pace: {now}")),
+        Event::Rewritten { .. } => Some(
+            "the table was rewritten (VACUUM FULL, CLUSTER or ALTER TABLE); the walk begins again over what is left to do".into(),
+        ),
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {
             Some(format!("sweep {pass}: {} still to do, walked once more", counted(*rows, "rows")))

@@ -87,7 +87,7 @@ fn stopped(job: &str, stop: &Stop) -> Error {
             (ErrorKind::Unverified, "not-verified", Some(message))
         }
         Stop::GaveUp(message) => (ErrorKind::Unreachable, "unreachable", Some(message)),
-        Stop::End | Stop::Asked(_) | Stop::Limit | Stop::HeldTooLong(_) => {
+        Stop::End | Stop::Asked(_) | Stop::Limit | Stop::HeldTooLong(_) | Stop::Unfit(_) => {
             (ErrorKind::Unexpected, "unexpected", None)
         }
     };

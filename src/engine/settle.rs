@@ -20,7 +20,7 @@ use super::insist::insist;
 use super::runner::Runner;
 use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
-use super::worker::{REPLACED, Stop, lost};
+use super::worker::{REPLACED, Stop, Unfit, lost};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::ranges::{self, Sweep};
@@ -286,6 +286,7 @@ impl Round<'_> {
             Stop::HeldTooLong(reason) => self.leave(Ending::Held(reason)).await,
             Stop::GaveUp(message) => Err(self.give_up(&message).await),
             Stop::BadRow(key, message) => Err(self.fail(self.bad_row(&key, &message)).await?),
+            Stop::Unfit(unfit) => Err(self.fail(self.unfit(unfit)).await?),
             Stop::Fatal(message) => Err(self.fail(self.refused(&message)).await?),
         }
     }
@@ -397,6 +398,29 @@ impl Round<'_> {
                 "fix the row, then `piecemeal resume {job}`; to change the job's SQL: `piecemeal cancel {job}`, then `piecemeal run {job} --again`"
             )),
             sqlstate: message.sqlstate.clone(),
+        }
+    }
+
+    fn unfit(&self, unfit: Unfit) -> Failure {
+        let job = &self.runner.plan.job.name;
+        let (what, why) = match unfit {
+            Unfit::NotPending => (
+                "`where` is still true for rows that are done",
+                "in physical order the walk would meet them again, and do them twice; nothing of the batch that showed it was written",
+            ),
+            Unfit::Rewritten => (
+                "the table is rewritten again and again",
+                "after each VACUUM FULL, CLUSTER or rewriting ALTER TABLE a walk in physical order begins again",
+            ),
+        };
+        Failure {
+            kind: FailureKind::Unfit,
+            message: format!("run `{job}` stopped: {what}"),
+            because: vec![why.to_owned()],
+            hint: Some(format!(
+                "`piecemeal cancel {job}`, write `order = \"key\"` under [table], then `piecemeal run {job} --again`"
+            )),
+            sqlstate: None,
         }
     }
 

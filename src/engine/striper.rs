@@ -32,6 +32,9 @@ const BATCHES: u32 = 2;
 /// of ours commits keep its old versions alive, so its rows must not be come back to before theirs are
 /// over: with four batches in between, that is so for most of them.
 const IN_A_CROWD: u64 = 4;
+/// Batches of it after which it turns in any case: where blocks have no rows, no number of keys is ever
+/// reached, and what was read would be out of the cache when the next pass comes.
+const MOST_BATCHES: u32 = 16;
 
 /// Rows that were changed, and those of them that were HOT.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -114,6 +117,9 @@ impl Striper {
     /// more than one, or more than are needed in a crowd.
     pub(super) fn has_gone_far(&self, is_alone: bool) -> bool {
         let keys = |sizer: &Sizer| u64::from(sizer.rows()) * u64::from(self.passes);
+        if self.batches >= MOST_BATCHES {
+            return true;
+        }
         let batches = if is_alone { 1 } else { IN_A_CROWD };
         self.batches >= BATCHES
             && self.first.keys + keys(&self.first_size) > keys(&self.later_size) * batches
@@ -320,6 +326,17 @@ mod tests {
             batch(&mut striper, Some(0), 400, (100, 0), now);
         }
         assert!(striper.has_gone_far(false));
+    }
+
+    #[test]
+    fn the_first_pass_turns_after_some_batches_however_few_keys_they_had() {
+        let (mut striper, now) = (striper(Stripes::Fixed(4)), Instant::now());
+        for _ in 1..MOST_BATCHES {
+            batch(&mut striper, Some(0), 0, (0, 0), now);
+        }
+        assert!(!striper.has_gone_far(true));
+        batch(&mut striper, Some(0), 0, (0, 0), now);
+        assert!(striper.has_gone_far(true));
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Verifier {
     async fn look_once(&mut self, left: Leg, rows: u32) -> Result<(Window, bool), Fault> {
         let plan = Arc::clone(&self.plan);
         let session = self.session().await?;
-        let chunk = batch::next(session, &plan.statements, left, rows).await?;
+        let chunk = batch::next(session, &plan.statements.by_key, left, rows).await?;
         let window =
             verify::look(session, &plan.statements, chunk.after.as_ref(), &chunk.upto).await?;
         Ok((window, chunk.last))

@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::entry::{Entry, HoldBuilder, WindowBuilder};
-use super::model::{Job, Vacuum};
+use super::model::{Job, Order, Vacuum};
 use super::problem::Problems;
 use super::source::Source;
 use super::units::{Rate, show_duration};
@@ -57,6 +57,13 @@ impl Builder {
     #[must_use]
     pub fn key(mut self, columns: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         self.table.push(format!("key = {}", list(columns)));
+        self
+    }
+
+    /// Says in which order the rows are walked.
+    #[must_use]
+    pub fn order(mut self, order: Order) -> Self {
+        self.table.push(format!("order = {}", quoted(order.as_str())));
         self
     }
 
@@ -198,6 +205,7 @@ mod tests {
             .set("loc", "point(lng, lat)")
             .filter("loc IS NULL")
             .key(["tenant", "id"])
+            .order(Order::Physical)
             .search_path(["extensions"])
             .target(Duration::from_millis(50))
             .give_way(Duration::from_secs(1))
@@ -207,6 +215,7 @@ mod tests {
             .unwrap();
         assert_eq!(job.table.name.to_string(), "public.posts");
         assert_eq!(job.table.key.unwrap(), ["tenant", "id"]);
+        assert_eq!(job.table.order, Order::Physical);
         assert_eq!(job.table.filter.unwrap().text, "loc IS NULL");
         assert_eq!(job.table.search_path, ["extensions"]);
         assert_eq!(job.batch.give_way, Duration::from_secs(1));

@@ -14,7 +14,7 @@ use super::document::{Reader, Section};
 use super::fragment::{Fragment, Refusal, scan};
 use super::hold::Hold;
 use super::keys::{self, nearest, not_available};
-use super::model::{Assignment, Stripes, SynchronousCommit};
+use super::model::{Assignment, Order, Stripes, SynchronousCommit};
 use super::name::{NameError, TableName, check_name};
 use super::pace::RawPace;
 use super::problem::Problem;
@@ -50,6 +50,7 @@ pub(super) struct RawJob {
 pub(super) struct RawTable {
     pub(super) name: Option<Spanned<TableName>>,
     pub(super) key: Option<Spanned<Vec<String>>>,
+    pub(super) order: Option<Spanned<Order>>,
     pub(super) filter: Option<Fragment>,
     pub(super) search_path: Vec<String>,
 }
@@ -140,10 +141,10 @@ impl File<'_> {
             }
             return RawTable::default();
         };
-        self.order(&table);
         RawTable {
             name: self.table_name(&table),
             key: self.key(&table),
+            order: self.order(&table),
             filter: self.fragment(&table, "where"),
             search_path: self.names(&table, "search_path").unwrap_or_default().1,
         }
@@ -213,16 +214,13 @@ impl File<'_> {
         Some((span, names))
     }
 
-    fn order(&mut self, table: &Section<'_>) {
-        let Some(order) = self.reader.string(table, "order", "key") else { return };
-        match order.get_ref().as_str() {
-            "key" => {}
-            "physical" => {
-                let help = "write order = \"key\", or leave it out";
-                self.note(not_available("table.order = \"physical\"", help), order.span());
-            }
-            _ => self.not_a_choice("table.order", &order, &["key"]),
+    fn order(&mut self, table: &Section<'_>) -> Option<Spanned<Order>> {
+        let written = self.reader.string(table, "order", "key")?;
+        let chosen = Order::ALL.into_iter().find(|order| order.as_str() == written.get_ref());
+        if chosen.is_none() {
+            self.not_a_choice("table.order", &written, &Order::ALL.map(Order::as_str));
         }
+        chosen.map(|order| Spanned::new(written.span(), order))
     }
 
     /// Notes a word that is none of those that a key takes.

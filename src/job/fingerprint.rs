@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::fragment::Fragment;
-use super::model::{Job, Work};
+use super::model::{Job, Order, Work};
 
 /// The version of what the ledger keeps; it rises when an older run can no longer be continued.
 const ENGINE: u32 = 1;
@@ -25,6 +25,9 @@ pub struct Identity {
     pub table: String,
     /// The columns of the key, if the job names them.
     pub key: Option<Vec<String>>,
+    /// In which order they are walked; runs of older releases know only that of the key, and do not name it.
+    #[serde(default, skip_serializing_if = "Order::is_key")]
+    pub order: Order,
     /// Which rows are to do.
     #[serde(rename = "where")]
     pub filter: Option<String>,
@@ -46,6 +49,7 @@ impl Identity {
             engine: ENGINE,
             table: job.table.name.to_string(),
             key: job.table.key.clone(),
+            order: job.table.order,
             filter: text(&job.table.filter),
             search_path: job.table.search_path.clone(),
             set: set.collect(),
@@ -59,6 +63,7 @@ impl Identity {
             ("engine", Some(self.engine.to_string()), Some(other.engine.to_string())),
             ("table", Some(self.table.clone()), Some(other.table.clone())),
             ("key", self.key.as_deref().map(listed), other.key.as_deref().map(listed)),
+            ("order", Some(self.order.as_str().into()), Some(other.order.as_str().into())),
             ("where", self.filter.clone(), other.filter.clone()),
             ("search_path", Some(listed(&self.search_path)), Some(listed(&other.search_path))),
         ];
@@ -151,6 +156,7 @@ mod tests {
             ("a = '1'", "", "[set] a: `1` → nothing"),
             ("a = '1'", "a = '1'\nc = '4'", "[set] c: nothing → `4`"),
             ("[set]", "key = ['id']\n[set]", "key: nothing → `[id]`"),
+            ("[set]", "order = 'physical'\n[set]", "order: `key` → `physical`"),
             ("[set]", "search_path = ['e']\n[set]", "search_path: `[]` → `[e]`"),
             ("[set]", "[verify]\nexpect = 'true'\n[set]", "expect: nothing → `true`"),
         ] {

@@ -9,6 +9,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::builder::Builder;
 use super::fragment::Fragment;
 use super::hold::Hold;
@@ -51,6 +53,8 @@ pub struct Table {
     pub name: TableName,
     /// The columns of the key to walk by, 1 to 32; the primary key if none.
     pub key: Option<Vec<String>>,
+    /// In which order its rows are walked.
+    pub order: Order,
     /// `where`: the rows that are still to do; every row if none.
     pub filter: Option<Fragment>,
     /// Schemas searched after the table's own, for the SQL of the job.
@@ -59,6 +63,37 @@ pub struct Table {
     pub name_span: Range<usize>,
     /// Where the key is in the source.
     pub key_span: Option<Range<usize>>,
+    /// Where the order is in the source.
+    pub order_span: Option<Range<usize>>,
+}
+
+/// In which order the rows of a table are walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// That of the key.
+    #[default]
+    Key,
+    /// That in which they lie in the table's file, for keys that are random.
+    Physical,
+}
+
+impl Order {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Key, Self::Physical];
+
+    /// Returns the word of the job file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Physical => "physical",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it like this")]
+    pub(super) fn is_key(&self) -> bool {
+        *self == Self::Key
+    }
 }
 
 /// What is done to each row.

@@ -138,6 +138,8 @@ fn job(name: &str, raw: RawJob, table: Spanned<super::name::TableName>, source: 
         table: Table {
             name: table.into_inner(),
             key_span: raw.table.key.as_ref().map(Spanned::span),
+            order_span: raw.table.order.as_ref().map(Spanned::span),
+            order: raw.table.order.map(Spanned::into_inner).unwrap_or_default(),
             key: raw.table.key.map(Spanned::into_inner),
             filter: raw.table.filter,
             search_path: raw.table.search_path,

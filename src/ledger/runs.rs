@@ -113,10 +113,12 @@ pub(crate) struct NewRun<'a> {
     pub has_where: bool,
     /// The table.
     pub table_oid: u32,
-    /// Its highest key: where the walk ends. `None` if the table is empty.
+    /// Where the walk ends; `None` if the table is empty.
     pub upto: Option<&'a Key>,
     /// The keys below it at which the walk is cut into ranges, in their order.
     pub cuts: &'a [Key],
+    /// The file of which that is a place, if the walk does not go by the key.
+    pub filenode: Option<u32>,
     /// Rows expected, if that is known.
     pub estimate: Option<i64>,
     /// Who starts it.
@@ -130,9 +132,9 @@ pub(crate) struct NewRun<'a> {
 const CREATE: &str = "\
 WITH made AS (
     INSERT INTO piecemeal.run (job, nth, fingerprint, spec, has_where, table_oid, system_id, database,
-                               phase, status, intent, estimate)
+                               phase, status, intent, estimate, filenode)
     VALUES ($1, $9::int8::int4, $2, $3, $4, ($5::int8)::oid, (SELECT system_identifier::text FROM pg_control_system()),
-            current_database(), 'backfill', 'ready', 'run', $6)
+            current_database(), 'backfill', 'ready', 'run', $6, ($11::int8)::oid)
     RETURNING id
 ), cut AS (
     SELECT at, ARRAY(SELECT jsonb_array_elements_text(key)) AS key
@@ -164,6 +166,7 @@ pub(crate) async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i6
         new.actor.0.as_str().into(),
         new.nth.into(),
         (&cuts).into(),
+        Param::MaybeInt(new.filenode.map(i64::from)),
     ];
     let rows = session.transact(&Guards::ledger(), CREATE, &params).await?;
     Ok(rows.first().map_or(0, |row| row.get("id")))

@@ -6,6 +6,9 @@
 
 use super::message::DbMessage;
 
+/// The schema of the ledger, as it stands before the name of a constraint.
+const LEDGER: &str = "piecemeal.";
+
 /// What to do after a statement or a transaction failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -51,11 +54,15 @@ impl From<tokio_postgres::Error> for Fault {
     }
 }
 
-/// Decides what an error means, from its SQLSTATE alone; an error without one is the connection's.
+/// Decides what an error means, from its SQLSTATE alone; an error without one is the connection's, and
+/// a constraint of the ledger is no matter of a row.
 pub(crate) fn classify(message: DbMessage) -> Fault {
     let Some(code) = message.sqlstate.clone() else {
         return Fault::Unknown(message);
     };
+    if message.constraint.as_ref().is_some_and(|it| it.starts_with(LEDGER)) {
+        return Fault::Fatal(message);
+    }
     match code.as_str() {
         // Serialization failure, deadlock, in a failed transaction.
         "40001" | "40P01" | "25P02" => Fault::Again(message),
@@ -74,6 +81,12 @@ pub(crate) fn classify(message: DbMessage) -> Fault {
             _ => Fault::Fatal(message),
         },
     }
+}
+
+/// Whether a walk in physical order was refused because rows that are done still match `where`.
+pub(crate) fn is_not_pending(message: &DbMessage) -> bool {
+    message.constraint.as_deref().and_then(|it| it.strip_prefix(LEDGER))
+        == Some("range_still_check")
 }
 
 /// Whether the error says that a privilege is missing.
@@ -152,6 +165,22 @@ mod tests {
             };
             assert_eq!(word, expected, "{code}");
         }
+    }
+
+    #[test]
+    fn a_constraint_of_the_ledger_is_no_bad_row() {
+        let broken = |constraint: &str| {
+            let constraint = Some(constraint.to_owned());
+            classify(DbMessage {
+                sqlstate: Some("23514".into()),
+                constraint,
+                ..DbMessage::local("x")
+            })
+        };
+        assert!(matches!(broken("public.range_still_check"), Fault::BadRow(_)));
+        let ours = broken("piecemeal.range_still_check");
+        assert!(matches!(&ours, Fault::Fatal(message) if is_not_pending(message)), "{ours:?}");
+        assert!(!is_not_pending(broken("piecemeal.range_check").message()));
     }
 
     #[test]

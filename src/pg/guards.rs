@@ -24,6 +24,24 @@ SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL ena
 SET LOCAL enable_incremental_sort = off; SET LOCAL max_parallel_workers_per_gather = 0; \
 SET LOCAL jit = off; ";
 
+/// The same for the blocks of the table's file. Indexes stay on, for the subqueries of a job; what is
+/// asked of the table is written so that none serves it.
+const PLANNER_OF_BLOCKS: &str = "\
+SET LOCAL enable_tidscan = on; SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on; \
+SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; ";
+
+/// What the planner is kept on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// Nothing: it chooses as it does for everybody.
+    Nothing,
+    /// The key's index.
+    Index,
+    /// The blocks of the table's file, one after the other.
+    Blocks,
+}
+
 /// How one kind of transaction begins.
 #[derive(Debug, Clone)]
 pub struct Guards {
@@ -35,8 +53,8 @@ pub struct Guards {
     pub lock_timeout: Duration,
     /// `synchronous_commit` of the transaction; `None` leaves the server's default.
     pub synchronous_commit: Option<&'static str>,
-    /// Whether the planner is kept on the key's index.
-    pub follow_index: bool,
+    /// What the planner is kept on.
+    pub follow: Follow,
     /// Whether the transaction may write.
     pub read_only: bool,
 }
@@ -49,7 +67,7 @@ impl Guards {
             statement_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(5),
             synchronous_commit: Some("on"),
-            follow_index: false,
+            follow: Follow::Nothing,
             read_only: false,
         }
     }
@@ -81,9 +99,11 @@ impl Guards {
         if let Some(mode) = self.synchronous_commit {
             let _ = write!(sql, "SET LOCAL synchronous_commit = {mode}; ");
         }
-        if self.follow_index {
-            sql.push_str(PLANNER);
-        }
+        sql.push_str(match self.follow {
+            Follow::Nothing => "",
+            Follow::Index => PLANNER,
+            Follow::Blocks => PLANNER_OF_BLOCKS,
+        });
         if !self.read_only {
             // A deferred constraint fails inside the batch, where it can be bisected (F46).
             sql.push_str("SET CONSTRAINTS ALL IMMEDIATE");

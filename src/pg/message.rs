@@ -21,6 +21,8 @@ pub struct DbMessage {
     pub context: Option<String>,
     /// The position in the statement, in characters from 1.
     pub position: Option<u32>,
+    /// The constraint that was broken, as `schema.name`.
+    pub constraint: Option<String>,
 }
 
 impl DbMessage {
@@ -33,6 +35,7 @@ impl DbMessage {
             hint: None,
             context: None,
             position: None,
+            constraint: None,
         }
     }
 }
@@ -53,6 +56,10 @@ impl From<&tokio_postgres::Error> for DbMessage {
             hint: db.hint().map(str::to_owned),
             context: db.where_().map(str::to_owned),
             position,
+            constraint: db
+                .schema()
+                .zip(db.constraint())
+                .map(|(schema, name)| format!("{schema}.{name}")),
         }
     }
 }

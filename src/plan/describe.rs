@@ -31,13 +31,13 @@ impl fmt::Display for Plan {
             self.target.index,
             self.why_this_key()
         )?;
-        writeln!(
-            f,
-            "ends at: {}",
-            self.last_key.as_ref().map_or("(the table is empty)".into(), |key| {
-                format!("{key}, the highest key now; rows above it are not walked")
-            })
-        )?;
+        if self.statements.physical.is_some() {
+            writeln!(
+                f,
+                "order: physical, block after block; sweeps and verification go by the key"
+            )?;
+        }
+        writeln!(f, "ends at: {}", self.end())?;
         writeln!(f, "rows: {}", self.rows())?;
         writeln!(f, "batch: {}, {}", size_in_words(&self.job.batch.size), self.batches())?;
         writeln!(f, "pace: {}", self.pace())?;
@@ -52,10 +52,14 @@ impl fmt::Display for Plan {
         section(
             f,
             "batch (with the cursor and its fence, in one transaction)",
-            self.statements.update.of_stretch(true).lines(),
+            self.statements.of_walk().update.of_stretch(true).lines(),
         )?;
         section(f, "EXPLAIN of the batch", self.explained.batch.iter().map(String::as_str))?;
-        section(f, "end of the next chunk", self.statements.boundary.of_stretch(true).lines())?;
+        section(
+            f,
+            "end of the next chunk",
+            self.statements.of_walk().boundary.of_stretch(true).lines(),
+        )?;
         section(f, "EXPLAIN of that query", self.explained.boundary.iter().map(String::as_str))
     }
 }
@@ -79,6 +83,18 @@ impl Plan {
         match self.job.table.key {
             Some(_) => "as the job says: a full, valid, not-null unique index",
             None => "the primary key",
+        }
+    }
+
+    fn end(&self) -> String {
+        match (&self.upto, &self.statements.physical) {
+            (None, _) => "(the table is empty)".into(),
+            (Some(key), None) => {
+                format!("{key}, the highest key now; rows above it are not walked")
+            }
+            (Some(_), Some(_)) => {
+                "the last block there is now; rows in later ones, or moved behind the walk, are swept".into()
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::statements::Statements;
+use super::statements::{Route, Statements};
 use super::target::Target;
 use crate::finding::Finding;
 use crate::job::{Fragment, Job, Work};
@@ -104,17 +104,35 @@ fn position(fragment: &Fragment, before: usize, message: &DbMessage) -> Option<R
     Some(start..start + first.len_utf8())
 }
 
-/// Explains boundary query and batch over the table's first chunk; an empty table has no plan to
-/// judge.
+/// Explains boundary query and batch over the table's first chunk, in each order that a run goes in;
+/// an empty table has no plan to judge. What is returned for people is of the walk itself.
 pub(super) async fn judge(
     session: &mut Session,
     target: &Target,
     statements: &Statements,
-    last: Option<&Key>,
+    (last, upto): (Option<&Key>, Option<&Key>),
 ) -> Result<(Explained, Vec<Finding>), Fault> {
-    let Some(last) = last else { return Ok((Explained::default(), Vec::new())) };
-    let first = nth(session, statements, 1, last).await?.unwrap_or_else(|| last.clone());
-    let upto = nth(session, statements, SAMPLE, last).await?.unwrap_or_else(|| last.clone());
+    let (Some(last), Some(upto)) = (last, upto) else { return Ok(Default::default()) };
+    let leading = &target.keyset.columns[0].name;
+    let (mut explained, mut findings) =
+        follow(session, target, &statements.by_key, (last, Some(leading))).await?;
+    if let Some(physical) = &statements.physical {
+        let (of_walk, strays) = follow(session, target, physical, (upto, None)).await?;
+        explained = of_walk;
+        findings.extend(strays);
+    }
+    Ok((explained, findings))
+}
+
+/// Explains one route, up to `last`, along the key that begins with `leading`, or along the file.
+async fn follow(
+    session: &mut Session,
+    target: &Target,
+    route: &Route,
+    (last, leading): (&Key, Option<&str>),
+) -> Result<(Explained, Vec<Finding>), Fault> {
+    let first = nth(session, route, 1, last).await?.unwrap_or_else(|| last.clone());
+    let upto = nth(session, route, SAMPLE, last).await?.unwrap_or_else(|| last.clone());
     let (after, end) = (Param::Texts(Some(first.values())), Param::Texts(Some(upto.values())));
     let boundary = [
         Param::Int(SAMPLE - 1),
@@ -125,16 +143,16 @@ pub(super) async fn judge(
     let mut findings = Vec::new();
     let update = [end, after];
     let queries: [(&str, &str, &[Param<'_>]); 2] = [
-        ("boundary query", statements.boundary.of_stretch(true), &boundary),
-        ("batch", statements.update.of_stretch(true), &update),
+        ("boundary query", route.boundary.of_stretch(true), &boundary),
+        ("batch", route.update.of_stretch(true), &update),
     ];
     for (name, sql, params) in queries {
-        let json = explain(session, statements, "FORMAT JSON", sql, params).await?;
+        let json = explain(session, route, "FORMAT JSON", sql, params).await?;
         let plan: Value = json.first().map_or(Value::Null, |row| row.get(0));
-        if let Some(reason) = strays(&plan[0]["Plan"], &target.keyset.columns[0].name) {
-            findings.push(stray(name, &reason, target));
+        if let Some(reason) = strays(&plan[0]["Plan"], leading) {
+            findings.push(stray(name, &reason, target, leading.is_none()));
         }
-        let text = explain(session, statements, "COSTS OFF", sql, params).await?;
+        let text = explain(session, route, "COSTS OFF", sql, params).await?;
         let lines = text.iter().map(|row| row.get(0)).collect();
         if name == "batch" { explained.batch = lines } else { explained.boundary = lines }
     }
@@ -143,50 +161,61 @@ pub(super) async fn judge(
 
 async fn explain(
     session: &mut Session,
-    statements: &Statements,
+    route: &Route,
     options: &str,
     sql: &str,
     params: &[Param<'_>],
 ) -> Result<Vec<tokio_postgres::Row>, Fault> {
     session
-        .transact_prepared(&statements.begin_read, &format!("EXPLAIN ({options}) {sql}"), params)
+        .transact_prepared(&route.begin_read, &format!("EXPLAIN ({options}) {sql}"), params)
         .await
 }
 
 async fn nth(
     session: &mut Session,
-    statements: &Statements,
+    route: &Route,
     n: i64,
     last: &Key,
 ) -> Result<Option<Key>, Fault> {
     let params = [Param::Int(n - 1), Param::Texts(Some(last.values()))];
-    let sql = statements.boundary.of_stretch(false);
-    let rows = session.transact_prepared(&statements.begin_read, sql, &params).await?;
-    Ok(rows.first().map(|row| Key::new(row.get(0))))
+    let sql = route.boundary.of_stretch(false);
+    let rows = session.transact_prepared(&route.begin_read, sql, &params).await?;
+    Ok(rows.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0)).map(Key::new))
 }
 
-fn stray(name: &str, reason: &str, target: &Target) -> Finding {
-    Finding::refuse("plan-strays", format!("the {name} would not follow the key's index: {reason}"))
-        .at(&target.index)
-        .because(
+fn stray(name: &str, reason: &str, target: &Target, is_physical: bool) -> Finding {
+    let (table, finding) = (&target.keyset.table, |what: String| {
+        Finding::refuse("plan-strays", what).because(
             "each batch would read far more than its own rows, and slow down as the walk goes on",
         )
-        .recipe(format!("ANALYZE {};  -- then look at `piecemeal plan` again", target.keyset.table))
+    });
+    if is_physical {
+        return finding(format!(
+            "the {name} would not read the table's blocks one after the other: {reason}"
+        ))
+        .at(table)
+        .recipe("write `order = \"key\"` under [table], or leave it out");
+    }
+    finding(format!("the {name} would not follow the key's index: {reason}"))
+        .at(&target.index)
+        .recipe(format!("ANALYZE {table};  -- then look at `piecemeal plan` again"))
         .recipe("or give another unique key under [table] key")
 }
 
-/// Why a plan leaves the key's order, if it does. Subplans belong to the user's expressions and are
-/// their own affair.
-fn strays(plan: &Value, leading: &str) -> Option<String> {
+/// Why a plan leaves the order of the key that begins with `leading`, or without one that of the
+/// blocks, if it does. Subplans belong to the user's expressions and are their own affair.
+fn strays(plan: &Value, leading: Option<&str>) -> Option<String> {
     let node = plan["Node Type"].as_str().unwrap_or_default();
     let text = |name: &str| plan[name].as_str().unwrap_or_default();
     if matches!(text("Parent Relationship"), "SubPlan" | "InitPlan") {
         return None;
     }
-    let is_by_key = text("Index Cond").contains(leading);
+    let is_by_key = leading.is_some_and(|leading| text("Index Cond").contains(leading));
     match node {
-        "Seq Scan" | "Bitmap Heap Scan" | "Tid Scan" | "Sort" | "Incremental Sort" => {
-            Some(node.to_lowercase())
+        "Seq Scan" | "Bitmap Heap Scan" | "Tid Scan" | "Sort" | "Incremental Sort" | "Gather"
+        | "Gather Merge" => Some(node.to_lowercase()),
+        "Index Scan" | "Index Only Scan" if leading.is_none() => {
+            Some(format!("{} of {}", node.to_lowercase(), text("Index Name")))
         }
         "Index Scan" | "Index Only Scan" if !is_by_key => Some(format!(
             "{} of {} without a condition on the key",
@@ -209,14 +238,24 @@ mod tests {
         let seq = json!({"Node Type": "Seq Scan"});
         let subplan = json!({"Node Type": "Seq Scan", "Parent Relationship": "SubPlan"});
         assert_eq!(
-            strays(&json!({"Node Type": "ModifyTable", "Plans": [index, subplan]}), "id"),
+            strays(&json!({"Node Type": "ModifyTable", "Plans": [index, subplan]}), Some("id")),
             None
         );
-        assert!(strays(&json!({"Node Type": "ModifyTable", "Plans": [seq]}), "id").is_some());
+        assert!(strays(&json!({"Node Type": "ModifyTable", "Plans": [seq]}), Some("id")).is_some());
         let other = json!({"Node Type": "Index Scan", "Index Cond": "(kind = 'a')", "Index Name": "t_kind"});
         assert_eq!(
-            strays(&json!({"Node Type": "Limit", "Plans": [other]}), "id").as_deref(),
+            strays(&json!({"Node Type": "Limit", "Plans": [other]}), Some("id")).as_deref(),
             Some("index scan of t_kind without a condition on the key")
         );
+    }
+
+    #[test]
+    fn in_physical_order_only_a_scan_of_a_range_of_blocks_does_not_stray() {
+        let of = |node: &str| json!({"Node Type": "ModifyTable", "Plans": [{"Node Type": node, "Index Name": "t_old"}]});
+        assert_eq!(strays(&of("Tid Range Scan"), None), None);
+        assert_eq!(strays(&of("Index Scan"), None).as_deref(), Some("index scan of t_old"));
+        for node in ["Seq Scan", "Bitmap Heap Scan", "Gather"] {
+            assert!(strays(&of(node), None).is_some(), "{node}");
+        }
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct Server {
     pub bypasses_row_security: bool,
     /// Whether transactions of other roles can be seen.
     pub sees_activity: bool,
+    /// The size of the server's own cache, in bytes.
+    pub shared_buffers: u64,
     /// The schemas in which an unqualified name is looked up, in this order.
     pub path: Vec<String>,
 }

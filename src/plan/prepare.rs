@@ -33,6 +33,8 @@ pub struct Plan {
     pub explained: Explained,
     /// The highest key there is now.
     pub last_key: Option<Key>,
+    /// Where a walk that began now would end: there, or at the end of the table's file.
+    pub upto: Option<Key>,
     /// Rows expected; `None` if that is unknown.
     pub estimate: Option<u64>,
     /// Whether the server can write new versions without new entries in the indexes, because none of
@@ -73,10 +75,10 @@ impl Plan {
         }
         let statements = Statements::compose(job, &target);
         let last_key = last_key(&mut session, &statements).await.map_err(broken)?;
+        let (upto, _) = extent(&mut session, &statements).await.map_err(broken)?;
+        let ends = (last_key.as_ref(), upto.as_ref());
         let (explained, strays) =
-            explain::judge(&mut session, &target, &statements, last_key.as_ref())
-                .await
-                .map_err(broken)?;
+            explain::judge(&mut session, &target, &statements, ends).await.map_err(broken)?;
         findings.extend(strays);
         if refuses(&findings) {
             return Err(Error::refused(&job.name, sorted(findings)));
@@ -98,6 +100,7 @@ impl Plan {
             findings: sorted(findings),
             explained,
             last_key,
+            upto,
             estimate,
         })
     }
@@ -154,8 +157,29 @@ pub async fn last_key(
     session: &mut Session,
     statements: &Statements,
 ) -> Result<Option<Key>, Fault> {
-    let rows = session.transact_prepared(&statements.begin_read, &statements.last_key, &[]).await?;
+    let rows =
+        session.transact_prepared(&statements.by_key.begin_read, &statements.last_key, &[]).await?;
     Ok(rows.first().map(|row| Key::new(row.get(0))))
+}
+
+/// Returns where a walk that begins now ends, and the file of which that is a place if it goes in
+/// physical order.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn extent(
+    session: &mut Session,
+    statements: &Statements,
+) -> Result<(Option<Key>, Option<u32>), Fault> {
+    if statements.physical.is_none() {
+        return Ok((last_key(session, statements).await?, None));
+    }
+    let rows = session.transact(&Guards::reading(), &statements.extent, &[]).await?;
+    let found = rows.first().map(|row| {
+        let upto = row.get::<_, Option<Vec<String>>>("upto").map(Key::new);
+        (upto, row.get("filenode"))
+    });
+    Ok(found.unwrap_or_default())
 }
 
 /// Returns whether the table is still the one that `plan` was made for.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::prepare::Plan;
 use crate::pg::{Fault, Guards, Param, Session};
-use crate::walk::Key;
+use crate::walk::{Heap, Key};
 
 /// A table of so many rows or fewer is walked before a second worker would be of use.
 const SMALL: u64 = 100_000;
@@ -40,9 +40,18 @@ fn percent(pages: u64, rows: u64, wanted: f64) -> f64 {
     (wanted.min(SAMPLE / (rows / pages)) * 100.0 / pages).clamp(0.001, 100.0)
 }
 
-/// Returns the keys at which the walk of `plan` up to `upto` is cut.
+/// Returns the keys at which the walk of `plan` up to `upto` is cut, or the places.
 pub(crate) async fn cuts(session: &mut Session, plan: &Plan, upto: &Key) -> Vec<Key> {
+    if plan.statements.physical.is_some() {
+        return places(plan.heap_bytes / PAGE, ranges(plan.estimate).into());
+    }
     cut_into(session, plan, upto, ranges(plan.estimate)).await
+}
+
+/// Returns the places that cut a file into so many parts of as many blocks, or fewer.
+fn places(blocks: u64, parts: u64) -> Vec<Key> {
+    let parts = parts.min(blocks);
+    (1..parts).map(|part| Key::new(vec![Heap::before(part * blocks / parts)])).collect()
 }
 
 /// Returns the keys that cut it into so many ranges, or fewer.
@@ -91,6 +100,15 @@ mod tests {
         assert_eq!([ranges(None), ranges(Some(0)), ranges(Some(SMALL))], [1, 1, 1]);
         assert_eq!((ranges(Some(SMALL + 1)), ranges(Some(1_000_000))), (2, 20));
         assert_eq!(ranges(Some(u64::MAX)), 64);
+    }
+
+    #[test]
+    fn a_file_is_cut_into_parts_of_as_many_blocks() {
+        let places =
+            |blocks, parts| places(blocks, parts).iter().map(Key::to_string).collect::<Vec<_>>();
+        assert_eq!(places(10, 3), ["((3,0))", "((6,0))"]);
+        assert_eq!(places(2, 64), ["((1,0))"]);
+        assert_eq!((places(0, 64), places(100, 1)), (Vec::new(), Vec::new()));
     }
 
     #[test]

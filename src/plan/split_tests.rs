@@ -71,7 +71,7 @@ impl Scene {
             let lower = after.as_ref().map(|after| Param::Texts(Some(after.values())));
             let params: Vec<_> =
                 [Param::Texts(Some(end.values()))].into_iter().chain(lower).collect();
-            let sql = plan.statements.count.of_stretch(after.is_some());
+            let sql = plan.statements.by_key.count.of_stretch(after.is_some());
             let rows = session.transact(&Guards::reading(), sql, &params).await.unwrap();
             sizes.push(rows[0].get(0));
             after = Some(end);

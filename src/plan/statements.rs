@@ -5,15 +5,18 @@
 //! row leaves a one-time filter that is false, and neither rows nor cursor move. The stretch of keys
 //! is repeated in the UPDATE itself, never a list of keys read before (F10). The user's expressions
 //! stand in parentheses on lines of their own, so that a comment at their end ends with its line.
-//! `where` is wrapped in `IS TRUE`: its value is the same, and the planner cannot leave the key's
-//! index for an index on the predicate.
+//! `where` is wrapped in a function: its value is the same, and the planner cannot leave the key's
+//! index, or the blocks, for an index on the predicate.
+//!
+//! There is a route for each order: the same texts, along the key or along the table's file. Which one
+//! a range takes is decided here, and nowhere else.
 
 use std::time::Duration;
 
 use super::target::Target;
-use crate::job::{Job, Size, SynchronousCommit, Work};
-use crate::pg::Guards;
-use crate::walk::Keyset;
+use crate::job::{Job, Order, Size, SynchronousCommit, Work};
+use crate::pg::{Follow, Guards};
+use crate::walk::{Axis, Heap, Keyset, Range};
 
 /// How long the query for the end of a chunk may take. It locks nothing, and reads at most as many
 /// index entries as a chunk has keys, so more than this means that something is wrong (F63).
@@ -63,6 +66,39 @@ impl Forms {
     }
 }
 
+/// The statements that walk in one order, and the guards that keep the planner on it.
+#[derive(Debug, Clone)]
+pub struct Route {
+    is_by_key: bool,
+    /// A stretch, as a condition: upper end, lower end.
+    pub stretch: Forms,
+    /// The end of a chunk: n - 1, upper end, lower end.
+    pub boundary: Forms,
+    /// How many rows a stretch has: upper end, lower end.
+    pub count: Forms,
+    /// The batch: run, range, rev, token, upper end, keys, retries, whether it is the last, then cursor,
+    /// front, mark, stripe and stripes as they will be, and lower end.
+    pub batch: Forms,
+    /// The same for the keys of that stripe alone.
+    pub stripe: Forms,
+    /// The UPDATE of the batch alone, for people and EXPLAIN: upper end, lower end.
+    pub update: Forms,
+    /// The work and the counting of a batch, without ledger: for a rehearsal: upper end, lower end.
+    pub rehearsal: Forms,
+    /// The keys of two rows of a stretch: upper end, lower end.
+    pub keys: Forms,
+    /// Begins a batch.
+    pub begin_batch: String,
+    /// Begins a rehearsed batch: what is looked at before it is rolled back has its share of the time.
+    pub begin_rehearsal: String,
+    /// Begins the last batch of a range: it is on disk when it is committed.
+    pub begin_last_batch: String,
+    /// Begins the batch of a single row that takes longer than others should wait.
+    pub begin_lifted_batch: String,
+    /// Begins a read along the axis.
+    pub begin_read: String,
+}
+
 /// Everything that the walk and the verification send.
 #[derive(Debug, Clone)]
 pub struct Statements {
@@ -70,53 +106,73 @@ pub struct Statements {
     pub same_table: String,
     /// The table's highest key.
     pub last_key: String,
-    /// The n-th key of a stretch: n - 1, upper end, lower end.
-    pub boundary: Forms,
-    /// How many keys a stretch has: upper end, lower end.
-    pub count: Forms,
-    /// The batch: run, range, rev, token, upper end, keys, retries, whether it is the last, then cursor,
-    /// front, mark, stripe and stripes as they will be, and lower end.
-    pub batch: Forms,
-    /// The same for the keys of that stripe alone.
-    pub stripe: Forms,
-    /// The batch where few rows match; see the module.
+    /// The table's file, and its last place.
+    pub extent: String,
+    /// The walk in key order; sweeps and the verification always go by it.
+    pub by_key: Route,
+    /// The walk in physical order, if the job says so.
+    pub physical: Option<Route>,
+    /// The batch along the key where few rows match; see the module.
     pub sparse: Forms,
-    /// The UPDATE of the batch alone, for people and EXPLAIN: upper end, lower end.
-    pub update: Forms,
-    /// The work and the counting of a batch, without ledger: for a rehearsal: upper end, lower end.
-    pub rehearsal: Forms,
-    /// What a stretch looks like now: upper end, lower end.
+    /// What a stretch of keys looks like now: upper end, lower end.
     pub look: Forms,
     /// Some keys of a stretch that are not as they should be: limit, upper end, whether `where` is
     /// checked, lower end.
     pub sample: Forms,
-    /// Begins a batch.
-    pub begin_batch: String,
     /// Begins a batch where few rows match: those that were found are gone to one by one.
     pub begin_sparse_batch: String,
-    /// Begins a rehearsed batch: what is looked at before it is rolled back has its share of the time.
-    pub begin_rehearsal: String,
     /// Begins the look at a rehearsed batch.
     pub begin_look: String,
-    /// Begins the last batch of a range: it is on disk when it is committed.
-    pub begin_last_batch: String,
-    /// Begins the batch of a single row that takes longer than others should wait.
-    pub begin_lifted_batch: String,
-    /// Begins a read along the key.
-    pub begin_read: String,
 }
 
 impl Statements {
     /// Composes them for a job and the table that it was resolved to.
     pub fn compose(job: &Job, target: &Target) -> Statements {
         let keyset = &target.keyset;
-        let text = Text { job, target, keyset };
-        let batch = batch_guards(job, target);
+        let heap = Heap { table: &keyset.table };
+        let by_key = Text { job, target, keyset, axis: keyset, is_physical: false };
+        let physical = Text { job, target, keyset, axis: &heap, is_physical: true };
+        let look = job.batch.give_way.mul_f64(1.0 - REHEARSED).as_millis().max(1);
+        let sparse = batch_guards(job, target, Follow::Index).begin() + ONE_BY_ONE;
+        Statements {
+            same_table: format!("SELECT {}", same_table(target)),
+            last_key: keyset.last_key(),
+            extent: Heap::extent(target.oid),
+            sparse: Forms::of(|has_lower| by_key.sparse(has_lower)),
+            look: Forms::of(|has_lower| by_key.look(has_lower)),
+            sample: Forms::of(|has_lower| by_key.sample(has_lower)),
+            by_key: Route::of(&by_key, Follow::Index),
+            physical: (job.table.order == Order::Physical)
+                .then(|| Route::of(&physical, Follow::Blocks)),
+            begin_sparse_batch: sparse,
+            begin_look: format!("SET LOCAL statement_timeout = {look}"),
+        }
+    }
+
+    /// Returns those of the walk itself.
+    pub fn of_walk(&self) -> &Route {
+        self.physical.as_ref().unwrap_or(&self.by_key)
+    }
+
+    /// Returns those of `range`: a sweep goes by the key, whatever the order of the walk is.
+    pub(crate) fn of_range(&self, range: &Range) -> &Route {
+        if range.pass == 0 { self.of_walk() } else { &self.by_key }
+    }
+}
+
+impl Route {
+    /// Whether the ends of its stretches are keys, and not places in the table's file.
+    pub(crate) fn is_by_key(&self) -> bool {
+        self.is_by_key
+    }
+
+    fn of(text: &Text<'_>, follow: Follow) -> Route {
+        let Text { job, target, axis, .. } = *text;
+        let batch = batch_guards(job, target, follow);
         let durable = Guards { synchronous_commit: Some(durable_commit(job)), ..batch.clone() };
         let lifted = Guards { statement_timeout: LIFTED, ..durable.clone() };
         let rehearsal =
             Guards { statement_timeout: job.batch.give_way.mul_f64(REHEARSED), ..batch.clone() };
-        let look = job.batch.give_way.mul_f64(1.0 - REHEARSED).as_millis().max(1);
         let read = Guards {
             read_only: true,
             synchronous_commit: None,
@@ -125,22 +181,18 @@ impl Statements {
             lock_timeout: BOUNDARY_TIMEOUT / 2,
             ..batch.clone()
         };
-        Statements {
-            same_table: format!("SELECT {}", same_table(target)),
-            last_key: keyset.last_key(),
-            boundary: Forms::of(|has_lower| keyset.nth_key(has_lower)),
+        Route {
+            is_by_key: follow == Follow::Index,
+            stretch: Forms::of(|has_lower| text.stretch(1, has_lower.then_some(2))),
+            boundary: Forms::of(|has_lower| axis.nth(has_lower)),
             count: Forms::of(|has_lower| text.count(has_lower)),
             batch: Forms::of(|has_lower| text.batch(has_lower, false)),
             stripe: Forms::of(|has_lower| text.batch(has_lower, true)),
-            sparse: Forms::of(|has_lower| text.sparse(has_lower)),
             update: Forms::of(|has_lower| text.update(1, has_lower.then_some(2), "")),
             rehearsal: Forms::of(|has_lower| text.rehearsal(has_lower)),
-            look: Forms::of(|has_lower| text.look(has_lower)),
-            sample: Forms::of(|has_lower| text.sample(has_lower)),
+            keys: Forms::of(|has_lower| text.keys(has_lower)),
             begin_batch: batch.begin(),
-            begin_sparse_batch: batch.begin() + ONE_BY_ONE,
             begin_rehearsal: rehearsal.begin(),
-            begin_look: format!("SET LOCAL statement_timeout = {look}"),
             begin_last_batch: durable.begin(),
             begin_lifted_batch: lifted.begin(),
             begin_read: read.begin(),
@@ -150,13 +202,13 @@ impl Statements {
 
 /// Returns the guards of a batch: nobody waits longer on it than `give_way`, and it waits for
 /// nobody longer than half of that.
-fn batch_guards(job: &Job, target: &Target) -> Guards {
+fn batch_guards(job: &Job, target: &Target, follow: Follow) -> Guards {
     Guards {
         search_path: target.search_path.clone(),
         statement_timeout: job.batch.give_way,
         lock_timeout: job.batch.give_way / 2,
         synchronous_commit: Some(job.batch.synchronous_commit.as_str()),
-        follow_index: true,
+        follow,
         read_only: false,
     }
 }
@@ -170,21 +222,21 @@ pub(super) struct Text<'a> {
     pub(super) job: &'a Job,
     pub(super) target: &'a Target,
     pub(super) keyset: &'a Keyset,
+    axis: &'a dyn Axis,
+    is_physical: bool,
 }
 
 impl Text<'_> {
     pub(super) fn stretch(&self, upper: usize, lower: Option<usize>) -> String {
-        let lower = lower.map(|no| self.keyset.above(no) + " AND ").unwrap_or_default();
-        lower + &self.keyset.upto(upper)
+        let lower = lower.map(|no| self.axis.above(no) + " AND ").unwrap_or_default();
+        lower + &self.axis.upto(upper)
     }
 
-    /// `where` as a condition, or one that is always so.
+    /// `where` as a condition, or one that is always so. An index on a boolean column, or on a few of the
+    /// rows, would serve the bare expression, and `IS TRUE` too; none serves a function.
     pub(super) fn matches(&self) -> String {
-        self.job
-            .table
-            .filter
-            .as_ref()
-            .map_or_else(|| "true".into(), |it| wrapped(&it.text) + " IS TRUE")
+        let filter = self.job.table.filter.as_ref();
+        filter.map_or_else(|| "true".into(), |it| format!("coalesce({}, false)", wrapped(&it.text)))
     }
 
     /// `where` as a condition on rows that are done.
@@ -256,7 +308,7 @@ impl Text<'_> {
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
     SELECT {hot} AS hot, {lsn} AS lsn FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
-    AND {same_table} FOR NO KEY UPDATE
+    AND {same_table}{same_file} FOR NO KEY UPDATE
 ), piecemeal_work AS (
 {update}
     RETURNING {still} AS still
@@ -267,7 +319,7 @@ impl Text<'_> {
     SET cursor = $9, front = $10, mark = $11, stripe = ${STRIPE}, stripes = ${STRIPES}, rev = rev + 1, done = $8,
         lease_until = clock_timestamp() + interval '{ttl} seconds',
         batches = batches + 1, retries = retries + $7, seen = seen + $6, matched = r.matched + c.matched,
-        changed = r.changed + c.changed, unchanged = unchanged + c.matched - c.changed, still = r.still + c.still
+        changed = r.changed + c.changed, unchanged = unchanged + c.matched - c.changed, still = {still_so_far}
     FROM piecemeal_count c WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
     AND EXISTS (SELECT FROM piecemeal_fence)
     RETURNING c.matched, c.changed, c.still
@@ -282,7 +334,33 @@ SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot
             ttl = crate::ledger::lease::TTL.as_secs(),
             took = TOOK,
             same_table = same_table(self.target),
+            same_file = self.same_file(),
+            still_so_far = self.still_so_far(),
         )
+    }
+
+    /// Whether places still mean what they meant: the table was not rewritten, by VACUUM FULL, CLUSTER or
+    /// otherwise, since the walk began. The statement holds a lock on the table, so that it is not
+    /// rewritten before the batch has ended.
+    fn same_file(&self) -> String {
+        if !self.is_physical {
+            return String::new();
+        }
+        format!(
+            "\n    AND (SELECT filenode FROM piecemeal.run WHERE id = $1) = pg_catalog.pg_relation_filenode({})",
+            self.target.oid
+        )
+    }
+
+    /// How many rows still match, with those of the batch. A row that was done may lie in front of the
+    /// walk in physical order: one that still matches would be done again. The ledger takes no negative
+    /// number, so the whole batch is rolled back (`is_not_pending` knows the error).
+    fn still_so_far(&self) -> &'static str {
+        if self.is_physical {
+            "CASE WHEN c.still > 0 THEN -1 ELSE r.still END"
+        } else {
+            "r.still + c.still"
+        }
     }
 
     fn count(&self, has_lower: bool) -> String {
@@ -300,6 +378,11 @@ SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot
             table = self.keyset.table,
             stretch = self.stretch(1, has_lower.then_some(2)),
         )
+    }
+
+    fn keys(&self, has_lower: bool) -> String {
+        let (key, stretch) = (self.keyset.key(), self.stretch(1, has_lower.then_some(2)));
+        format!("SELECT {key} FROM {} WHERE {stretch} LIMIT 2", self.keyset.table)
     }
 
     fn sample(&self, has_lower: bool) -> String {

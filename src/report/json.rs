@@ -133,6 +133,7 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
         Event::Leaving => line("leaving", json!({})),
         Event::Resumed => line("resumed", json!({})),
         Event::Throttled { now } => line("throttled", json!({ "now": now })),
+        Event::Rewritten { times } => line("rewritten", json!({ "times": times })),
         Event::Sweeping { pass, rows } => line("sweeping", json!({ "pass": pass, "rows": rows })),
         Event::Verified(snapshot) => line("verified", json!({ "run": run(snapshot) })),
         Event::BatchCommitted { .. } | Event::Verifying => None,

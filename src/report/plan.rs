@@ -78,10 +78,10 @@ pub fn plan(preview: &Preview<'_>) -> Value {
     let Preview { plan, now, survey, seen } = *preview;
     let columns: Vec<_> = plan.target.keyset.columns.iter().map(|column| &column.name).collect();
     json!({ "v": json::VERSION, "plan": {
-        "job": plan.job.name, "table": plan.target.keyset.table, "key": columns, "index": plan.target.index,
+        "job": plan.job.name, "table": plan.target.keyset.table, "key": columns, "index": plan.target.index, "order": plan.job.table.order.as_str(),
         "rows": plan.estimate, "last_key": plan.last_key.as_ref().map(Key::values),
-        "batch_sql": plan.statements.update.of_stretch(true),
-        "boundary_sql": plan.statements.boundary.of_stretch(true),
+        "batch_sql": plan.statements.of_walk().update.of_stretch(true),
+        "boundary_sql": plan.statements.of_walk().boundary.of_stretch(true),
         "batch_explain": plan.explained.batch, "boundary_explain": plan.explained.boundary,
         "vacuum": {
             "every_percent": match plan.job.pace.vacuum { Vacuum::Every(percent) => Some(percent), Vacuum::Off => None },

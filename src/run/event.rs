@@ -32,6 +32,8 @@ pub enum FailureKind {
     Unverified,
     /// The server refused the statement itself: a column is gone, a privilege is missing.
     Refused,
+    /// The order of the walk does not fit what it met.
+    Unfit,
     /// Something that should not happen.
     Unexpected,
 }
@@ -126,6 +128,11 @@ pub enum Event {
     VacuumPutOff {
         /// Why.
         why: String,
+    },
+    /// The table was rewritten, and the walk in physical order begins again.
+    Rewritten {
+        /// For the how-many-th time.
+        times: u64,
     },
     /// The walk is over and the table is looked at.
     Verifying,

@@ -12,7 +12,7 @@ use super::probes::{EVERY, Probes};
 use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
 use crate::job::Limit;
-use crate::pg::{Fault, Guards, Param, Session};
+use crate::pg::{Fault, Follow, Guards, Param, Session};
 use crate::walk::{Key, Keyset};
 
 /// What is sent: one row by its whole key.
@@ -53,7 +53,7 @@ pub(super) struct Latency {
 impl Latency {
     pub(super) fn new(name: String, limit: Limit, probe: Probe) -> Latency {
         // The key's index, whatever the statistics say.
-        let begin = Guards { follow_index: true, ..ask::guards() }.begin();
+        let begin = Guards { follow: Follow::Index, ..ask::guards() }.begin();
         Latency { name, limit, probe, begin, took: Probes::default() }
     }
 

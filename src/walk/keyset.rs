@@ -7,6 +7,7 @@
 //! type by the server; operators are qualified, so no schema can put another in their place (F93).
 //! Columns are qualified by their table, because `SELECT id::text … ORDER BY id` sorts text.
 
+use super::axis::Axis;
 use super::key::KeyColumn;
 
 /// A table and the unique index along which it is walked.
@@ -18,17 +19,33 @@ pub struct Keyset {
     pub columns: Vec<KeyColumn>,
 }
 
-impl Keyset {
-    /// Returns the predicate for keys above the one bound as parameter `no`.
-    pub fn above(&self, no: usize) -> String {
+impl Axis for Keyset {
+    fn above(&self, no: usize) -> String {
         self.bound(no, ">", ">=")
     }
 
-    /// Returns the predicate for keys up to the one bound as parameter `no`, inclusive.
-    pub fn upto(&self, no: usize) -> String {
+    fn upto(&self, no: usize) -> String {
         self.bound(no, "<=", "<=")
     }
 
+    /// The text is made outside, of the one row that is left: made inside, it would be made of every
+    /// row that `OFFSET` skips, which costs more than reading them.
+    fn nth(&self, has_lower: bool) -> String {
+        let columns: Vec<_> = (0..self.columns.len()).map(|at| self.column(at)).collect();
+        format!(
+            "SELECT {key} FROM (SELECT {columns} FROM {table} WHERE {lower}{upper} \
+             ORDER BY {order} OFFSET $1 LIMIT 1) AS piecemeal_key",
+            key = self.key_of("piecemeal_key"),
+            columns = columns.join(", "),
+            table = self.table,
+            lower = if has_lower { self.above(3) + " AND " } else { String::new() },
+            upper = self.upto(2),
+            order = self.order(""),
+        )
+    }
+}
+
+impl Keyset {
     /// Returns the expression for a row's key as `text[]`.
     pub fn key(&self) -> String {
         self.key_of(&self.table)
@@ -68,25 +85,6 @@ impl Keyset {
                 "pg_catalog.hashtextextended({column}::pg_catalog.text COLLATE pg_catalog.\"C\", {at})"
             ),
         }
-    }
-
-    /// Returns the query for the key of the n-th row of a stretch: parameters are n - 1, the upper
-    /// end, and, unless the stretch begins with the key space, its lower end.
-    ///
-    /// The text is made outside, of the one row that is left: made inside, it would be made of every
-    /// row that `OFFSET` skips, which costs more than reading them.
-    pub fn nth_key(&self, has_lower: bool) -> String {
-        let columns: Vec<_> = (0..self.columns.len()).map(|at| self.column(at)).collect();
-        format!(
-            "SELECT {key} FROM (SELECT {columns} FROM {table} WHERE {lower}{upper} \
-             ORDER BY {order} OFFSET $1 LIMIT 1) AS piecemeal_key",
-            key = self.key_of("piecemeal_key"),
-            columns = columns.join(", "),
-            table = self.table,
-            lower = if has_lower { self.above(3) + " AND " } else { String::new() },
-            upper = self.upto(2),
-            order = self.order(""),
-        )
     }
 
     /// Returns the query for keys that cut the table into as many parts of equal numbers of rows as the
@@ -180,7 +178,7 @@ mod tests {
             "public.posts.id OPERATOR(pg_catalog.>) ($3::text[])[1]::bigint"
         );
         assert_eq!(
-            posts.nth_key(false),
+            posts.nth(false),
             "SELECT ARRAY[piecemeal_key.id::text] FROM (SELECT public.posts.id FROM public.posts \
              WHERE public.posts.id OPERATOR(pg_catalog.<=) ($2::text[])[1]::bigint \
              ORDER BY public.posts.id OFFSET $1 LIMIT 1) AS piecemeal_key"

@@ -7,10 +7,14 @@ mod key;
 mod chunk;
 mod range;
 mod leg;
+mod axis;
 mod keyset;
+mod heap;
 mod sizer;
 
+pub(crate) use axis::Axis;
 pub use chunk::{Chunk, Stripe};
+pub(crate) use heap::Heap;
 pub use key::Key;
 pub(crate) use key::KeyColumn;
 pub(crate) use keyset::Keyset;

@@ -6,6 +6,7 @@ mod walk;
 mod batch;
 mod stripes;
 mod sparse;
+mod physical;
 mod verify;
 mod steer;
 mod output;

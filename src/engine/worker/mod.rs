@@ -39,12 +39,22 @@ pub(super) enum Stop {
     HeldTooLong(String),
     /// It has not got better for too long.
     GaveUp(DbMessage),
+    /// A walk in physical order is not for this table.
+    Unfit(Unfit),
     /// A fault that going on would not help.
     Fatal(DbMessage),
 }
 
 /// How often it is looked whether others have left something of the limit.
 const GRANTED: Duration = Duration::from_millis(20);
+/// Why a walk in physical order cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// Rows that are done still match `where`.
+    NotPending,
+    /// The table is rewritten again and again.
+    Rewritten,
+}
 
 /// What one step came to.
 pub(super) enum Step {
@@ -203,8 +213,9 @@ impl Worker {
             is_lifted: self.is_lifted,
             ahead: self.look(&chunk, &after, keys),
         };
-        let (statements, range) = (&self.plan.statements, (&self.range, &chunk, &after));
-        let applied = batch::apply(&mut session, statements, &self.fence, range, attempt).await;
+        let (route, range) =
+            (self.plan.statements.of_range(&self.range), (&self.range, &chunk, &after));
+        let applied = batch::apply(&mut session, route, &self.fence, range, attempt).await;
         self.session = Some(session);
         match applied {
             Ok((Applied::Committed(mut outcome), answered, ahead)) => {
@@ -233,18 +244,20 @@ impl Worker {
     /// The next chunk: the one whose end was looked up with the batch before, if that is still what
     /// is wanted.
     async fn chunk(&mut self, session: &mut Session, leg: Leg, keys: u32) -> Result<Chunk, Fault> {
-        let statements = &self.plan.statements;
+        let route = self.plan.statements.of_range(&self.range);
         let most = self.most(keys);
         if let Some(ahead) = self.ahead.take().filter(|ahead| ahead.fits(&leg, most)) {
-            return batch::chunk(session, statements, ahead).await;
+            return batch::chunk(session, route, ahead).await;
         }
         let is_new_pass = leg.is_again() && leg.after.as_ref() == self.range.position();
-        match self.striper.keys_of_chunk().filter(|all| is_new_pass && *all <= most) {
+        // Blocks may be many where keys are few.
+        let is_known = is_new_pass && route.is_by_key();
+        match self.striper.keys_of_chunk().filter(|all| is_known && *all <= most) {
             Some(keys) => {
                 let Leg { after, end, stripe } = leg;
                 Ok(Chunk { after, upto: end, keys, last: true, stripe })
             }
-            None => batch::next(session, statements, leg, keys).await,
+            None => batch::next(session, route, leg, keys).await,
         }
     }
 
@@ -263,7 +276,9 @@ impl Worker {
         // The first statement also opens the connection; the second one is a bare round trip.
         for _ in 0..2 {
             let started = Instant::now();
-            session.transact_prepared(&self.plan.statements.begin_read, "SELECT 1", &[]).await?;
+            session
+                .transact_prepared(&self.plan.statements.by_key.begin_read, "SELECT 1", &[])
+                .await?;
             self.round_trip = started.elapsed();
         }
         let cancel = session.cancel_token();

@@ -4,18 +4,23 @@
 //! the next batch: it alone knows whether the last one was committed (R4). Rows that somebody else
 //! has locked are put aside, and come again when the others are done.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Next, REPLACED, Stop, Worker};
+use super::{Next, REPLACED, Stop, Unfit, Worker, lost};
+use crate::batch;
+use crate::engine::insist::insist;
 use crate::engine::recover::{
-    Choice, Locked, Situation, between_asides, choose, jittered, may_be_table, timeouts,
+    Choice, FIRST_WAIT, Locked, Situation, between_asides, choose, jittered, may_be_table, timeouts,
 };
 use crate::engine::striper::Striper;
 use crate::ledger::ranges;
+use crate::ledger::rewrite::{self, Rewrite};
+use crate::pg::fault::is_not_pending;
 use crate::pg::{DbMessage, Fault, Session};
 use crate::plan;
 use crate::run::Event;
-use crate::walk::{Chunk, Range};
+use crate::walk::{Chunk, Key, Range};
 
 impl Worker {
     /// Chooses what to do after a fault, and does it.
@@ -34,10 +39,13 @@ impl Worker {
                 self.shrink(keys, chunk.as_ref());
             }
             Choice::PutAside => return self.put_aside(keys, chunk, &message).await,
-            Choice::Lift => self.lift(chunk.as_ref()),
+            Choice::Lift => self.lift(chunk.as_ref()).await,
             Choice::Bisect => self.suspect.halve(keys),
-            Choice::BadRow => return Next::Stop(name_row(chunk, message)),
+            Choice::BadRow => return self.name_row(chunk, message).await,
             Choice::GiveUp => return Next::Stop(Stop::GaveUp(message)),
+            Choice::Stop if is_not_pending(&message) => {
+                return Next::Stop(Stop::Unfit(Unfit::NotPending));
+            }
             Choice::Stop => return Next::Stop(Stop::Fatal(message)),
         }
         self.try_again(&message, pause).await
@@ -75,10 +83,12 @@ impl Worker {
     }
 
     /// A single row takes longer than others should wait. It cannot be made smaller, so it may.
-    fn lift(&mut self, chunk: Option<&Chunk>) {
-        if let Some(chunk) = chunk.filter(|_| !self.is_lifted) {
+    async fn lift(&mut self, chunk: Option<&Chunk>) {
+        if let Some(chunk) = chunk.filter(|_| !self.is_lifted)
+            && let Ok(Some(key)) = self.key_of(chunk).await
+        {
             let give_way = self.plan.job.batch.give_way;
-            self.steering.voice.say(Event::Lifted { key: chunk.upto.clone(), give_way });
+            self.steering.voice.say(Event::Lifted { key, give_way });
         }
         self.is_lifted = true;
     }
@@ -120,7 +130,32 @@ impl Worker {
         None
     }
 
-    /// The fence found nothing: the range has moved, is not ours, or the table is another one.
+    /// A chunk of one key that fails names its row; without a chunk it was the read that failed. A row
+    /// that is not there any more has moved, and is met where it is now.
+    async fn name_row(&mut self, chunk: Option<Chunk>, message: DbMessage) -> Next {
+        let Some(chunk) = chunk else { return Next::Stop(Stop::Fatal(message)) };
+        match self.key_of(&chunk).await {
+            Ok(Some(key)) => Next::Stop(Stop::BadRow(key, message)),
+            Ok(None) | Err(_) => self.try_again(&message, jittered(FIRST_WAIT)).await,
+        }
+    }
+
+    /// Returns the key of the only row of `chunk`: in physical order it ends with a place, which nobody
+    /// can look up later.
+    async fn key_of(&mut self, chunk: &Chunk) -> Result<Option<Key>, Fault> {
+        let plan = Arc::clone(&self.plan);
+        let route = plan.statements.of_range(&self.range);
+        if route.is_by_key() {
+            return Ok(Some(chunk.upto.clone()));
+        }
+        let mut session = self.session().await?;
+        let key = batch::key_of(&mut session, route, chunk).await;
+        self.session = Some(session);
+        key
+    }
+
+    /// The fence found nothing: the range has moved, is not ours, or the table is another one, or has
+    /// another file.
     pub(super) async fn look_around(&mut self) -> Next {
         let before = self.range.rev;
         let next = self.reread().await;
@@ -130,10 +165,30 @@ impl Worker {
         let Ok(mut session) = self.session().await else { return Next::GoOn };
         let is_same = plan::is_same_table(&mut session, &self.plan).await;
         self.session = Some(session);
-        if is_same == Ok(false) {
-            Next::Stop(Stop::Fatal(DbMessage::local(REPLACED)))
-        } else {
-            next
+        match is_same {
+            Ok(false) => Next::Stop(Stop::Fatal(DbMessage::local(REPLACED))),
+            Ok(true) if !self.plan.statements.of_range(&self.range).is_by_key() => {
+                self.begin_again().await
+            }
+            Ok(true) | Err(_) => next,
+        }
+    }
+
+    /// Begins the walk again, over what is left to do, if the table has another file by now.
+    async fn begin_again(&mut self) -> Next {
+        let lease = (self.fence.run, self.fence.token.as_str());
+        let table = self.plan.target.oid;
+        let begun = insist(&self.database, &self.steering.leaving, |mut session| async move {
+            rewrite::begin_again(&mut session, lease, table).await
+        });
+        match begun.await {
+            Ok(Rewrite::Begun(times)) => {
+                self.steering.voice.say(Event::Rewritten { times });
+                Next::AnotherRange
+            }
+            Ok(Rewrite::TooOften) => Next::Stop(Stop::Unfit(Unfit::Rewritten)),
+            Ok(Rewrite::None) => Next::AnotherRange,
+            Err(fault) => Next::Stop(lost(fault)),
         }
     }
 
@@ -156,13 +211,5 @@ impl Worker {
             Ok(_) => Next::AnotherRange,
             Err(_) => Next::GoOn,
         }
-    }
-}
-
-/// A chunk of one key that fails names its row; without a chunk it was the read that failed.
-fn name_row(chunk: Option<Chunk>, message: DbMessage) -> Stop {
-    match chunk {
-        Some(chunk) => Stop::BadRow(chunk.upto, message),
-        None => Stop::Fatal(message),
     }
 }

@@ -34,4 +34,11 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Walks in physical order: the file whose places the ranges of the walk are, and how often another one
+-- took its place.
+
+ALTER TABLE piecemeal.run
+    ADD COLUMN filenode oid,
+    ADD COLUMN rewrites int4 NOT NULL DEFAULT 0 CHECK (rewrites >= 0);
+
 INSERT INTO piecemeal.ledger (version) VALUES (3);

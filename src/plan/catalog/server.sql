@@ -13,6 +13,7 @@ SELECT pg_catalog.jsonb_build_object(
     'sees_activity', coalesce((
         SELECT pg_catalog.pg_has_role(s.oid, 'USAGE') FROM pg_catalog.pg_roles s
         WHERE s.rolname OPERATOR(pg_catalog.=) 'pg_read_all_stats'), false),
+    'shared_buffers', pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')),
     'path', pg_catalog.to_jsonb(pg_catalog.current_schemas(true)))
 FROM pg_catalog.pg_roles r
 WHERE r.rolname OPERATOR(pg_catalog.=) CURRENT_USER

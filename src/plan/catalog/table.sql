@@ -50,6 +50,11 @@ SELECT pg_catalog.jsonb_build_object(
             'is_dropped', a.attisdropped,
             'can_select', coalesce(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), false),
             'can_update', coalesce(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'UPDATE'), false),
+            -- By what the table was last analyzed to be; hundredths.
+            'correlation', (
+                SELECT pg_catalog.round(100 * s.correlation)::int4 FROM pg_catalog.pg_stats s
+                WHERE (s.schemaname, s.tablename, s.attname) = (self.nspname, self.relname, a.attname)
+                AND NOT s.inherited),
             'collation', (
                 SELECT pg_catalog.jsonb_build_object(
                     'name', pg_catalog.quote_ident(cn.nspname) || '.' || pg_catalog.quote_ident(co.collname),

@@ -10,6 +10,7 @@ pub(super) mod access;
 pub(super) mod collation;
 pub(super) mod columns;
 pub(super) mod key;
+pub(super) mod order;
 pub(super) mod replication;
 pub(super) mod server;
 pub(super) mod space;
@@ -43,11 +44,13 @@ pub(super) const CHECKS: &[Check] = &[
     key::presence,
     key::shape,
     key::types,
+    order::predicate,
     collation::versions,
     replication::identity,
     triggers::user_triggers,
     triggers::foreign_keys,
     columns::indexes,
+    order::advice,
     space::vacuum,
     space::fillfactor,
     target::durability,
@@ -119,7 +122,7 @@ mod tests {
             "number": number, "name": name, "quoted": name, "type": "integer", "built_in": "int4",
             "type_kind": "b", "base": null, "is_not_null": true, "is_generated": false,
             "is_identity_always": false, "is_dropped": false, "can_select": true, "can_update": true,
-            "collation": null,
+            "correlation": null, "collation": null,
         });
         serde_json::from_value(column).unwrap()
     }

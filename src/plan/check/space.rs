@@ -90,7 +90,7 @@ mod tests {
         let server = json!({
             "version": 150_000, "version_text": "x", "in_recovery": false, "is_read_only": false,
             "encoding": "UTF8", "database": "db", "role": "app", "is_superuser": false,
-            "bypasses_row_security": false, "sees_activity": true, "path": [],
+            "bypasses_row_security": false, "sees_activity": true, "shared_buffers": 1_000_000, "path": [],
         });
         let server: Server = serde_json::from_value(server).unwrap();
         let relation = json!({

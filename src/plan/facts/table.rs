@@ -109,6 +109,9 @@ pub(crate) struct Column {
     pub can_select: bool,
     /// Whether this role may update it.
     pub can_update: bool,
+    /// How its order agrees with that of the rows in the table's file, in hundredths from -100 to 100;
+    /// `None` if that was never measured, or this role may not see it.
+    pub correlation: Option<i32>,
     /// Its collation, if its type has one.
     pub collation: Option<Collation>,
 }

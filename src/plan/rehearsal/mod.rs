@@ -102,15 +102,9 @@ impl Plan {
     }
 
     async fn rehearse_in(&self, session: &mut Session) -> Result<Rehearsal, Fault> {
-        let Some(last) = &self.last_key else { return Ok(Rehearsal::default()) };
+        let Some(last) = &self.upto else { return Ok(Rehearsal::default()) };
         let rows = self.rehearsed_rows();
-        let keys = sample::positions(session, &self.target, self.heap_bytes / BLOCK, BATCHES).await;
-        let mut starts: Vec<Option<Key>> = match keys {
-            Ok(keys) => keys.into_iter().map(Some).collect(),
-            // A sample that takes too long is done without.
-            Err(Fault::Smaller(_)) => Vec::new(),
-            Err(fault) => return Err(fault),
-        };
+        let mut starts: Vec<Option<Key>> = self.starts(session).await?;
         if starts.len() < BATCHES as usize {
             starts = vec![None];
         }
@@ -119,6 +113,20 @@ impl Plan {
             batches.push(self.rehearse_after(session, after, rows, last).await?);
         }
         Ok(Rehearsal { batches })
+    }
+
+    /// Where to rehearse, in the order of the walk; nothing if that is not known.
+    async fn starts(&self, session: &mut Session) -> Result<Vec<Option<Key>>, Fault> {
+        let blocks = self.heap_bytes / BLOCK;
+        if self.statements.physical.is_some() {
+            return Ok(sample::places(blocks, BATCHES).into_iter().map(Some).collect());
+        }
+        match sample::positions(session, &self.target, blocks, BATCHES).await {
+            Ok(keys) => Ok(keys.into_iter().map(Some).collect()),
+            // A sample that takes too long is done without.
+            Err(Fault::Smaller(_)) => Ok(Vec::new()),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// The keys of a batch: as many as the walk begins with, and less of a small table.
@@ -170,9 +178,11 @@ impl Plan {
     ) -> Result<Key, Fault> {
         let mut params = vec![Param::Int(i64::from(rows) - 1), texts(last)];
         params.extend(after.map(texts));
-        let sql = self.statements.boundary.of_stretch(after.is_some());
-        let found = session.transact_prepared(&self.statements.begin_read, sql, &params).await?;
-        Ok(found.first().map_or_else(|| last.clone(), |row| Key::new(row.get(0))))
+        let route = self.statements.of_walk();
+        let sql = route.boundary.of_stretch(after.is_some());
+        let found = session.transact_prepared(&route.begin_read, sql, &params).await?;
+        let upto = found.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0));
+        Ok(upto.map_or_else(|| last.clone(), Key::new))
     }
 
     /// Does one stretch, looks at what was done, and rolls it back.
@@ -184,7 +194,8 @@ impl Plan {
     ) -> Result<Tried, Fault> {
         let (has_lower, mut params) = (after.is_some(), vec![texts(upto)]);
         params.extend(after.map(texts));
-        let work = self.statements.rehearsal.of_stretch(has_lower);
+        let route = self.statements.of_walk();
+        let work = route.rehearsal.of_stretch(has_lower);
         let explain = format!("EXPLAIN (ANALYZE, WAL, BUFFERS, FORMAT JSON) {work}");
         let (counted, looked) = (self.counted(), self.looked(has_lower));
         let statements: [(&str, &[Param<'_>]); 5] = [
@@ -194,7 +205,7 @@ impl Plan {
             (&self.statements.begin_look, &[]),
             (&looked, &params),
         ];
-        let answers = match session.rehearse(&self.statements.begin_rehearsal, &statements).await {
+        let answers = match session.rehearse(&route.begin_rehearsal, &statements).await {
             Ok(answers) => answers,
             Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
             Err(Fault::Smaller(message) | Fault::Again(message)) => {
@@ -234,7 +245,8 @@ impl Plan {
         let mut params = vec![texts(upto)];
         params.extend(after.map(texts));
         let sql = self.looked(after.is_some());
-        let rows = session.transact_prepared(&self.statements.begin_read, &sql, &params).await;
+        let rows =
+            session.transact_prepared(&self.statements.of_walk().begin_read, &sql, &params).await;
         match rows {
             Ok(rows) => measured.row_before = rows.first().and_then(|row| row.get(1)),
             Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
@@ -256,11 +268,9 @@ impl Plan {
 
     /// Keys of a stretch, and the size of its rows.
     fn looked(&self, has_lower: bool) -> String {
-        let keyset = &self.target.keyset;
-        let lower = if has_lower { keyset.above(2) + " AND " } else { String::new() };
         let size = sample::row_bytes(&self.target).unwrap_or_else(|| "NULL::float8".into());
-        let (table, upper) = (&keyset.table, keyset.upto(1));
-        format!("SELECT count(*), {size} FROM {table} WHERE {lower}{upper}")
+        let stretch = self.statements.of_walk().stretch.of_stretch(has_lower);
+        format!("SELECT count(*), {size} FROM {} WHERE {stretch}", self.target.keyset.table)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::pg::{Fault, Guards, Session};
 use crate::plan::target::Target;
-use crate::walk::Key;
+use crate::walk::{Heap, Key};
 
 /// How many blocks are looked at: enough that the middle keys of a few parts are far apart.
 const BLOCKS: f64 = 60.0;
@@ -25,6 +25,17 @@ pub(super) async fn positions(
 ) -> Result<Vec<Key>, Fault> {
     let rows = session.transact(&Guards::reading(), &sql(target, pages, parts), &[]).await?;
     Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
+}
+
+/// Returns the places after which `parts` batches are rehearsed in physical order: the middles of
+/// equal parts of the file; none if it has fewer blocks.
+pub(super) fn places(blocks: u64, parts: u32) -> Vec<Key> {
+    let parts = u64::from(parts);
+    if blocks < parts {
+        return Vec::new();
+    }
+    let middle = |part: u64| (2 * part + 1) * blocks / (2 * parts);
+    (0..parts).map(|part| Key::new(vec![Heap::before(middle(part))])).collect()
 }
 
 fn sql(target: &Target, pages: u64, parts: u32) -> String {
@@ -88,6 +99,13 @@ pub(super) fn row_bytes(target: &Target) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_are_the_middles_of_equal_parts_of_the_file() {
+        let places = |blocks| places(blocks, 3).iter().map(Key::to_string).collect::<Vec<_>>();
+        assert_eq!(places(60), ["((10,0))", "((30,0))", "((50,0))"]);
+        assert_eq!(places(2), [""; 0]);
+    }
 
     #[test]
     fn the_sample_has_as_many_blocks_whatever_the_size_of_the_table() {

@@ -46,6 +46,12 @@ impl Toml {
         self
     }
 
+    /// Walks in physical order.
+    pub(crate) fn physical(mut self) -> Toml {
+        self.table.push("order = \"physical\"".to_owned());
+        self
+    }
+
     /// Makes its batches of so many rows.
     pub(crate) fn rows(self, rows: u32) -> Toml {
         self.batch(&format!("rows = {rows}"))

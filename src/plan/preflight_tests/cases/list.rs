@@ -30,8 +30,17 @@ const PRIVILEGES: [(&str, &str); 4] = [
 
 /// Returns all cases.
 pub(crate) fn cases() -> Vec<Case> {
-    let parts =
-        [tables(), columns(), keys(), collations(), access(), servers(), replication(), warnings()];
+    let parts = [
+        tables(),
+        columns(),
+        keys(),
+        orders(),
+        collations(),
+        access(),
+        servers(),
+        replication(),
+        warnings(),
+    ];
     parts.concat()
 }
 
@@ -85,6 +94,46 @@ fn tables() -> Vec<Case> {
         case("table: with a rule that is disabled",
             &format!("{T} CREATE RULE quiet AS ON UPDATE TO t DO INSTEAD NOTHING; ALTER TABLE t DISABLE RULE quiet"),
             on("public.t"), &[]),
+    ]
+}
+
+/// A job in this order over the rows that are left to do.
+fn ordered(order: &str) -> String {
+    format!("[table]\nname = 'public.t'\nwhere = 'n IS NULL'\norder = '{order}'\n[set]\nn = '1'\n")
+}
+
+fn orders() -> Vec<Case> {
+    const RANDOM: &str = "CREATE TABLE t (id uuid PRIMARY KEY, n int);
+        INSERT INTO t SELECT md5(i::text)::uuid FROM generate_series(1, 1000) i;";
+    const SERIAL: &str = "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT generate_series(1, 1000);";
+    let case = Case::new;
+    let small_cache = |facts: &mut Facts| facts.server.shared_buffers = 1;
+    vec![
+        case(
+            "order: physical without where",
+            T,
+            ordered("physical").replace("where = 'n IS NULL'\n", ""),
+            &["order-without-where"],
+        ),
+        case(
+            "order: physical, and the table fits in the cache",
+            RANDOM,
+            ordered("physical"),
+            &["order-key"],
+        ),
+        case(
+            "order: physical, and the key follows the file",
+            SERIAL,
+            ordered("physical"),
+            &["order-key"],
+        )
+        .with(small_cache),
+        case("order: physical, and the key is random", RANDOM, ordered("physical"), &[])
+            .with(small_cache),
+        case("order: by a key that is random", RANDOM, ordered("key"), &["order-physical"])
+            .with(small_cache),
+        case("order: by a key that follows the file", SERIAL, ordered("key"), &[])
+            .with(small_cache),
     ]
 }
 
