@@ -6,12 +6,13 @@
 //! to come. A standby is not waited for: that is what `replica-lag` is for.
 //!
 //! What a commit takes is the machine's affair, so the limit can be a multiple of what it took
-//! before the walk began.
+//! before the walk began. Such a limit guards others, and so it counts only while there are some.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
+use super::ask::of_others;
 use super::probes::{EVERY, Probes};
 use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
@@ -41,6 +42,15 @@ const BARE: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL";
 /// flushes the commit of one that wrote nothing whenever it likes.
 const COMMIT: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'piecemeal', '') IS NOT NULL";
 
+/// Whether anybody else did anything lately; who is hidden from this role may have.
+const OTHERS: &str = concat!(
+    "SELECT pg_catalog.to_jsonb(EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
+WHERE coalesce(a.backend_type, 'client backend') = 'client backend'
+  AND coalesce(a.state_change > clock_timestamp() - interval '1 second', true) AND ",
+    of_others!(),
+    "))"
+);
+
 /// Probes commits.
 pub(super) struct CommitLatency {
     pub(super) name: String,
@@ -48,12 +58,15 @@ pub(super) struct CommitLatency {
     limit: Limit,
     begin: String,
     took: Probes,
+    /// Whether it only guards others.
+    is_for_others: bool,
 }
 
 impl CommitLatency {
     pub(super) fn new(name: String, limit: Limit) -> CommitLatency {
         let begin = Guards { synchronous_commit: Some("local"), ..ask::guards() }.begin();
-        CommitLatency { name, limit, begin, took: Probes::default() }
+        let is_for_others = matches!(limit, Limit::Times { .. });
+        CommitLatency { name, limit, begin, took: Probes::default(), is_for_others }
     }
 
     /// Returns how much longer the transaction took that had something to commit.
@@ -119,8 +132,10 @@ impl Throttler for CommitLatency {
 
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
         Box::pin(async move {
+            let is_usual = matches!(self.limit, Limit::Times { .. });
             let value = self.value(session).await.map_err(|fault| ask::blind(&fault))?;
-            Ok(Reading::of(value, Unit::Seconds, self.limit))
+            let is_felt = is_usual || !self.is_for_others || ask::one(session, OTHERS, &[]).await?;
+            Ok(Reading::of(if is_felt { value } else { 0.0 }, Unit::Seconds, self.limit))
         })
     }
 }

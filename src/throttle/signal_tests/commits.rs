@@ -70,6 +70,20 @@ async fn before_the_walk_the_limit_is_found_and_it_stays() {
 }
 
 #[tokio::test]
+async fn a_limit_that_guards_others_counts_while_there_are_some() {
+    let scene = Scene::set(DURABLE).await;
+    let limit = Signal::CommitLatency.default_limit().unwrap();
+    let mut commits = reader(&scene, &Hold { above: limit, ..hold(Signal::CommitLatency, LIMIT) });
+    commits.read().await.unwrap();
+    scene.exec(SLOW).await;
+    commits.until_value(|value| value > 0.1).await;
+    // Nobody does anything any more.
+    commits.until_value(|value| value <= 0.0).await;
+    scene.exec("SELECT 1").await;
+    commits.until_value(|value| value > 0.1).await;
+}
+
+#[tokio::test]
 async fn a_standby_is_not_waited_for() {
     let scene = Scene::set(DURABLE).await;
     scene
