@@ -1,6 +1,9 @@
 //! A run gives way to the commits of others: it slows down while they wait for the disk, says so, and
 //! is at full speed again when they do not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use piecemeal::sandbox::Sandbox;
@@ -28,6 +31,31 @@ fn delay(db: &Db, millis: u32) {
     db.exec("SELECT pg_reload_conf()");
 }
 
+/// Somebody else, who does something ten times a second until it is dropped.
+struct Other(Arc<AtomicBool>, Option<JoinHandle<()>>);
+
+impl Other {
+    fn on(db: &Db) -> Other {
+        let (goes, session) = (Arc::new(AtomicBool::new(true)), db.session());
+        let still = Arc::clone(&goes);
+        let works = move || {
+            while still.load(Ordering::Relaxed) {
+                session.exec("SELECT pg_sleep(0.1)");
+            }
+        };
+        Other(goes, Some(std::thread::spawn(works)))
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+        if let Some(thread) = self.1.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
 fn share(run: &Value) -> f64 {
     run["slowing"]["share"].as_f64().unwrap_or(1.0)
 }
@@ -39,6 +67,7 @@ fn it_goes_on(running: &Running) {
 #[test]
 fn without_a_line_in_the_job_slow_commits_slow_it_to_a_tenth_and_never_stop_it() {
     let (_server, db) = scene(60_000);
+    let _other = Other::on(&db);
     let toml = Toml::increment().rows(50).with("[pace]\nrate = \"1k/s\"\nmax_hold = \"1s\"");
     let cli = Cli::new(&db, "job", &toml.text());
     let plan = cli.done(&["plan", "job", "-o", "json"]).json()["plan"]["holds"].take();
