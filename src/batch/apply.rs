@@ -17,7 +17,7 @@ use super::chunker::{Ahead, End, Look, boundary};
 use crate::pg::{Act, Fault, Param, Session};
 use crate::plan::Route;
 use crate::run::Outcome;
-use crate::walk::{Chunk, Key, Open, Range};
+use crate::walk::{Chunk, Key, Open, Range, Stripe};
 
 /// By what the server knows that a range is ours.
 #[derive(Debug, Clone)]
@@ -97,7 +97,7 @@ pub(crate) async fn apply(
 
 /// Keys that no pass has seen before.
 fn seen(chunk: &Chunk) -> i64 {
-    if chunk.stripe.is_some_and(|stripe| stripe.no > 0) { 0 } else { i64::from(chunk.keys) }
+    if chunk.stripe.is_some_and(Stripe::is_again) { 0 } else { i64::from(chunk.keys) }
 }
 
 /// What will be done in part: front and mark; and the stripe of the batch, also if it is the last.
@@ -111,11 +111,15 @@ fn in_part<'a>(chunk: &Chunk, open: Option<&'a Open>) -> [Param<'a>; 4] {
     ]
 }
 
-pub(super) fn applied(rows: &[Row]) -> Applied {
-    let Some(row) = rows.first() else { return Applied::Fenced };
+fn applied(rows: &[Row]) -> Applied {
+    rows.first().map_or(Applied::Fenced, |row| Applied::Committed(outcome(row)))
+}
+
+/// Reads what a batch that was committed came to.
+pub(super) fn outcome(row: &Row) -> Outcome {
     let count = |name: &str| u64::try_from(row.get::<_, i64>(name)).unwrap_or(0);
     let (matched, changed) = (count("matched"), count("changed"));
-    Applied::Committed(Outcome {
+    Outcome {
         took: took(row),
         matched,
         changed,
@@ -124,7 +128,7 @@ pub(super) fn applied(rows: &[Row]) -> Applied {
         unchanged: matched.saturating_sub(changed),
         quarantined: 0,
         still: count("still"),
-    })
+    }
 }
 
 /// Returns the time that a statement took on the server; nothing, should its clock have gone back.

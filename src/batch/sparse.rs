@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::apply::{Applied, Fence, applied};
+use super::apply::{Fence, outcome};
 use crate::pg::{Fault, Param, Session};
 use crate::plan::Statements;
+use crate::run::Outcome;
 use crate::walk::{Chunk, Key, Range};
 
 /// How far a search goes.
@@ -18,8 +19,9 @@ pub(crate) struct Search {
     pub retries: u32,
 }
 
-/// What came of it: the chunk that was done, how the range is after it, and when the answer came.
-pub(crate) type Found = (Chunk, Range, Applied, Duration);
+/// What came of it: the chunk that was done, how the range is after it, and how long the answer took
+/// to arrive.
+pub(crate) type Found = (Chunk, Range, Outcome, Duration);
 
 /// Searches for rows from where `range` is, and does them, in one transaction; `None` if the fence
 /// found nothing. The range has no chunk that is open.
@@ -51,5 +53,5 @@ pub(crate) async fn search(
     let keys = u32::try_from(row.get::<_, i64>("seen")).unwrap_or(u32::MAX);
     let chunk = Chunk { after: lower.cloned(), upto, keys, last, stripe: None };
     let after = range.after_batch(&chunk);
-    Ok(Some((chunk, after, applied(&rows), started.elapsed())))
+    Ok(Some((chunk, after, outcome(row), started.elapsed())))
 }

@@ -61,6 +61,10 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+fn is_sparse(chunk: &Chunk, outcome: &Outcome) -> bool {
+    ratio(outcome.matched, chunk.keys.into()) < SPARSE
+}
+
 /// Chooses stripes for one range after the other.
 #[derive(Debug, Clone)]
 pub(super) struct Striper {
@@ -134,8 +138,11 @@ impl Striper {
 
     /// The sizer of batches of `stripe`.
     pub(super) fn sizer(&mut self, stripe: Option<Stripe>) -> &mut Sizer {
-        let is_again = stripe.is_some_and(|stripe| stripe.no > 0);
-        if is_again { &mut self.later_size } else { &mut self.first_size }
+        if stripe.is_some_and(Stripe::is_again) {
+            &mut self.later_size
+        } else {
+            &mut self.first_size
+        }
     }
 
     /// Returns the keys that hold `rows` of the rows of `stripe`; a single row is a single key.
@@ -157,7 +164,7 @@ impl Striper {
 
     /// Learns what came of a search. Where rows are to do again, chunks begin small.
     pub(super) fn observe_search(&mut self, chunk: &Chunk, outcome: &Outcome) {
-        self.is_sparse = ratio(outcome.matched, chunk.keys.into()) < SPARSE;
+        self.is_sparse = is_sparse(chunk, outcome);
         if !self.is_sparse {
             self.first_size = self.fresh_size.clone();
         }
@@ -189,14 +196,14 @@ impl Striper {
     ) {
         let rows = Striper::rows(chunk.stripe, chunk.keys);
         self.sizer(chunk.stripe).observe(rows, outcome.took, outcome.wal);
-        if chunk.stripe.is_some_and(|stripe| stripe.no > 0) {
+        if chunk.stripe.is_some_and(Stripe::is_again) {
             self.later.add(chunk.keys, outcome);
         } else {
             self.first.add(chunk.keys, outcome);
             self.batches += 1;
         }
         if chunk.stripe.is_none() {
-            self.is_sparse = ratio(outcome.matched, chunk.keys.into()) < SPARSE;
+            self.is_sparse = is_sparse(chunk, outcome);
         }
         if range.open.is_none() {
             self.passes = self.next(chunk.stripe.is_some(), now);

@@ -41,6 +41,20 @@ impl Holder {
     pub(super) fn owner(&self) -> Value {
         json!({ "host": self.host, "pid": self.pid, "who": self.actor.0 })
     }
+
+    /// With what it enters a run, to lead it or to help: run, token, length of the lease, owner, whether
+    /// its backend stands for it, who, workers.
+    pub(super) fn entry<'a>(&'a self, run: i64, owner: &'a Value) -> [Param<'a>; 7] {
+        [
+            run.into(),
+            self.token.as_str().into(),
+            Param::Float(TTL.as_secs_f64()),
+            owner.into(),
+            Param::Bool(self.is_direct),
+            self.actor.0.as_str().into(),
+            i64::from(self.workers).into(),
+        ]
+    }
 }
 
 /// What came of a claim.
@@ -120,15 +134,7 @@ pub(crate) async fn claim(
         enter = members::enter("moved"),
     );
     let owner = holder.owner();
-    let params = [
-        run.into(),
-        holder.token.as_str().into(),
-        Param::Float(TTL.as_secs_f64()),
-        (&owner).into(),
-        Param::Bool(holder.is_direct),
-        holder.actor.0.as_str().into(),
-        i64::from(holder.workers).into(),
-    ];
+    let params = holder.entry(run, &owner);
     let rows = session.transact(&Guards::ledger(), &sql, &params).await?;
     let Some(row) = rows.first() else { return Ok(Claim::Closed) };
     let owner: String = row.get("owner");

@@ -4,8 +4,8 @@
 //! take ranges and walk. All leave their ranges to the next when they go, and those of one that died
 //! are free. Whatever locks several rows does so in this order: run, ranges, members.
 
-use super::lease::{Holder, TTL, backend_noted};
-use crate::pg::{Fault, Guards, Param, Session};
+use super::lease::{Holder, backend_noted};
+use crate::pg::{Fault, Guards, Session};
 
 pub(super) use super::lease::IS_ALIVE;
 
@@ -45,15 +45,7 @@ pub(crate) async fn join(
         enter = enter("open"),
     );
     let owner = holder.owner();
-    let params = [
-        run.into(),
-        holder.token.as_str().into(),
-        Param::Float(TTL.as_secs_f64()),
-        (&owner).into(),
-        Param::Bool(holder.is_direct),
-        holder.actor.0.as_str().into(),
-        i64::from(holder.workers).into(),
-    ];
+    let params = holder.entry(run, &owner);
     let rows = session.transact(&Guards::ledger(), &sql, &params).await?;
     Ok(rows.first().map(|row| row.get("leader")))
 }

@@ -27,6 +27,11 @@ pub struct Stripe {
 }
 
 impl Stripe {
+    /// Whether it goes once more over keys that an earlier pass has seen.
+    pub fn is_again(self) -> bool {
+        self.no > 0
+    }
+
     /// Whether no other pass follows.
     pub fn is_last(self) -> bool {
         self.no + 1 == self.of

@@ -24,7 +24,7 @@ pub(crate) struct Leg {
 impl Leg {
     /// Whether it goes once more over keys that an earlier pass has seen.
     pub(crate) fn is_again(&self) -> bool {
-        self.stripe.is_some_and(|stripe| stripe.no > 0)
+        self.stripe.is_some_and(Stripe::is_again)
     }
 }
 

@@ -218,9 +218,8 @@ impl Worker {
         let applied = batch::apply(&mut session, route, &self.fence, range, attempt).await;
         self.session = Some(session);
         match applied {
-            Ok((Applied::Committed(mut outcome), answered, ahead)) => {
-                // What runs after the statement (triggers, foreign keys, the commit) shows only here.
-                outcome.took = outcome.took.max(answered.saturating_sub(self.round_trip));
+            Ok((Applied::Committed(outcome), answered, ahead)) => {
+                let outcome = self.timed(outcome, answered);
                 self.ahead = ahead;
                 self.striper.observe(&chunk, &outcome, &after, Instant::now());
                 Step::Committed(chunk, after, outcome)
@@ -228,6 +227,13 @@ impl Worker {
             Ok((Applied::Fenced, ..)) => Step::Fenced,
             Err(fault) => Step::Failed(keys, Some(chunk), fault),
         }
+    }
+
+    /// What came of a batch, with the time that it took as a whole: what runs after the statement
+    /// (triggers, foreign keys, the commit) shows only in when the answer came.
+    fn timed(&self, outcome: Outcome, answered: Duration) -> Outcome {
+        let took = outcome.took.max(answered.saturating_sub(self.round_trip));
+        Outcome { took, ..outcome }
     }
 
     fn leg(&self, range: &Range) -> Option<Leg> {

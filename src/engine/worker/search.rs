@@ -2,7 +2,7 @@
 //! which there are none. After a fault, chunks again: they can be made smaller, and put aside.
 
 use super::{Step, Worker};
-use crate::batch::{self, Applied, Search};
+use crate::batch::{self, Search};
 use crate::pg::Fault;
 
 impl Worker {
@@ -26,12 +26,12 @@ impl Worker {
         let found = batch::search(&mut session, statements, &self.fence, &self.range, search).await;
         self.session = Some(session);
         match found {
-            Ok(Some((chunk, after, Applied::Committed(mut outcome), answered))) => {
-                outcome.took = outcome.took.max(answered.saturating_sub(self.round_trip));
+            Ok(Some((chunk, after, outcome, answered))) => {
+                let outcome = self.timed(outcome, answered);
                 self.striper.observe_search(&chunk, &outcome);
                 Step::Committed(chunk, after, outcome)
             }
-            Ok(_) => Step::Fenced,
+            Ok(None) => Step::Fenced,
             Err(Fault::Smaller(_) | Fault::BadRow(_)) => {
                 self.striper.stop_searching();
                 Step::Fenced
