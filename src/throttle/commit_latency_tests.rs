@@ -4,6 +4,7 @@
 use super::*;
 use crate::job::Signal;
 use crate::throttle::judge::{Changes, Floor, Watched, verdict};
+use crate::throttle::noise::Noise;
 use crate::throttle::reading::Verdict;
 
 /// The limit that holds without a line in the job, where a commit usually takes so many seconds.
@@ -14,15 +15,12 @@ fn default_limit(usual: f64) -> Duration {
     limit(usual, factor, least)
 }
 
-/// Noise that is the same in every run: each commit takes up to a quarter more or less, and this part
-/// of them thrice as long.
-struct Noise(u64, f64);
+/// Each commit takes up to a quarter more or less, and this part of them thrice as long.
+struct Peaks(Noise, f64);
 
-impl Noise {
+impl Peaks {
     fn next(&mut self) -> f64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let unit = f64::from(u32::try_from(self.0 >> 33).unwrap()) / f64::from(1_u32 << 31);
+        let unit = self.0.next();
         if unit < self.1 { 3.0 } else { 0.75 + unit / 2.0 }
     }
 }
@@ -53,7 +51,7 @@ struct Settled {
 
 struct Loop {
     disk: Disk,
-    noise: Option<Noise>,
+    noise: Option<Peaks>,
     shares: Vec<f64>,
     took: Vec<f64>,
     limit: Duration,
@@ -61,7 +59,7 @@ struct Loop {
 
 impl Loop {
     /// Calibrates on the disk without a walk.
-    fn on(disk: Disk, noise: Option<Noise>) -> Loop {
+    fn on(disk: Disk, noise: Option<Peaks>) -> Loop {
         let mut closed =
             Loop { disk, noise, shares: vec![0.0], took: Vec::new(), limit: Duration::ZERO };
         let mut usual = Probes::default();
@@ -75,7 +73,7 @@ impl Loop {
     }
 
     fn probe(&mut self, at: f64) -> Duration {
-        let took = (self.disk)(&self.shares, at) * self.noise.as_mut().map_or(1.0, Noise::next);
+        let took = (self.disk)(&self.shares, at) * self.noise.as_mut().map_or(1.0, Peaks::next);
         self.took.push(took);
         Duration::from_secs_f64(took)
     }
@@ -130,7 +128,7 @@ const DISKS: [(f64, f64, f64); 9] = [
 /// Ten minutes on each disk.
 fn settle(floor: Option<Floor>, peaks: Option<f64>) -> Vec<Settled> {
     let settle = |&(alone, others, ours): &(f64, f64, f64)| {
-        let noise = peaks.map(|peaks| Noise(7, peaks));
+        let noise = peaks.map(|peaks| Peaks(Noise(7), peaks));
         Loop::on(queue(alone, others, ours), noise).walk(600, floor).settled()
     };
     DISKS.iter().map(settle).collect()

@@ -6,22 +6,10 @@
 use proptest::prelude::*;
 
 use super::{FULL, LEAST, aim, step};
+use crate::throttle::noise::Noise;
 
 /// A database that answers our load: takes all shares so far, and returns a utilisation.
 type Plant = Box<dyn FnMut(&[f64]) -> f64>;
-
-/// Noise that is the same in every run.
-struct Noise(u64, f64);
-
-impl Noise {
-    /// A factor around 1.
-    fn next(&mut self) -> f64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let unit = f64::from(u32::try_from(self.0 >> 33).unwrap()) / f64::from(1_u32 << 31);
-        1.0 + self.1 * (2.0 * unit - 1.0)
-    }
-}
 
 /// The utilisation is `gain` × share, as it was a poll before the last.
 fn instant(gain: f64) -> Plant {
@@ -61,11 +49,14 @@ struct Settled {
 /// Runs a plant for so many polls, each `seconds` long, from full speed. Above the limit we stand
 /// still until nine tenths of it, as the gate does.
 fn simulate(mut plant: Plant, polls: usize, seconds: f64, noise: f64) -> Settled {
-    let mut noise = Noise(7, noise);
+    let mut around_1 = {
+        let mut units = Noise(7);
+        move || 1.0 + noise * (2.0 * units.next() - 1.0)
+    };
     let (mut shares, mut seen) = (vec![1.0], Vec::new());
     let (mut share, mut is_held) = (1.0, false);
     for _ in 0..polls {
-        let utilisation = plant(&shares) * noise.next();
+        let utilisation = plant(&shares) * around_1();
         seen.push(utilisation);
         is_held = utilisation > 1.0 || (is_held && utilisation > 0.9);
         share = if is_held { LEAST } else { step(share, utilisation, seconds) };

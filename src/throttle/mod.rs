@@ -32,6 +32,8 @@ mod gate;
 mod survey;
 mod build;
 #[cfg(test)]
+mod noise;
+#[cfg(test)]
 mod signal_tests;
 
 use std::time::Duration;
