@@ -191,9 +191,7 @@ impl Worker {
     }
 
     async fn step(&mut self) -> Step {
-        // Also when nobody says one any more: then it is the job's again.
-        let target = self.steering.target().unwrap_or(self.target);
-        self.striper.aim_at(target.mul_f64(self.steering.briefness()));
+        self.striper.aim_at(self.time());
         let Some(leg) = self.leg(&self.range) else { return Step::End };
         if let Some(rows) = self.rows_to_search() {
             return self.search(rows).await;
@@ -227,6 +225,13 @@ impl Worker {
             Ok((Applied::Fenced, ..)) => Step::Fenced,
             Err(fault) => Step::Failed(keys, Some(chunk), fault),
         }
+    }
+
+    /// The time that the next batch should take: what somebody has said, else the job's, and less where
+    /// signals slow the run down.
+    fn time(&self) -> Duration {
+        let target = self.steering.target().unwrap_or(self.target);
+        target.mul_f64(self.steering.briefness())
     }
 
     /// What came of a batch, with the time that it took as a whole: what runs after the statement

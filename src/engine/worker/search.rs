@@ -20,8 +20,7 @@ impl Worker {
             Ok(session) => session,
             Err(fault) => return Step::Failed(rows, None, fault),
         };
-        let time = self.steering.target().unwrap_or(self.target);
-        let search = Search { rows, time, retries: self.failures };
+        let search = Search { rows, time: self.time(), retries: self.failures };
         let statements = &self.plan.statements;
         let found = batch::search(&mut session, statements, &self.fence, &self.range, search).await;
         self.session = Some(session);
