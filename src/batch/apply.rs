@@ -44,6 +44,8 @@ pub(crate) struct Attempt {
     pub retries: u32,
     /// Whether the bound that `give_way` sets is lifted.
     pub is_lifted: bool,
+    /// Whether nobody has counted the keys of the chunk.
+    pub is_search: bool,
     /// Look this up behind it, in the same message.
     pub ahead: Option<Look>,
 }
@@ -62,12 +64,12 @@ pub(crate) async fn apply(
     attempt: Attempt,
 ) -> Result<Answer, Fault> {
     let lower = chunk.after.as_ref().map(Key::values);
-    let begin = match (attempt.is_lifted, after.done) {
-        (true, _) => &route.begin_lifted_batch,
-        (false, true) => &route.begin_last_batch,
-        (false, false) => &route.begin_batch,
+    let begin = if attempt.is_lifted { &route.begin_lifted_batch } else { &route.begin_batch };
+    let form = match chunk.stripe {
+        Some(_) => &route.stripe,
+        None if attempt.is_search => &route.search,
+        None => &route.batch,
     };
-    let form = if chunk.stripe.is_some() { &route.stripe } else { &route.batch };
     let mut params = vec![
         Param::Int(fence.run),
         Param::Int(range.no),
@@ -121,6 +123,7 @@ pub(super) fn outcome(row: &Row) -> Outcome {
     let (matched, changed) = (count("matched"), count("changed"));
     Outcome {
         took: took(row),
+        seen: count("seen"),
         matched,
         changed,
         hot: count("hot"),

@@ -50,8 +50,9 @@ pub(crate) async fn search(
     let rows = session.transact_prepared(&statements.begin_sparse_batch, sql, &params).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let (upto, last) = (Key::new(row.get("cursor")), row.get("done"));
-    let keys = u32::try_from(row.get::<_, i64>("seen")).unwrap_or(u32::MAX);
+    let outcome = outcome(row);
+    let keys = u32::try_from(outcome.seen).unwrap_or(u32::MAX);
     let chunk = Chunk { after: lower.cloned(), upto, keys, last, stripe: None };
     let after = range.after_batch(&chunk);
-    Ok(Some((chunk, after, outcome(row), started.elapsed())))
+    Ok(Some((chunk, after, outcome, started.elapsed())))
 }

@@ -183,6 +183,11 @@ impl Crew {
         self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is a most number of rows that may still be changed.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit().left.is_some()
+    }
+
     /// Grants a worker a chunk of at most so many keys.
     pub(super) fn grant(&self, keys: u32) -> Grant {
         self.limit().grant(keys)

@@ -85,8 +85,12 @@ pub(super) struct Striper {
     later_size: Sizer,
     /// As they were at first.
     fresh_size: Sizer,
+    /// That of a search over blocks.
+    blocks: Sizer,
     /// Whether few rows were to do lately.
     is_sparse: bool,
+    /// Whether an index finds them: then a search says nothing of what lies in between.
+    is_served: bool,
 }
 
 impl Striper {
@@ -107,9 +111,16 @@ impl Striper {
             paused: None,
             first_size: sizer.clone(),
             later_size: sizer.clone(),
+            blocks: sizer.of_blocks(),
             fresh_size: sizer,
             is_sparse: false,
+            is_served: false,
         }
+    }
+
+    /// Begins with a search, since an index finds the rows that are to do, and they should be few.
+    pub(super) fn served(self, is_served: bool) -> Striper {
+        Striper { is_served, is_sparse: is_served, ..self }
     }
 
     /// Returns the passes of a chunk that begins now.
@@ -131,7 +142,8 @@ impl Striper {
 
     /// Aims at another time from now on.
     pub(super) fn aim_at(&mut self, target: Duration) {
-        for sizer in [&mut self.first_size, &mut self.later_size, &mut self.fresh_size] {
+        let sizers = [&mut self.first_size, &mut self.later_size, &mut self.fresh_size, &mut self.blocks];
+        for sizer in sizers {
             sizer.aim_at(target);
         }
     }
@@ -156,18 +168,37 @@ impl Striper {
         stripe.map_or(keys, |stripe| keys.div_ceil(stripe.of)).max(1)
     }
 
-    /// Returns how many rows to search for, if few were to do lately, and there is a time to do it in.
-    pub(super) fn search(&self, range: &Range) -> Option<u32> {
-        let rows = self.fresh_size.rows();
-        (self.is_sparse && range.open.is_none() && self.fresh_size.is_timed()).then_some(rows)
+    /// Whether to search for rows: if few were to do lately, and there is a time to do it in.
+    pub(super) fn is_searching(&self, range: &Range) -> bool {
+        self.is_sparse && range.open.is_none() && self.fresh_size.is_timed()
+    }
+
+    /// Returns how many rows a search along the key ends at.
+    pub(super) fn rows_of_search(&self) -> u32 {
+        self.fresh_size.rows()
+    }
+
+    /// Returns how many blocks a search of the file goes over.
+    pub(super) fn blocks_of_search(&self) -> u32 {
+        self.blocks.rows()
     }
 
     /// Learns what came of a search. Where rows are to do again, chunks begin small.
     pub(super) fn observe_search(&mut self, chunk: &Chunk, outcome: &Outcome) {
-        self.is_sparse = is_sparse(chunk, outcome);
+        // Blocks without rows say nothing of those that follow. After a search by an index that found as
+        // many rows as it may, a chunk tells whether they lie close together.
+        self.is_sparse = match self.is_served {
+            true => chunk.last,
+            false => chunk.keys == 0 || is_sparse(chunk, outcome),
+        };
         if !self.is_sparse {
             self.first_size = self.fresh_size.clone();
         }
+    }
+
+    /// Learns how long it took to search so many blocks.
+    pub(super) fn observe_blocks(&mut self, blocks: u32, outcome: &Outcome) {
+        self.blocks.observe(blocks, outcome.took, outcome.wal);
     }
 
     /// Goes on with chunks, until they too show that few rows are to do.

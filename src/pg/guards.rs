@@ -31,6 +31,11 @@ SET LOCAL enable_tidscan = on; SET LOCAL enable_indexscan = on; SET LOCAL enable
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
 SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; ";
 
+/// The same for whatever index serves a condition of the job.
+const PLANNER_OF_INDEXES: &str = "\
+SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on; SET LOCAL enable_bitmapscan = on; \
+SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; ";
+
 /// What the planner is kept on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follow {
@@ -38,6 +43,8 @@ pub enum Follow {
     Nothing,
     /// The key's index.
     Index,
+    /// Any index of the table.
+    Indexes,
     /// The blocks of the table's file, one after the other.
     Blocks,
 }
@@ -72,6 +79,12 @@ impl Guards {
         }
     }
 
+    /// Returns the guards of what need not outlive a crash of the server: it is over with whoever wrote
+    /// it, and the next durable commit takes it along.
+    pub fn passing() -> Guards {
+        Guards { synchronous_commit: Some("off"), ..Guards::ledger() }
+    }
+
     /// Returns the guards of a read that changes nothing.
     pub fn reading() -> Guards {
         Guards { read_only: true, synchronous_commit: None, ..Guards::ledger() }
@@ -102,6 +115,7 @@ impl Guards {
         sql.push_str(match self.follow {
             Follow::Nothing => "",
             Follow::Index => PLANNER,
+            Follow::Indexes => PLANNER_OF_INDEXES,
             Follow::Blocks => PLANNER_OF_BLOCKS,
         });
         if !self.read_only {

@@ -39,6 +39,10 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "ends at: {}", self.end())?;
         writeln!(f, "rows: {}", self.rows())?;
+        if let Some(served) = self.served.as_ref().filter(|_| self.statements.physical.is_none()) {
+            let rows = counted(served.rows, "rows");
+            writeln!(f, "found by: {}, which serves `where`: about {rows}", served.index)?;
+        }
         writeln!(f, "batch: {}, {}", size_in_words(&self.job.batch.size), self.batches())?;
         writeln!(f, "pace: {}", self.pace())?;
         writeln!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::explain::{self, Explained};
+use super::served::{Served, served};
 use super::statements::Statements;
 use super::target::Target;
 use super::{catalog, check};
@@ -37,6 +38,8 @@ pub struct Plan {
     pub upto: Option<Key>,
     /// Rows expected; `None` if that is unknown.
     pub estimate: Option<u64>,
+    /// The index by which the rows that are to do are found, if they are few.
+    pub served: Option<Served>,
     /// Whether the server can write new versions without new entries in the indexes, because none of
     /// them covers a column that is set.
     pub can_be_hot: bool,
@@ -73,7 +76,8 @@ impl Plan {
         if refuses(&findings) {
             return Err(Error::refused(&job.name, sorted(findings)));
         }
-        let statements = Statements::compose(job, &target);
+        let served = served(&mut session, job, &target).await.map_err(broken)?;
+        let statements = Statements::compose(job, &target, served.is_some());
         let last_key = last_key(&mut session, &statements).await.map_err(broken)?;
         let (upto, _) = extent(&mut session, &statements).await.map_err(broken)?;
         let ends = (last_key.as_ref(), upto.as_ref());
@@ -102,6 +106,7 @@ impl Plan {
             last_key,
             upto,
             estimate,
+            served,
         })
     }
 

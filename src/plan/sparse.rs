@@ -6,15 +6,19 @@
 //! it has found, by their keys, in the same snapshot; and the cursor moves to where the scan ended. So
 //! how many rows are read and how many are written have bounds of their own.
 //!
+//! Where an index serves `where`, and few rows match, the matches come from that index instead, in the
+//! order of the key: nothing in between is read, and how many rows were passed is not known.
+//!
 //! The matches are joined to the table rather than listed: a row that somebody changes meanwhile is
 //! judged once more, as it is then.
 
 use super::statements::{LSN, TOOK, Text, fetched, hot, same_table};
+use super::target::Target;
 
 impl Text<'_> {
     /// Parameters: run, range, rev, token, upper end, most matches, retries, seconds for the scan,
     /// lower end.
-    pub(super) fn sparse(&self, has_lower: bool) -> String {
+    pub(super) fn sparse(&self, has_lower: bool, is_served: bool) -> String {
         let table = &self.keyset.table;
         let each = |separator: &str, form: &dyn Fn(usize, &str) -> String| {
             let columns = self.keyset.columns.iter().enumerate();
@@ -33,7 +37,7 @@ impl Text<'_> {
 ), piecemeal_found AS MATERIALIZED (
     SELECT {keys}, {matches} AS piecemeal_is_match FROM {table}
     WHERE {stretch}
-    AND ({matches} OR clock_timestamp() > (SELECT clock_timestamp() + $8 * interval '1 second'))
+    AND {found}
     AND EXISTS (SELECT FROM piecemeal_fence)
     ORDER BY {order} LIMIT $6
 ), piecemeal_end AS MATERIALIZED (
@@ -45,7 +49,7 @@ impl Text<'_> {
     RETURNING {still} AS still
 ), piecemeal_count AS (
     SELECT greatest({matched}, count(*)) AS matched, count(*) AS changed, count(*) FILTER (WHERE still) AS still,
-           greatest({fetched} - (SELECT fetched FROM piecemeal_fence) - count(*), count(*)) AS seen FROM piecemeal_work
+           greatest({passed}, count(*)) AS seen FROM piecemeal_work
 ), piecemeal_books AS (
     UPDATE piecemeal.range r
     SET cursor = coalesce((SELECT key FROM piecemeal_end), $5), done = NOT EXISTS (SELECT FROM piecemeal_end),
@@ -61,22 +65,41 @@ SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM pie
             hot = hot(self.target),
             fetched = fetched(self.target),
             same_table = same_table(self.target),
+            found = self.found(is_served),
+            passed = if is_served { "0".into() } else { passed(self.target) },
             matches = self.matches(),
             stretch = self.stretch(5, has_lower.then_some(9)),
             order = self.keyset.order(""),
             set = self.set(),
             still = self.still_matches(),
-            matched = self.found(),
+            matched = self.matched_by_search(),
             ttl = crate::ledger::lease::TTL.as_secs(),
         )
     }
 
+    /// What a scan returns: matches, and the row at which its time is over.
+    fn found(&self, is_served: bool) -> String {
+        if is_served {
+            return format!("{} AND $8::float8 IS NOT NULL", self.filter());
+        }
+        format!(
+            "({} OR clock_timestamp() > (SELECT clock_timestamp() + $8 * interval '1 second'))",
+            self.matches()
+        )
+    }
+
     /// As for any batch: rows that a trigger suppresses are not returned by the UPDATE.
-    fn found(&self) -> &'static str {
+    fn matched_by_search(&self) -> &'static str {
         if self.target.has_before_update_trigger {
             "(SELECT count(*) FROM piecemeal_found WHERE piecemeal_is_match)"
         } else {
             "0"
         }
     }
+}
+
+/// How many rows the scan has passed: all that were read by the key's index, but for those that the
+/// UPDATE has gone to.
+fn passed(target: &Target) -> String {
+    format!("{} - (SELECT fetched FROM piecemeal_fence) - count(*)", fetched(target))
 }

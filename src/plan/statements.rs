@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use super::target::Target;
-use crate::job::{Job, Order, Size, SynchronousCommit, Work};
+use crate::job::{Job, Order, Size, Work};
 use crate::pg::{Follow, Guards};
 use crate::walk::{Axis, Heap, Keyset, Range};
 
@@ -81,6 +81,8 @@ pub struct Route {
     pub batch: Forms,
     /// The same for the keys of that stripe alone.
     pub stripe: Forms,
+    /// The same for a stretch in which the rows are counted while they are gone through; for blocks.
+    pub search: Forms,
     /// The UPDATE of the batch alone, for people and EXPLAIN: upper end, lower end.
     pub update: Forms,
     /// The work and the counting of a batch, without ledger: for a rehearsal: upper end, lower end.
@@ -91,8 +93,6 @@ pub struct Route {
     pub begin_batch: String,
     /// Begins a rehearsed batch: what is looked at before it is rolled back has its share of the time.
     pub begin_rehearsal: String,
-    /// Begins the last batch of a range: it is on disk when it is committed.
-    pub begin_last_batch: String,
     /// Begins the batch of a single row that takes longer than others should wait.
     pub begin_lifted_batch: String,
     /// Begins a read along the axis.
@@ -127,18 +127,21 @@ pub struct Statements {
 
 impl Statements {
     /// Composes them for a job and the table that it was resolved to.
-    pub fn compose(job: &Job, target: &Target) -> Statements {
+    ///
+    /// Where few rows match, they are found by an index that serves `where` if `is_served`.
+    pub fn compose(job: &Job, target: &Target, is_served: bool) -> Statements {
         let keyset = &target.keyset;
         let heap = Heap { table: &keyset.table };
         let by_key = Text { job, target, keyset, axis: keyset, is_physical: false };
         let physical = Text { job, target, keyset, axis: &heap, is_physical: true };
         let look = job.batch.give_way.mul_f64(1.0 - REHEARSED).as_millis().max(1);
-        let sparse = batch_guards(job, target, Follow::Index).begin() + ONE_BY_ONE;
+        let follow = if is_served { Follow::Indexes } else { Follow::Index };
+        let sparse = batch_guards(job, target, follow).begin() + ONE_BY_ONE;
         Statements {
             same_table: format!("SELECT {}", same_table(target)),
             last_key: keyset.last_key(),
             extent: Heap::extent(target.oid),
-            sparse: Forms::of(|has_lower| by_key.sparse(has_lower)),
+            sparse: Forms::of(|has_lower| by_key.sparse(has_lower, is_served)),
             look: Forms::of(|has_lower| by_key.look(has_lower)),
             sample: Forms::of(|has_lower| by_key.sample(has_lower)),
             by_key: Route::of(&by_key, Follow::Index),
@@ -169,8 +172,7 @@ impl Route {
     fn of(text: &Text<'_>, follow: Follow) -> Route {
         let Text { job, target, axis, .. } = *text;
         let batch = batch_guards(job, target, follow);
-        let durable = Guards { synchronous_commit: Some(durable_commit(job)), ..batch.clone() };
-        let lifted = Guards { statement_timeout: LIFTED, ..durable.clone() };
+        let lifted = Guards { statement_timeout: LIFTED, ..batch.clone() };
         let rehearsal =
             Guards { statement_timeout: job.batch.give_way.mul_f64(REHEARSED), ..batch.clone() };
         let read = Guards {
@@ -186,14 +188,14 @@ impl Route {
             stretch: Forms::of(|has_lower| text.stretch(1, has_lower.then_some(2))),
             boundary: Forms::of(|has_lower| axis.nth(has_lower)),
             count: Forms::of(|has_lower| text.count(has_lower)),
-            batch: Forms::of(|has_lower| text.batch(has_lower, false)),
-            stripe: Forms::of(|has_lower| text.batch(has_lower, true)),
+            batch: Forms::of(|has_lower| text.batch(has_lower, Pass::Whole)),
+            stripe: Forms::of(|has_lower| text.batch(has_lower, Pass::Stripe)),
+            search: Forms::of(|has_lower| text.batch(has_lower, Pass::Search)),
             update: Forms::of(|has_lower| text.update(1, has_lower.then_some(2), "")),
             rehearsal: Forms::of(|has_lower| text.rehearsal(has_lower)),
             keys: Forms::of(|has_lower| text.keys(has_lower)),
             begin_batch: batch.begin(),
             begin_rehearsal: rehearsal.begin(),
-            begin_last_batch: durable.begin(),
             begin_lifted_batch: lifted.begin(),
             begin_read: read.begin(),
         }
@@ -213,9 +215,15 @@ fn batch_guards(job: &Job, target: &Target, follow: Follow) -> Guards {
     }
 }
 
-fn durable_commit(job: &Job) -> &'static str {
-    let chosen = job.batch.synchronous_commit;
-    if chosen == SynchronousCommit::Off { SynchronousCommit::On.as_str() } else { chosen.as_str() }
+/// Which rows of a stretch a batch goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// All, and they are counted.
+    Whole,
+    /// Those of a stripe.
+    Stripe,
+    /// All, however many they are.
+    Search,
 }
 
 pub(super) struct Text<'a> {
@@ -237,6 +245,12 @@ impl Text<'_> {
     pub(super) fn matches(&self) -> String {
         let filter = self.job.table.filter.as_ref();
         filter.map_or_else(|| "true".into(), |it| format!("coalesce({}, false)", wrapped(&it.text)))
+    }
+
+    /// `where` as it stands, for an index to serve it.
+    pub(super) fn filter(&self) -> String {
+        let filter = self.job.table.filter.as_ref();
+        filter.map_or_else(|| "true".into(), |it| wrapped(&it.text))
     }
 
     /// `where` as a condition on rows that are done.
@@ -298,8 +312,8 @@ impl Text<'_> {
         )
     }
 
-    fn batch(&self, has_lower: bool, is_striped: bool) -> String {
-        let stripe = if is_striped {
+    fn batch(&self, has_lower: bool, pass: Pass) -> String {
+        let stripe = if pass == Pass::Stripe {
             format!("\nAND {}", self.keyset.in_stripe(STRIPE, STRIPES))
         } else {
             String::new()
@@ -307,27 +321,29 @@ impl Text<'_> {
         let and = format!("{stripe}\nAND EXISTS (SELECT FROM piecemeal_fence)");
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
-    SELECT {hot} AS hot, {lsn} AS lsn FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
+    SELECT {hot} AS hot, {lsn} AS lsn, {passed} AS passed FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
     AND {same_table}{same_file} FOR NO KEY UPDATE
 ), piecemeal_work AS (
 {update}
     RETURNING {still} AS still
 ), piecemeal_count AS (
-    SELECT greatest({matched}, count(*)) AS matched, count(*) AS changed, count(*) FILTER (WHERE still) AS still FROM piecemeal_work
+    SELECT greatest({matched}, count(*)) AS matched, count(*) AS changed, count(*) FILTER (WHERE still) AS still,
+           greatest($6, {passed} - (SELECT passed FROM piecemeal_fence)) AS seen FROM piecemeal_work
 ), piecemeal_books AS (
     UPDATE piecemeal.range r
     SET cursor = $9, front = $10, mark = $11, stripe = ${STRIPE}, stripes = ${STRIPES}, rev = rev + 1, done = $8,
         lease_until = clock_timestamp() + interval '{ttl} seconds',
-        batches = batches + 1, retries = retries + $7, seen = seen + $6, matched = r.matched + c.matched,
+        batches = batches + 1, retries = retries + $7, seen = r.seen + c.seen, matched = r.matched + c.matched,
         changed = r.changed + c.changed, unchanged = unchanged + c.matched - c.changed, still = {still_so_far}
     FROM piecemeal_count c WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
     AND EXISTS (SELECT FROM piecemeal_fence)
-    RETURNING c.matched, c.changed, c.still
+    RETURNING c.seen, c.matched, c.changed, c.still
 )
-SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
+SELECT seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
        ({lsn} - (SELECT lsn FROM piecemeal_fence))::int8 AS wal, {took} AS took FROM piecemeal_books",
             lsn = LSN,
             hot = hot(self.target),
+            passed = if pass == Pass::Search { passed(self.target) } else { "0::int8".into() },
             update = self.update(5, has_lower.then_some(LOWER), &and),
             still = self.still_matches(),
             matched = self.matched(has_lower, &stripe),
@@ -410,6 +426,11 @@ pub(super) fn same_table(target: &Target) -> String {
 /// resets between transactions.
 pub(super) fn hot(target: &Target) -> String {
     format!("pg_catalog.pg_stat_get_xact_tuples_hot_updated({})", target.oid)
+}
+
+/// How many rows of the table this connection has gone through, block after block, up to now.
+fn passed(target: &Target) -> String {
+    format!("pg_catalog.pg_stat_get_xact_tuples_returned({})", target.oid)
 }
 
 /// How many rows this connection has read by the key's index, up to now.

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Outcome {
     /// How long it took on the server, without the network.
     pub took: Duration,
+    /// Rows that it went through, and no pass before it.
+    pub seen: u64,
     /// Rows that were to be done.
     pub matched: u64,
     /// Rows that were rewritten.

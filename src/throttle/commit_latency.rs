@@ -30,7 +30,7 @@ const AT_REST: Duration = Duration::from_secs(2);
 const FIRST_PROBES: usize = 20;
 
 /// How far they are apart.
-const FIRST_EVERY: Duration = Duration::from_millis(20);
+const FIRST_EVERY: Duration = Duration::from_millis(5);
 
 /// How long they may take all together, where commits are slow.
 const FIRST_LONGEST: Duration = Duration::from_secs(1);

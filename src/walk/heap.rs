@@ -8,6 +8,7 @@
 //! not walked.
 
 use super::axis::Axis;
+use super::key::Key;
 
 /// Blocks that one look for the end of a chunk goes over: 32 MB, which even a slow disk reads within
 /// the time that a look may take, and far more than a batch has rows in. More of them would make a
@@ -41,6 +42,17 @@ impl Heap<'_> {
         )
     }
 
+    /// Returns where the next so many blocks of the stretch `(after, end]` end, and whether that is its
+    /// end; nothing if the two are no places.
+    pub(crate) fn ahead(after: Option<&Key>, end: &Key, blocks: u32) -> Option<(Key, bool)> {
+        let before = after.map_or(Some(-1), block)?;
+        let last = before + i64::from(blocks.max(1));
+        if last >= block(end)? {
+            return Some((end.clone(), true));
+        }
+        Some((Key::new(vec![format!("({last},{LAST})")]), false))
+    }
+
     fn ctid(&self) -> String {
         format!("{}.ctid", self.table)
     }
@@ -56,6 +68,12 @@ impl Heap<'_> {
         );
         (edge, format!("{last} OPERATOR(pg_catalog.<) {}", block(upper)))
     }
+}
+
+/// Returns the block of a place.
+fn block(place: &Key) -> Option<i64> {
+    let [place] = place.values() else { return None };
+    place.strip_prefix('(')?.split_once(',')?.0.parse().ok()
 }
 
 fn text(no: usize) -> String {
@@ -103,5 +121,18 @@ mod tests {
             heap.upto(5),
             "public.posts.ctid OPERATOR(pg_catalog.<=) ($5::text[])[1]::pg_catalog.tid"
         );
+    }
+
+    #[test]
+    fn so_many_blocks_end_behind_the_last_of_them_or_with_the_stretch() {
+        let place = |text: &str| Key::new(vec![text.to_owned()]);
+        let end = place("(99,65535)");
+        let ahead = |after: Option<&str>, blocks| Heap::ahead(after.map(place).as_ref(), &end, blocks);
+        assert_eq!(ahead(None, 10), Some((place("(9,65535)"), false)));
+        assert_eq!(ahead(Some("(9,65535)"), 10), Some((place("(19,65535)"), false)));
+        assert_eq!(ahead(Some("(40,17)"), 1), Some((place("(41,65535)"), false)));
+        assert_eq!(ahead(Some("(89,65535)"), 10), Some((end.clone(), true)));
+        assert_eq!(ahead(None, u32::MAX), Some((end.clone(), true)));
+        assert_eq!(ahead(Some("a key"), 10), None);
     }
 }

@@ -87,3 +87,50 @@ fn a_search_that_is_interrupted_goes_on_where_it_was() {
     assert_eq!(done(&db, "id % 10000 = 0"), ("1-1".into(), "0-0".into()));
     assert_eq!(db.number("SELECT sum(seen) FROM piecemeal.range"), i64::from(ROWS));
 }
+
+#[test]
+fn in_physical_order_whole_stretches_of_blocks_are_searched() {
+    let db = Db::with(&numbers(ROWS));
+    // Rows that are to do close together, in the midst of those of which few are.
+    db.exec("UPDATE t SET n = -1 WHERE id % 10000 <> 0 AND id NOT BETWEEN 200000 AND 220000");
+    db.exec("VACUUM t");
+    let job = Toml::increment().filter("n = 0").physical();
+    let cli = Cli::new(&db, "blocks", &job.text());
+    cli.done(&["run", "blocks", "-y"]);
+    assert!(db.is("SELECT bool_and(n IN (-1, 1)) FROM t"));
+    assert_eq!(db.number("SELECT count(*) FROM t WHERE n = 1"), 20_001 + 27);
+    let seen = db.number("SELECT sum(seen) FROM piecemeal.range WHERE pass = 0");
+    assert!((seen - i64::from(ROWS)).abs() < 30_000, "{seen} rows gone through");
+    let batches = db.number("SELECT sum(batches) FROM piecemeal.range");
+    assert!(batches < 100, "{batches} batches");
+}
+
+#[test]
+fn rows_that_an_index_knows_are_found_by_it_and_nothing_in_between_is_read() {
+    let db = Db::with(&numbers(ROWS));
+    db.exec("UPDATE t SET n = 1 WHERE id % 5000 <> 0; CREATE INDEX to_do ON t (n) WHERE n = 0");
+    db.exec("VACUUM ANALYZE t");
+    let cli = Cli::new(&db, "known", &Toml::increment().filter("n = 0").text());
+    let plan = cli.done(&["plan", "known", "--no-rehearsal"]);
+    assert!(plan.stdout.contains("found by: to_do, which serves `where`"), "{}", plan.stdout);
+    cli.done(&["run", "known", "-y"]);
+    assert!(db.is("SELECT bool_and(n = 1) FROM t"));
+    assert_eq!(db.number("SELECT sum(seen) FROM piecemeal.range"), 60);
+}
+
+#[test]
+fn an_index_that_knows_far_more_rows_than_the_statistics_say_costs_time_and_nothing_else() {
+    let db = Db::with(&numbers(60_000));
+    db.exec(
+        "ALTER TABLE t SET (autovacuum_enabled = off); UPDATE t SET n = 1 WHERE id % 5000 <> 0;
+         CREATE INDEX to_do ON t (n) WHERE n = 0",
+    );
+    db.exec("VACUUM ANALYZE t");
+    db.exec("UPDATE t SET n = 0");
+    let cli = Cli::new(&db, "stale", &Toml::increment().filter("n = 0").text());
+    cli.done(&["run", "stale", "-y"]);
+    assert!(db.is("SELECT bool_and(n = 1) FROM t"));
+    assert_eq!(db.number("SELECT sum(changed) FROM piecemeal.range"), 60_000);
+    let batches = db.number("SELECT sum(batches) FROM piecemeal.range");
+    assert!(batches < 60, "{batches} batches");
+}

@@ -105,7 +105,8 @@ impl Worker {
         steering: Steering,
         crew: Arc<Crew>,
     ) -> Worker {
-        let striper = Striper::new(plan.job.batch.stripes, plan.can_be_hot, plan.sizer());
+        let striper = Striper::new(plan.job.batch.stripes, plan.can_be_hot, plan.sizer())
+            .served(plan.served.is_some() && plan.statements.physical.is_none());
         let target = plan.window_target();
         Worker {
             database,
@@ -193,8 +194,8 @@ impl Worker {
     async fn step(&mut self) -> Step {
         self.striper.aim_at(self.time());
         let Some(leg) = self.leg(&self.range) else { return Step::End };
-        if let Some(rows) = self.rows_to_search() {
-            return self.search(rows).await;
+        if let Some(search) = self.wanted_search() {
+            return self.search(search).await;
         }
         let keys = self.keys(&leg);
         let mut session = match self.session().await {
@@ -209,6 +210,7 @@ impl Worker {
         let attempt = Attempt {
             retries: self.failures,
             is_lifted: self.is_lifted,
+            is_search: false,
             ahead: self.look(&chunk, &after, keys),
         };
         let (route, range) =
@@ -301,8 +303,8 @@ impl Worker {
     /// The most rows that the next batch may change.
     fn wanted(&mut self) -> u32 {
         self.granted = u32::MAX;
-        match (self.rows_to_search(), self.leg(&self.range)) {
-            (Some(rows), _) => rows,
+        match (self.wanted_search(), self.leg(&self.range)) {
+            (Some(search), _) => search.most(),
             (None, Some(leg)) => self.keys(&leg),
             (None, None) => 1,
         }

@@ -2,40 +2,102 @@
 //! which there are none. After a fault, chunks again: they can be made smaller, and put aside.
 
 use super::{Step, Worker};
-use crate::batch::{self, Search};
-use crate::pg::Fault;
+use crate::batch::{self, Applied, Attempt, Search};
+use crate::pg::{Fault, Session};
+use crate::walk::{Chunk, Heap};
+
+/// What a search ends at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// So many rows that are to do, or the time that a batch may take.
+    Rows(u32),
+    /// So many blocks of the table's file, whatever is in them.
+    Blocks(u32),
+}
+
+impl Wanted {
+    /// Returns the most rows that it may change.
+    pub(super) fn most(self) -> u32 {
+        if let Wanted::Rows(rows) = self { rows } else { u32::MAX }
+    }
+}
 
 impl Worker {
-    /// Returns the rows to search for, if that is how to go on.
-    pub(super) fn rows_to_search(&mut self) -> Option<u32> {
+    /// Returns what to search, if that is how to go on.
+    pub(super) fn wanted_search(&mut self) -> Option<Wanted> {
         let is_well = self.failures == 0 && !self.suspect.is_on();
-        // A search ends with a key, and its rows are gone to by their keys.
-        let is_by_key = self.plan.statements.of_range(&self.range).is_by_key();
-        let rows = self.striper.search(&self.range).filter(|_| is_well && is_by_key)?;
-        Some(self.steering.cap(rows).min(self.granted).max(1))
+        if !is_well || !self.striper.is_searching(&self.range) {
+            return None;
+        }
+        if self.plan.statements.of_range(&self.range).is_by_key() {
+            let rows = self.striper.rows_of_search();
+            return Some(Wanted::Rows(self.steering.cap(rows).min(self.granted).max(1)));
+        }
+        // How many rows are in a block is not known before, so there must be no limit to them.
+        let is_free = self.steering.cap(u32::MAX) == u32::MAX && self.granted == u32::MAX;
+        let is_free = is_free && !self.crew.is_limited();
+        is_free.then(|| Wanted::Blocks(self.striper.blocks_of_search()))
     }
 
-    pub(super) async fn search(&mut self, rows: u32) -> Step {
+    pub(super) async fn search(&mut self, wanted: Wanted) -> Step {
         let mut session = match self.session().await {
             Ok(session) => session,
-            Err(fault) => return Step::Failed(rows, None, fault),
+            Err(fault) => return Step::Failed(wanted.most(), None, fault),
         };
-        let search = Search { rows, time: self.time(), retries: self.failures };
-        let statements = &self.plan.statements;
-        let found = batch::search(&mut session, statements, &self.fence, &self.range, search).await;
+        let step = match wanted {
+            Wanted::Rows(rows) => self.search_rows(&mut session, rows).await,
+            Wanted::Blocks(blocks) => self.search_blocks(&mut session, blocks).await,
+        };
         self.session = Some(session);
-        match found {
-            Ok(Some((chunk, after, outcome, answered))) => {
-                let outcome = self.timed(outcome, answered);
-                self.striper.observe_search(&chunk, &outcome);
-                Step::Committed(chunk, after, outcome)
-            }
+        match step {
+            Ok(Some(step)) => step,
             Ok(None) => Step::Fenced,
             Err(Fault::Smaller(_) | Fault::BadRow(_)) => {
                 self.striper.stop_searching();
                 Step::Fenced
             }
-            Err(fault) => Step::Failed(rows, None, fault),
+            Err(fault) => Step::Failed(wanted.most(), None, fault),
         }
+    }
+
+    async fn search_rows(
+        &mut self,
+        session: &mut Session,
+        rows: u32,
+    ) -> Result<Option<Step>, Fault> {
+        let search = Search { rows, time: self.time(), retries: self.failures };
+        let statements = &self.plan.statements;
+        let found = batch::search(session, statements, &self.fence, &self.range, search).await?;
+        Ok(found.map(|(chunk, after, outcome, answered)| {
+            let outcome = self.timed(outcome, answered);
+            self.striper.observe_search(&chunk, &outcome);
+            Step::Committed(chunk, after, outcome)
+        }))
+    }
+
+    async fn search_blocks(
+        &mut self,
+        session: &mut Session,
+        blocks: u32,
+    ) -> Result<Option<Step>, Fault> {
+        let (after, end) = (self.range.position().cloned(), self.range.upto.as_ref());
+        let Some((upto, last)) = end.and_then(|end| Heap::ahead(after.as_ref(), end, blocks)) else {
+            self.striper.stop_searching();
+            return Ok(None);
+        };
+        let mut chunk = Chunk { after, upto, keys: 0, last, stripe: None };
+        let moved = self.range.after_batch(&chunk);
+        let attempt =
+            Attempt { retries: self.failures, is_search: true, ..Attempt::default() };
+        let route = self.plan.statements.of_range(&self.range);
+        let range = (&self.range, &chunk, &moved);
+        let (applied, answered, _) =
+            batch::apply(session, route, &self.fence, range, attempt).await?;
+        let Applied::Committed(outcome) = applied else { return Ok(None) };
+        let outcome = self.timed(outcome, answered);
+        chunk.keys = u32::try_from(outcome.seen).unwrap_or(u32::MAX);
+        self.striper.observe_search(&chunk, &outcome);
+        self.striper.observe_blocks(blocks, &outcome);
+        Ok(Some(Step::Committed(chunk, moved, outcome)))
     }
 }
