@@ -31,6 +31,8 @@ mod runner;
 mod settle;
 mod member;
 mod reverify;
+#[cfg(test)]
+mod scale_tests;
 
 pub use handle::{Ending, Handle, Leaver, Options, Report};
 pub use reverify::{Verified, verify};

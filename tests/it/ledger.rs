@@ -1,0 +1,29 @@
+//! The ledger stays small, however long a run takes.
+
+use crate::support::cli::Cli;
+use crate::support::db::Db;
+use crate::support::job::{Toml, numbers};
+
+/// Moves the cursor of a range as so many batches do.
+const BATCHES: &str = "\
+DO $$ BEGIN
+    FOR batch IN 1..50000 LOOP
+        UPDATE piecemeal.range SET cursor = ARRAY[batch::text], rev = rev + 1, batches = batches + 1,
+            seen = seen + 10, matched = matched + 10, changed = changed + 10, lease_until = clock_timestamp()
+        WHERE no = 0;
+        COMMIT;
+    END LOOP;
+END $$";
+
+#[test]
+fn the_ledger_does_not_grow_with_the_batches() {
+    let db = Db::with(&numbers(100_000));
+    let cli = Cli::new(&db, "long", &Toml::increment().rows(10).text());
+    cli.call(&["run", "long", "-y", "--limit", "10"]).exits(4);
+    let size = "SELECT pg_total_relation_size('piecemeal.range') + pg_total_relation_size('piecemeal.run')
+                + pg_total_relation_size('piecemeal.journal')";
+    db.exec("SET synchronous_commit = off");
+    db.exec(BATCHES);
+    let bytes = db.number(size);
+    assert!(bytes < 500_000, "{bytes} bytes after 50,000 batches");
+}
