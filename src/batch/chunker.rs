@@ -28,7 +28,7 @@ pub(crate) struct Ahead {
 pub(crate) struct End {
     /// Its last key; `None` if fewer keys than were asked for are left.
     upto: Option<Key>,
-    /// Its keys, if they were counted; as many as were asked for otherwise, or unknown at the end.
+    /// Its keys, if they were counted; as many as were asked for otherwise.
     keys: Option<u32>,
 }
 
@@ -36,7 +36,7 @@ impl End {
     /// Reads the answer to a look.
     pub(super) fn of(rows: &[Row]) -> End {
         let Some(row) = rows.first() else { return End::default() };
-        let keys = (row.len() > 1).then(|| row.get::<_, i64>(1));
+        let keys = row.get::<_, Option<i64>>(1);
         End {
             upto: row.get::<_, Option<Vec<String>>>(0).map(Key::new),
             keys: keys.map(|keys| u32::try_from(keys).unwrap_or(u32::MAX)),
@@ -65,30 +65,18 @@ pub(crate) async fn next(
     let look = Look { leg, keys };
     let (sql, params) = boundary(route, &look);
     let found = session.transact_prepared(&route.begin_read, sql, &params).await?;
-    let end = End::of(&found);
-    chunk(session, route, Ahead { look, end }).await
+    Ok(Chunk::from(Ahead { look, end: End::of(&found) }))
 }
 
-/// Returns the chunk whose end was looked up before.
-pub(crate) async fn chunk(
-    session: &mut Session,
-    route: &Route,
-    ahead: Ahead,
-) -> Result<Chunk, Fault> {
-    let Look { leg: Leg { after, end, stripe }, keys } = ahead.look;
-    if let Some(upto) = ahead.end.upto {
-        let keys = ahead.end.keys.unwrap_or(keys);
-        return Ok(Chunk { after, upto, keys, last: false, stripe });
+impl From<Ahead> for Chunk {
+    fn from(Ahead { look, end: found }: Ahead) -> Chunk {
+        let Look { leg: Leg { after, end, stripe }, keys } = look;
+        let keys = found.keys.unwrap_or(keys);
+        match found.upto {
+            Some(upto) => Chunk { after, upto, keys, last: false, stripe },
+            None => Chunk { after, upto: end, keys, last: true, stripe },
+        }
     }
-    if let Some(keys) = ahead.end.keys {
-        return Ok(Chunk { after, upto: end, keys, last: true, stripe });
-    }
-    let sql = route.count.of_stretch(after.is_some());
-    let params = stretch(after.as_ref(), &end);
-    let counted = session.transact_prepared(&route.begin_read, sql, &params).await?;
-    let keys = counted.first().map_or(0, |row| row.get::<_, i64>(0));
-    let keys = u32::try_from(keys).unwrap_or(u32::MAX);
-    Ok(Chunk { after, upto: end, keys, last: true, stripe })
 }
 
 /// Returns the key of the only row of `chunk`, wherever that ends; `None` if it has none by now, or
@@ -115,5 +103,5 @@ pub(super) fn boundary<'a>(route: &'a Route, look: &'a Look) -> (&'a str, Vec<Pa
     let Leg { after, end, .. } = &look.leg;
     let mut params = vec![Param::Int(i64::from(look.keys) - 1)];
     params.extend(stretch(after.as_ref(), end));
-    (route.boundary.of_stretch(after.is_some()), params)
+    (route.end.of_stretch(after.is_some()), params)
 }

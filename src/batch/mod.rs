@@ -10,5 +10,5 @@ mod sparse;
 mod tests;
 
 pub(crate) use apply::{Applied, Attempt, Fence, apply, took};
-pub(crate) use chunker::{Ahead, Look, chunk, key_of, next};
+pub(crate) use chunker::{Ahead, Look, key_of, next};
 pub(crate) use sparse::{Search, search};

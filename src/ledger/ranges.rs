@@ -8,7 +8,7 @@ use tokio_postgres::Row;
 use super::journal::Actor;
 use super::lease::{IS_LIVE, TTL};
 use super::members::IS_ALIVE;
-use crate::pg::{Fault, Guards, Param, Session};
+use crate::pg::{Act, Fault, Guards, Param, Session};
 use crate::walk::{Key, Open, Range, Stripe};
 
 macro_rules! columns {
@@ -81,24 +81,31 @@ FROM (SELECT) AS one LEFT JOIN taken ON true"
 );
 
 /// Takes a free range for the process with `token`, whose workers walk those in `walked`. Those that
-/// were put aside come last, and those that were so more often after the others.
+/// were put aside come last, and those that were so more often after the others. With it come the
+/// ranges of the walk itself, in order.
 pub(crate) async fn take(
     session: &mut Session,
     (run, token): (i64, &str),
     walked: &[i64],
-) -> Result<Taken, Fault> {
+) -> Result<(Taken, Vec<Range>), Fault> {
     let walked: Vec<_> = walked.iter().map(i64::to_string).collect();
     let sql = TAKE.replace("$is_alive", IS_ALIVE).replace("$is_led", IS_LIVE);
     let params =
         [run.into(), token.into(), Param::Float(TTL.as_secs_f64()), Param::Texts(Some(&walked))];
-    let rows = session.transact(&Guards::passing(), &sql, &params).await?;
-    Ok(match rows.first() {
+    let take = Act { begin: &Guards::passing().begin(), sql: &sql, params: &params };
+    let all = Act { begin: &Guards::reading().begin(), sql: ALL, params: &[run.into()] };
+    let (rows, _, all) = session.transact_both(&take, &all).await?;
+    Ok((taken(&rows), all?.iter().map(range).collect()))
+}
+
+fn taken(rows: &[Row]) -> Taken {
+    match rows.first() {
         Some(row) if row.get("is_taken") => Taken::Range(range(row)),
         Some(row) if !row.get::<_, bool>("is_ours") => Taken::NotOurs,
         Some(row) if row.get("is_open") => Taken::NothingFree,
         Some(_) => Taken::NothingLeft,
         None => Taken::NotOurs,
-    })
+    }
 }
 
 const DROP: &str = "\

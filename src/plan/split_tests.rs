@@ -71,8 +71,9 @@ impl Scene {
             let lower = after.as_ref().map(|after| Param::Texts(Some(after.values())));
             let params: Vec<_> =
                 [Param::Texts(Some(end.values()))].into_iter().chain(lower).collect();
-            let sql = plan.statements.by_key.count.of_stretch(after.is_some());
-            let rows = session.transact(&Guards::reading(), sql, &params).await.unwrap();
+            let stretch = plan.statements.by_key.stretch.of_stretch(after.is_some());
+            let sql = format!("SELECT count(*) FROM {} WHERE {stretch}", plan.target.keyset.table);
+            let rows = session.transact(&Guards::reading(), &sql, &params).await.unwrap();
             sizes.push(rows[0].get(0));
             after = Some(end);
         }

@@ -74,8 +74,8 @@ pub struct Route {
     pub stretch: Forms,
     /// The end of a chunk: n - 1, upper end, lower end.
     pub boundary: Forms,
-    /// How many rows a stretch has: upper end, lower end.
-    pub count: Forms,
+    /// The same for a walk: it also says how many keys are left, where that is fewer.
+    pub end: Forms,
     /// The batch: run, range, rev, token, upper end, keys, retries, whether it is the last, then cursor,
     /// front, mark, stripe and stripes as they will be, and lower end.
     pub batch: Forms,
@@ -187,7 +187,7 @@ impl Route {
             is_by_key: follow == Follow::Index,
             stretch: Forms::of(|has_lower| text.stretch(1, has_lower.then_some(2))),
             boundary: Forms::of(|has_lower| axis.nth(has_lower)),
-            count: Forms::of(|has_lower| text.count(has_lower)),
+            end: Forms::of(|has_lower| text.end(has_lower)),
             batch: Forms::of(|has_lower| text.batch(has_lower, Pass::Whole)),
             stripe: Forms::of(|has_lower| text.batch(has_lower, Pass::Stripe)),
             search: Forms::of(|has_lower| text.batch(has_lower, Pass::Search)),
@@ -379,9 +379,22 @@ SELECT seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) 
         }
     }
 
-    fn count(&self, has_lower: bool) -> String {
-        let stretch = self.stretch(1, has_lower.then_some(2));
-        format!("SELECT count(*) FROM {} WHERE {stretch}", self.keyset.table)
+    /// The keys that are left are counted only if there is no n-th one; in physical order the query for
+    /// that has counted already.
+    fn end(&self, has_lower: bool) -> String {
+        let nth = self.axis.nth(has_lower);
+        if self.is_physical {
+            return nth;
+        }
+        format!(
+            "WITH piecemeal_end AS MATERIALIZED (
+    {nth}
+)
+SELECT piecemeal_end.*, NULL::pg_catalog.int8 FROM piecemeal_end
+UNION ALL SELECT NULL, count(*) FROM {} WHERE {} HAVING NOT EXISTS (SELECT FROM piecemeal_end)",
+            self.keyset.table,
+            self.stretch(2, has_lower.then_some(3)),
+        )
     }
 
     fn look(&self, has_lower: bool) -> String {

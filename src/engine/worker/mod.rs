@@ -211,7 +211,7 @@ impl Worker {
             retries: self.failures,
             is_lifted: self.is_lifted,
             is_search: false,
-            ahead: self.look(&chunk, &after, keys),
+            ahead: self.look(&chunk, &after),
         };
         let (route, range) =
             (self.plan.statements.of_range(&self.range), (&self.range, &chunk, &after));
@@ -249,9 +249,10 @@ impl Worker {
 
     /// What to look up together with a batch: the end of the next chunk, if that begins where the
     /// batch ends. If it does not, a pass begins anew, and its keys are known.
-    fn look(&self, chunk: &Chunk, after: &Range, keys: u32) -> Option<Look> {
-        let leg = self.leg(after)?;
-        (leg.after.as_ref() == Some(&chunk.upto)).then_some(Look { leg, keys })
+    fn look(&mut self, chunk: &Chunk, after: &Range) -> Option<Look> {
+        let leg = self.leg(after).filter(|leg| leg.after.as_ref() == Some(&chunk.upto))?;
+        let keys = self.keys(&leg);
+        Some(Look { leg, keys })
     }
 
     /// The next chunk: the one whose end was looked up with the batch before, if that is still what
@@ -260,7 +261,7 @@ impl Worker {
         let route = self.plan.statements.of_range(&self.range);
         let most = self.most(keys);
         if let Some(ahead) = self.ahead.take().filter(|ahead| ahead.fits(&leg, most)) {
-            return batch::chunk(session, route, ahead).await;
+            return Ok(ahead.into());
         }
         let is_new_pass = leg.is_again() && leg.after.as_ref() == self.range.position();
         // Blocks may be many where keys are few.
