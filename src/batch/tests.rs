@@ -57,7 +57,7 @@ impl Scene {
 
     /// Takes a range for a worker whose siblings walk `walked`.
     async fn take_beside(&self, token: &str, walked: &[i64]) -> Taken {
-        ranges::take(&mut self.session().await, (self.run, token), walked).await.unwrap()
+        ranges::take(&mut self.session().await, (self.run, token), walked).await.unwrap().0
     }
 
     async fn exec(&self, sql: &str) {

@@ -142,7 +142,8 @@ impl Striper {
 
     /// Aims at another time from now on.
     pub(super) fn aim_at(&mut self, target: Duration) {
-        let sizers = [&mut self.first_size, &mut self.later_size, &mut self.fresh_size, &mut self.blocks];
+        let sizers =
+            [&mut self.first_size, &mut self.later_size, &mut self.fresh_size, &mut self.blocks];
         for sizer in sizers {
             sizer.aim_at(target);
         }

@@ -27,7 +27,7 @@ pub use forecast::{Forecast, Growth, Windowed};
 pub(crate) use prepare::is_locked;
 pub use prepare::{Plan, extent, is_same_table, last_key};
 pub use rehearsal::{CameTo, Fired, Measured, Rehearsal, Rehearsed};
-pub(crate) use split::cuts;
 pub use served::Served;
+pub(crate) use split::cuts;
 pub use statements::{Forms, Route, Statements};
 pub use target::Target;

@@ -127,7 +127,8 @@ mod tests {
     fn so_many_blocks_end_behind_the_last_of_them_or_with_the_stretch() {
         let place = |text: &str| Key::new(vec![text.to_owned()]);
         let end = place("(99,65535)");
-        let ahead = |after: Option<&str>, blocks| Heap::ahead(after.map(place).as_ref(), &end, blocks);
+        let ahead =
+            |after: Option<&str>, blocks| Heap::ahead(after.map(place).as_ref(), &end, blocks);
         assert_eq!(ahead(None, 10), Some((place("(9,65535)"), false)));
         assert_eq!(ahead(Some("(9,65535)"), 10), Some((place("(19,65535)"), false)));
         assert_eq!(ahead(Some("(40,17)"), 1), Some((place("(41,65535)"), false)));

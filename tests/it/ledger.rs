@@ -20,7 +20,8 @@ fn the_ledger_does_not_grow_with_the_batches() {
     let db = Db::with(&numbers(100_000));
     let cli = Cli::new(&db, "long", &Toml::increment().rows(10).text());
     cli.call(&["run", "long", "-y", "--limit", "10"]).exits(4);
-    let size = "SELECT pg_total_relation_size('piecemeal.range') + pg_total_relation_size('piecemeal.run')
+    let size =
+        "SELECT pg_total_relation_size('piecemeal.range') + pg_total_relation_size('piecemeal.run')
                 + pg_total_relation_size('piecemeal.journal')";
     db.exec("SET synchronous_commit = off");
     db.exec(BATCHES);

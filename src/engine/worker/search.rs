@@ -81,14 +81,14 @@ impl Worker {
         blocks: u32,
     ) -> Result<Option<Step>, Fault> {
         let (after, end) = (self.range.position().cloned(), self.range.upto.as_ref());
-        let Some((upto, last)) = end.and_then(|end| Heap::ahead(after.as_ref(), end, blocks)) else {
+        let Some((upto, last)) = end.and_then(|end| Heap::ahead(after.as_ref(), end, blocks))
+        else {
             self.striper.stop_searching();
             return Ok(None);
         };
         let mut chunk = Chunk { after, upto, keys: 0, last, stripe: None };
         let moved = self.range.after_batch(&chunk);
-        let attempt =
-            Attempt { retries: self.failures, is_search: true, ..Attempt::default() };
+        let attempt = Attempt { retries: self.failures, is_search: true, ..Attempt::default() };
         let route = self.plan.statements.of_range(&self.range);
         let range = (&self.range, &chunk, &moved);
         let (applied, answered, _) =
