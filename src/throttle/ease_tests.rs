@@ -116,7 +116,7 @@ fn a_signal_that_only_slows_down_comes_back_within_seconds_and_swings_no_more() 
     for _ in 0..50 {
         share = step(share, 0.25, 0.2, QUICK_ROOM);
     }
-    assert!(share > 0.9, "{share} after ten seconds at a quarter of the limit");
+    assert!(share > 0.7, "{share} after ten seconds at a quarter of the limit");
 }
 
 #[test]
