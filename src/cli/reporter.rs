@@ -2,7 +2,7 @@
 
 use piecemeal::Error;
 use piecemeal::engine::Report;
-use piecemeal::report::{json, words};
+use piecemeal::report::{history, json, words};
 use piecemeal::run::{Event, Snapshot, counted};
 use serde_json::Value;
 
@@ -128,6 +128,9 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Rewritten { .. } => Some(
             "the table was rewritten (VACUUM FULL, CLUSTER or ALTER TABLE); the walk begins again over what is left to do".into(),
         ),
+        Event::Partitions { attached, detached } => {
+            Some(format!("partitions {}", history::came_and_went(attached, detached)))
+        }
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {
             Some(format!("sweep {pass}: {} still to do, walked once more", counted(*rows, "rows")))

@@ -15,6 +15,7 @@ mod split;
 mod statements;
 mod sparse;
 mod target;
+mod newcomer;
 mod around;
 mod rehearsal;
 mod forecast;
@@ -23,6 +24,7 @@ mod preflight_tests;
 
 pub(crate) use around::{Around, look_around};
 pub use forecast::{Forecast, Growth, Windowed};
+pub(crate) use newcomer::may_have_missed;
 pub(crate) use prepare::is_locked;
 pub use prepare::{Plan, extent, is_same_table, last_key};
 pub use rehearsal::{CameTo, Fired, Measured, Rehearsal, Rehearsed};

@@ -86,7 +86,7 @@ impl Plan {
         let estimate = estimate(&mut session, &target).await.map_err(broken)?;
         let (_, port) = backend(&mut session).await.map_err(broken)?;
         Ok(Plan {
-            can_be_hot: check::columns::touched(&facts, table, job).is_empty(),
+            can_be_hot: check::columns::can_be_hot(&facts, table, job),
             can_vacuum: table.can_vacuum,
             is_direct: database.is_direct(port),
             heap_bytes: table.heap_bytes,

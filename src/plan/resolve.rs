@@ -17,10 +17,15 @@ impl Facts {
         }
         let (relation, table) = (self.relation()?, self.table.as_ref()?);
         let index = check::key::walked(table, job)?;
-        let key = index.order().into_iter().map(|number| {
+        let key = check::key::walked_columns(table, job).into_iter().map(|number| {
             let column = table.numbered(number)?;
-            Some(KeyColumn { name: column.quoted.clone(), sql_type: column.sql_type.clone() })
+            Some(KeyColumn {
+                name: column.quoted.clone(),
+                sql_type: column.sql_type.clone(),
+                is_of_partition: check::key::is_of_partition(table, number),
+            })
         });
+        let leaves = table.partitions.as_ref().map(|partitions| partitions.leaves.clone());
         let Work::Set(assignments) = &job.work;
         let set = assignments.iter().map(|set| Some(table.column(&set.column)?.quoted.clone()));
         let schemas = self.surroundings.iter().flat_map(|around| &around.search_path);
@@ -30,6 +35,8 @@ impl Facts {
         Some(Target {
             readable_columns: readable.collect(),
             oid: relation.oid,
+            is_partitioned: leaves.is_some(),
+            leaves: leaves.unwrap_or_else(|| vec![relation.oid]),
             keyset: Keyset { table: relation.name.clone(), columns: key.collect::<Option<_>>()? },
             index: index.name.clone(),
             search_path: path.cloned().collect(),

@@ -19,6 +19,10 @@ pub struct Target {
     pub readable_columns: Option<Vec<String>>,
     /// Whether a trigger could suppress the update of a row.
     pub has_before_update_trigger: bool,
+    /// The partitions that hold its rows; the table itself if it is not partitioned.
+    pub leaves: Vec<u32>,
+    /// Whether it is partitioned.
+    pub is_partitioned: bool,
     /// Rows, as the catalog estimates; `None` if it was never counted.
     pub estimate: Option<u64>,
 }

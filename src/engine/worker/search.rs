@@ -9,8 +9,10 @@ impl Worker {
     /// Returns the rows to search for, if that is how to go on.
     pub(super) fn rows_to_search(&mut self) -> Option<u32> {
         let is_well = self.failures == 0 && !self.suspect.is_on();
-        // A search ends with a key, and its rows are gone to by their keys.
-        let is_by_key = self.plan.statements.of_range(&self.range).is_by_key();
+        // A search ends with a key, and its rows are gone to by their keys. Over several partitions it
+        // would look ahead in each of them for the next row, and read that again the next time.
+        let is_by_key = self.plan.statements.of_range(&self.range).is_by_key()
+            && !self.plan.target.is_partitioned;
         let rows = self.striper.search(&self.range).filter(|_| is_well && is_by_key)?;
         Some(self.steering.cap(rows).min(self.granted).max(1))
     }
