@@ -31,3 +31,4 @@ pub use rehearsal::{CameTo, Fired, Measured, Rehearsal, Rehearsed};
 pub(crate) use split::cuts;
 pub use statements::{Forms, Route, Statements};
 pub use target::Target;
+pub(crate) use target::family;

@@ -25,6 +25,10 @@ impl Facts {
                 is_of_partition: check::key::is_of_partition(table, number),
             })
         });
+        let leading =
+            check::key::walked_columns(table, job).first().and_then(|it| table.numbered(*it));
+        let follows =
+            table.partitions.as_ref().zip(leading).map(|(it, leading)| it.follow(&leading.name));
         let leaves = table.partitions.as_ref().map(|partitions| partitions.leaves.clone());
         let Work::Set(assignments) = &job.work;
         let set = assignments.iter().map(|set| Some(table.column(&set.column)?.quoted.clone()));
@@ -36,6 +40,7 @@ impl Facts {
             readable_columns: readable.collect(),
             oid: relation.oid,
             is_partitioned: leaves.is_some(),
+            needs_all_partitions: follows == Some(false),
             leaves: leaves.unwrap_or_else(|| vec![relation.oid]),
             keyset: Keyset { table: relation.name.clone(), columns: key.collect::<Option<_>>()? },
             index: index.name.clone(),

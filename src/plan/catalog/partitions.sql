@@ -53,7 +53,8 @@ SELECT pg_catalog.jsonb_build_object(
     'fillfactor', coalesce((
         SELECT min(coalesce((SELECT o.option_value::int4 FROM pg_catalog.pg_options_to_table(leaf.reloptions) o
                              WHERE o.option_name = 'fillfactor'), 100)) FROM leaf), 100),
-    'is_unlogged', EXISTS (SELECT FROM leaf WHERE leaf.relpersistence = 'u'),
+    'unlogged', coalesce((
+        SELECT pg_catalog.jsonb_agg(leaf.name ORDER BY leaf.name) FROM leaf WHERE leaf.relpersistence = 'u'), '[]'),
     'is_autovacuum_off', EXISTS (
         SELECT FROM leaf, pg_catalog.pg_options_to_table(leaf.reloptions) o
         WHERE o.option_name = 'autovacuum_enabled' AND NOT o.option_value::bool),
@@ -107,6 +108,7 @@ SELECT pg_catalog.jsonb_build_object(
             'name', pg_catalog.quote_ident(g.tgname),
             'is_before', g.tgtype & 2 = 2,
             'is_row', true,
+            'partition', leaf.name,
             'columns', coalesce((
                 SELECT pg_catalog.jsonb_agg(number.number) FROM number
                 WHERE number.attrelid = leaf.oid AND number.attnum = ANY (g.tgattr::int2[])), '[]'),
@@ -114,7 +116,7 @@ SELECT pg_catalog.jsonb_build_object(
             'assigns', coalesce((
                 SELECT pg_catalog.jsonb_agg(DISTINCT found[1])
                 FROM pg_catalog.regexp_matches(p.prosrc,
-                    '(?:^|;|\mbegin\M|\mthen\M|\melse\M)\s*new\."?(\w+)"?\s*:?=', 'gi') found), '[]')) ORDER BY g.tgname)
+                    '(?:^|;|\mbegin\M|\mthen\M|\melse\M)\s*new\."?(\w+)"?\s*:?=', 'gi') found), '[]')) ORDER BY leaf.name, g.tgname)
         FROM leaf JOIN pg_catalog.pg_trigger g ON g.tgrelid = leaf.oid
         JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
         JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace

@@ -324,7 +324,7 @@ fn another(relation: &Relation, table: &Table, job: &Job) -> String {
     let keys = fit_keys(table, job);
     if keys.is_empty() {
         return format!(
-            "make one, over NOT NULL columns of proven types that are unique together{} (...); then name \
+            "make one, over NOT NULL columns of proven types that are unique together:\n{} (...); then name \
              its columns with `key` under [table]",
             create_index(relation, table)
         );
@@ -340,7 +340,7 @@ fn replacement(relation: &Relation, table: &Table, job: &Job, columns: &[&Column
         return another(relation, table, job);
     }
     format!(
-        "make one{} ({}); -- fails if two rows have one key\n\
+        "{} ({}); -- fails if two rows have one key\n\
          then write `key = [{}]` under [table]",
         create_index(relation, table),
         listed(columns),
@@ -353,11 +353,11 @@ fn replacement(relation: &Relation, table: &Table, job: &Job, columns: &[&Column
 fn create_index(relation: &Relation, table: &Table) -> String {
     let name = &relation.name;
     let Some(partitions) = &table.partitions else {
-        return format!(":\nCREATE UNIQUE INDEX CONCURRENTLY ON {name}");
+        return format!("CREATE UNIQUE INDEX CONCURRENTLY ON {name}");
     };
     format!(
-        ", with {} among them, first on each partition:\nCREATE UNIQUE INDEX CONCURRENTLY ...;\n\
-         and then, which takes them over: CREATE UNIQUE INDEX ON {name}",
+        "CREATE UNIQUE INDEX CONCURRENTLY ON ... (...); -- for each partition, with {}\n\
+         then, which takes these over: CREATE UNIQUE INDEX ON {name}",
         partitions.columns.join(", "),
     )
 }

@@ -11,6 +11,9 @@ use crate::job::Job;
 use crate::plan::facts::{Column, Facts, Partitions, Relation};
 use crate::run::counted;
 
+/// Partitions from which it is worth a note that every batch needs all of them: 2 ms each.
+const SOME: usize = 50;
+
 /// Partitions from which it is worth a warning that every batch needs all of them: it then takes 10 ms
 /// longer on a small machine, half of the time that a batch aims at.
 const MANY: usize = 200;
@@ -45,7 +48,7 @@ fn foreign(partitions: &Partitions) -> Option<Finding> {
 /// Every batch needs all partitions, because keys that follow each other are in any of them.
 fn all_at_once(relation: &Relation, partitions: &Partitions, leading: &Column) -> Option<Finding> {
     let (count, locks) = (partitions.leaves.len(), partitions.locks);
-    if count < 2 || partitions.follow(&leading.name) {
+    if partitions.follow(&leading.name) || (count < SOME && locks * SHARE <= partitions.max_locks) {
         return None;
     }
     let many = counted(count as u64, "partitions");

@@ -133,17 +133,22 @@ pub(crate) fn family(facts: &Facts, _: &Job) -> Vec<Finding> {
 
 /// A crash does not empty it.
 pub(crate) fn durability(facts: &Facts, _: &Job) -> Vec<Finding> {
-    let Some((relation, _)) = facts.subject().filter(|(_, table)| table.is_unlogged) else {
+    let Some((relation, table)) = facts.subject().filter(|(_, table)| table.is_unlogged) else {
         return Vec::new();
     };
-    let finding = Finding::warn("table-unlogged", "the table is unlogged")
+    let unlogged = table.partitions.as_ref().map(|partitions| partitions.unlogged.join(", "));
+    let what = unlogged
+        .as_ref()
+        .map_or_else(|| "the table is unlogged".to_owned(), |names| format!("unlogged: {names}"));
+    let first = table.partitions.iter().flat_map(|it| &it.unlogged).next();
+    let finding = Finding::warn("table-unlogged", what)
         .at(&relation.name)
         .because(
             "a crash of the server empties it, while the ledger still says how far the walk was",
         )
         .recipe(format!(
             "if its rows matter: ALTER TABLE {} SET LOGGED; (rewrites it under an exclusive lock)",
-            relation.name
+            first.unwrap_or(&relation.name)
         ));
     vec![finding]
 }

@@ -11,7 +11,6 @@ use super::{ForeignKey, Table, Trigger};
 /// What a partitioned table has besides its own catalog entries.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(clippy::struct_excessive_bools, reason = "the catalog's own flags, each on its own")]
 pub(crate) struct Partitions {
     /// `partstrat`: `r` for ranges, `l` for lists, `h` for hashes.
     pub strategy: String,
@@ -35,8 +34,8 @@ pub(crate) struct Partitions {
     pub index_bytes: u64,
     /// How full a page is made by new rows, in percent, where it is emptiest.
     pub fillfactor: u32,
-    /// Whether a crash empties one of them.
-    pub is_unlogged: bool,
+    /// Those that a crash empties, quoted.
+    pub unlogged: Vec<String>,
     /// Whether autovacuum was switched off for one of them.
     pub is_autovacuum_off: bool,
     /// Whether this role may vacuum all of them.
@@ -90,7 +89,7 @@ impl Table {
             heap_bytes: partitions.heap_bytes,
             index_bytes: partitions.index_bytes,
             fillfactor: partitions.fillfactor,
-            is_unlogged: partitions.is_unlogged,
+            is_unlogged: !partitions.unlogged.is_empty(),
             is_autovacuum_off: partitions.is_autovacuum_off,
             can_vacuum: partitions.can_vacuum,
             ..self

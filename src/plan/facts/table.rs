@@ -233,4 +233,7 @@ pub(crate) struct Trigger {
     pub function: String,
     /// Columns that the text of the function seems to set.
     pub assigns: Vec<String>,
+    /// The partition that alone has it, quoted.
+    #[serde(default)]
+    pub partition: Option<String>,
 }
