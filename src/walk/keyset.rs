@@ -192,6 +192,16 @@ mod tests {
     }
 
     #[test]
+    fn a_stripe_goes_by_what_stays_when_a_row_moves_to_another_partition() {
+        let mut posts = keyset(&[("id", "bigint"), ("region", "text")]);
+        let whole = posts.in_stripe(1, 2);
+        posts.columns[1].is_of_partition = true;
+        assert_eq!(posts.in_stripe(1, 2), keyset(&[("id", "bigint")]).in_stripe(1, 2));
+        posts.columns[0].is_of_partition = true;
+        assert_eq!(posts.in_stripe(1, 2), whole, "there is nothing else to go by");
+    }
+
+    #[test]
     fn a_composite_key_is_one_row_comparison_and_a_redundant_leading_bound() {
         let posts = keyset(&[("tenant", "text"), ("id", "bigint")]);
         assert_eq!(

@@ -179,7 +179,7 @@ fn a_plan_measures_what_the_partitions_do() {
 }
 
 /// A table of 1,000 rows by ranges of the key, of which a job has done the first 300.
-fn half_done(job: Toml) -> (Db, Cli) {
+fn half_done(job: &Toml) -> (Db, Cli) {
     let ranges = "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (1) TO (401);
         CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (401) TO (801);
         CREATE TABLE t3 PARTITION OF t FOR VALUES FROM (801) TO (2000)";
@@ -195,7 +195,7 @@ const ATTACH: &str = "ALTER TABLE t ATTACH PARTITION t0 FOR VALUES FROM (-100) T
 
 #[test]
 fn rows_that_come_with_a_partition_are_swept_where_where_says_what_is_left() {
-    let (db, cli) = half_done(Toml::increment().rows(10).filter("n = 0"));
+    let (db, cli) = half_done(&Toml::increment().rows(10).filter("n = 0"));
     db.exec(OLD);
     db.exec(ATTACH);
     cli.done(&["run", "job", "-y"]).says("partitions attached: public.t0");
@@ -208,7 +208,7 @@ fn rows_that_come_with_a_partition_are_swept_where_where_says_what_is_left() {
 
 #[test]
 fn a_partition_that_comes_with_rows_behind_the_walk_is_named_where_nothing_proves_them() {
-    let (db, cli) = half_done(Toml::increment().rows(10));
+    let (db, cli) = half_done(&Toml::increment().rows(10));
     db.exec(OLD);
     db.exec(ATTACH);
     cli.call(&["run", "job", "-y"])
@@ -221,8 +221,25 @@ fn a_partition_that_comes_with_rows_behind_the_walk_is_named_where_nothing_prove
 }
 
 #[test]
+fn a_partition_that_the_role_may_read_only_through_the_table_is_searched_through_it() {
+    let (db, mut cli) = half_done(&Toml::increment().rows(10));
+    let role = format!("app_{}", db.name);
+    db.exec(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT SELECT, UPDATE ON t TO {role}; GRANT USAGE ON SCHEMA piecemeal TO {role};
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA piecemeal TO {role}"
+    ));
+    cli.url = db.url.replacen("postgres@", &format!("{role}@"), 1);
+    db.exec("CREATE TABLE t0 (LIKE t INCLUDING ALL)");
+    db.exec(ATTACH);
+    db.exec("INSERT INTO t SELECT i, 0, 1 FROM generate_series(-100, -1) i");
+    cli.done(&["run", "job", "-y"]).says("partitions attached: public.t0");
+    ended(&db, "job", "books");
+    db.exec(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
+}
+
+#[test]
 fn a_partition_whose_rows_the_walk_still_meets_is_part_of_it() {
-    let (db, cli) = half_done(Toml::increment().rows(10));
+    let (db, cli) = half_done(&Toml::increment().rows(10));
     db.exec(
         "ALTER TABLE t DETACH PARTITION t2; DELETE FROM t2 WHERE id < 410; ALTER TABLE t2 ADD CHECK (id > 400);
          ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (401) TO (801)",
@@ -233,7 +250,7 @@ fn a_partition_whose_rows_the_walk_still_meets_is_part_of_it() {
 
 #[test]
 fn a_partition_that_is_made_empty_is_written_by_the_application_alone() {
-    let (db, cli) = half_done(Toml::increment().rows(10));
+    let (db, cli) = half_done(&Toml::increment().rows(10));
     db.exec("CREATE TABLE t0 PARTITION OF t FOR VALUES FROM (-100) TO (1)");
     // As the application does, which writes the new form.
     db.exec("INSERT INTO t SELECT i, 0, 1 FROM generate_series(-100, 0) i");
@@ -244,7 +261,7 @@ fn a_partition_that_is_made_empty_is_written_by_the_application_alone() {
 
 #[test]
 fn an_expectation_proves_the_rows_of_a_partition_that_came() {
-    let (db, cli) = half_done(Toml::increment().rows(10).expect("n = 1"));
+    let (db, cli) = half_done(&Toml::increment().rows(10).expect("n = 1"));
     db.exec(&format!("{OLD}; UPDATE t0 SET n = 1"));
     db.exec(ATTACH);
     cli.done(&["run", "job", "-y"]);
@@ -253,7 +270,7 @@ fn an_expectation_proves_the_rows_of_a_partition_that_came() {
 
 #[test]
 fn partitions_that_are_detached_or_dropped_on_the_way_are_not_done_and_said() {
-    let (db, cli) = half_done(Toml::increment().rows(10));
+    let (db, cli) = half_done(&Toml::increment().rows(10));
     let running = cli.start(&["run", "job", "-y", "--rate", "200/s"]);
     db.until("(SELECT sum(batches) FROM piecemeal.range) > 32");
     // Not within a transaction.
@@ -270,7 +287,7 @@ fn partitions_that_are_detached_or_dropped_on_the_way_are_not_done_and_said() {
 
 #[test]
 fn a_partition_that_somebody_has_locked_waits_while_the_others_are_done() {
-    let (db, cli) = half_done(Toml::increment().rows(50));
+    let (db, cli) = half_done(&Toml::increment().rows(50));
     let running = cli.start(&["run", "job", "-y", "--rate", "200/s"]);
     db.until("(SELECT sum(batches) FROM piecemeal.range) > 6");
     let holder = db.session();

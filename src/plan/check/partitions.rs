@@ -48,15 +48,24 @@ fn foreign(partitions: &Partitions) -> Option<Finding> {
 /// Every batch needs all partitions, because keys that follow each other are in any of them.
 fn all_at_once(relation: &Relation, partitions: &Partitions, leading: &Column) -> Option<Finding> {
     let (count, locks) = (partitions.leaves.len(), partitions.locks);
-    if partitions.follow(&leading.name) || (count < SOME && locks * SHARE <= partitions.max_locks) {
+    let follows = partitions.follow(&leading.name);
+    // The last key, and a sample of all, are asked of all of them, whatever the key is.
+    let room = partitions.max_locks / if follows { 2 } else { SHARE };
+    if locks <= room && (follows || count < SOME) {
         return None;
     }
     let many = counted(count as u64, "partitions");
-    let room = partitions.max_locks / SHARE;
+    let what_it_needs = if follows {
+        "where a run begins and ends it asks all of them at once".to_owned()
+    } else {
+        format!(
+            "the key begins with `{}`, which does not say in which partition a row is: a batch over it \
+             is planned for all of them",
+            leading.name
+        )
+    };
     let why = format!(
-        "the key begins with `{}`, which does not say in which partition a row is: a batch over it \
-         is planned for all of them, and locks {} of the {} relations for which the server has room",
-        leading.name,
+        "{what_it_needs}, and locks {} of the {} relations for which the server has room",
         crate::run::count(locks),
         crate::run::count(partitions.max_locks),
     );
@@ -67,7 +76,7 @@ fn all_at_once(relation: &Relation, partitions: &Partitions, leading: &Column) -
             if count > partitions.names.len() { ", ..." } else { "" }
         ))
     };
-    Some(if count > TOO_MANY || locks > room {
+    Some(if locks > room || count > TOO_MANY {
         let what = format!("{} has {many}, too many for one batch", relation.name);
         let finding = each(Finding::refuse("table-partitions-many", what).because(why));
         if locks > room {

@@ -24,10 +24,12 @@ pub(super) fn partitions() -> Vec<Case> {
     let some = |facts: &mut Facts| partitions_of(facts).leaves = (1..=50).collect();
     let many = |facts: &mut Facts| partitions_of(facts).leaves = (1..=201).collect();
     let too_many = |facts: &mut Facts| partitions_of(facts).leaves = (1..=501).collect();
+    let no_room_at_all = |facts: &mut Facts| partitions_of(facts).max_locks = 7;
     let no_room = |facts: &mut Facts| partitions_of(facts).max_locks = 40;
     vec![
         case("partitions: by the key", BY_KEY, on("public.p"), &[]),
         case("partitions: by the key, and many", BY_KEY, on("public.p"), &[]).with(too_many),
+        case("partitions: by the key, and more than there is room for", BY_KEY, on("public.p"), &["table-partitions-many"]).with(no_room_at_all),
         case("partitions: by the key, without any", "CREATE TABLE p (id int PRIMARY KEY, n int) PARTITION BY RANGE (id)",
             on("public.p"), &[]),
         case("partitions: without a key", "CREATE TABLE p (id int, n int) PARTITION BY RANGE (id)",
