@@ -5,6 +5,7 @@
 //! is the engine's. It needs a direct connection, and the privilege to vacuum the table.
 
 use crate::pg::{Alone, CancelToken, Database, Fault, Guards, Param, Session};
+use crate::plan::family;
 
 /// Pages that are read or dirtied are paid with these pauses, so that traffic does not feel a
 /// VACUUM in one piece. Measured beside traffic on two cores: see `docs/reference/performance.md`.
@@ -40,17 +41,18 @@ impl Vacuum {
 }
 
 const WAITED_FOR: &str = "\
-SELECT EXISTS (SELECT FROM pg_catalog.pg_locks w WHERE NOT w.granted AND w.relation = ($1::int8)::oid
+SELECT EXISTS (SELECT FROM pg_catalog.pg_locks w WHERE NOT w.granted AND w.relation IN ($tables)
                AND $2::int8::int4 = ANY (pg_catalog.pg_blocking_pids(w.pid)))";
 
-/// Returns whether somebody waits for a lock on the table that `backend` holds.
+/// Returns whether somebody waits for a lock on the table, or a partition, that `backend` holds.
 pub(crate) async fn is_waited_for(
     session: &mut Session,
     oid: u32,
     backend: i64,
 ) -> Result<bool, Fault> {
     let params = [i64::from(oid).into(), backend.into()];
-    let rows = session.transact(&Guards::reading(), WAITED_FOR, &params).await?;
+    let sql = WAITED_FOR.replace("$tables", &family("($1::int8)::oid"));
+    let rows = session.transact(&Guards::reading(), &sql, &params).await?;
     Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
@@ -61,7 +63,8 @@ WHERE l.granted AND l.relation = ($1::int8)::oid AND d.datname = pg_catalog.curr
   AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 LIMIT 1";
 
-/// Returns who holds a lock on the table with which a VACUUM would skip it, and say that it is done.
+/// Returns who holds a lock on the table with which a VACUUM would skip it, and say that it is done. Of a
+/// partitioned one it skips the partitions that are locked, and does the others.
 pub(crate) async fn locked_by(session: &mut Session, oid: u32) -> Result<Option<String>, Fault> {
     let rows = session.transact(&Guards::reading(), LOCKED_BY, &[i64::from(oid).into()]).await?;
     Ok(rows.first().map(|row| row.get(0)))

@@ -174,12 +174,17 @@ impl Question<'_> {
             let what = "`where` is still true for some of the rows that are done";
             return Err(self.failure(tally, what, MIXED, NEEDS_EXPECT));
         }
-        if self.has_expect || self.pending.is_checked() {
+        if self.proves_rows() {
             return Ok("rows");
         }
         books
             .map(|()| "books")
             .map_err(|why| self.failure(tally, "the books do not agree", &why, NEEDS_EXPECT))
+    }
+
+    /// Whether each row of the table says by itself that it is done.
+    pub(crate) fn proves_rows(&self) -> bool {
+        self.has_expect || self.pending.is_checked()
     }
 
     fn failure(&self, tally: &Tally, what: &str, why: &str, hint: &str) -> Failure {

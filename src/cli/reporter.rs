@@ -2,7 +2,7 @@
 
 use piecemeal::Error;
 use piecemeal::engine::Report;
-use piecemeal::report::{json, words};
+use piecemeal::report::{history, json, words};
 use piecemeal::run::{Event, Snapshot, counted};
 use serde_json::Value;
 
@@ -78,6 +78,8 @@ fn ending(report: &Report) -> &'static str {
     }
 }
 
+const REWRITTEN: &str = "the table was rewritten (VACUUM FULL, CLUSTER or ALTER TABLE); the walk begins again over what is left to do";
+
 /// Says an event in words, for people; `None` for what a line of progress says already.
 pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
     match event {
@@ -125,9 +127,10 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Leaving => Some("leaving: finishing the batch; once more to leave at once".into()),
         Event::Resumed => Some("resumed".into()),
         Event::Throttled { now } => Some(format!("pace: {now}")),
-        Event::Rewritten { .. } => Some(
-            "the table was rewritten (VACUUM FULL, CLUSTER or ALTER TABLE); the walk begins again over what is left to do".into(),
-        ),
+        Event::Rewritten { .. } => Some(REWRITTEN.into()),
+        Event::Partitions { attached, detached } => {
+            Some(format!("partitions {}", history::came_and_went(attached, detached)))
+        }
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {
             Some(format!("sweep {pass}: {} still to do, walked once more", counted(*rows, "rows")))

@@ -25,7 +25,11 @@ pub(crate) fn of_runs(snapshots: &[Snapshot]) -> String {
 /// Returns one line for each line of the journal.
 pub(crate) fn of_journal(lines: &[Line]) -> String {
     let row = |line: &Line| {
-        let changed = (line.what == "throttle").then(|| history::throttled(&line.at, &line.detail));
+        let changed = match line.what.as_str() {
+            "throttle" => Some(history::throttled(&line.at, &line.detail)),
+            "partitions" => Some(history::partitions(&line.detail)),
+            _ => None,
+        };
         let detail = changed.flatten().unwrap_or_else(|| in_words(&line.detail));
         [line.at.clone(), line.run.to_string(), line.what.clone(), line.who.clone(), detail]
     };

@@ -14,6 +14,7 @@ use super::pacing::Pacing;
 use super::steering::{Brief, Voice};
 use crate::ledger::control::{self, Lead, Orders};
 use crate::ledger::lease::{self, Claim, Holder, RENEWAL};
+use crate::ledger::partitions::{self, Changed};
 use crate::ledger::snapshot;
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::run::{Event, Held, Intent, Meter, Phase, Pulse, Snapshot, Status, as_timestamp};
@@ -21,6 +22,9 @@ use crate::throttle::Changes;
 
 /// How often it looks: what people ask for takes effect within this.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether partitions came or went; they are looked at before the end, too.
+const PARTITIONS: Duration = Duration::from_secs(10);
 
 /// Looks at which a run must have lost the one that led it, before another member does.
 const LOOKS: u32 = 4;
@@ -56,6 +60,8 @@ pub(super) struct Controller {
     pub(super) holder: Holder,
     /// Whether the run may go on without this process leading it.
     pub(super) joins: bool,
+    /// When it was last looked at the partitions of the table; `None` if it has none.
+    pub(super) partitions: Option<Instant>,
     /// Looks in a row at which nobody alive led it.
     pub(super) unled: u32,
     pub(super) gauge: Arc<Mutex<Gauge>>,
@@ -138,6 +144,7 @@ impl Controller {
                 self.shown = shown;
             }
             self.renew(&mut session, &snapshot.pulse).await?;
+            self.look_at_partitions(&mut session).await?;
             self.last = snapshot.pulse.clone();
             self.voice.say(Event::Progress(Box::new(snapshot)));
         }
@@ -150,6 +157,18 @@ impl Controller {
         let gone =
             Orders { is_ours: false, lead: Lead::Others, ..self.brief.borrow().orders.clone() };
         Ok(control::orders(session, lease, self.joins).await?.unwrap_or(gone))
+    }
+
+    async fn look_at_partitions(&mut self, session: &mut Session) -> Result<(), Fault> {
+        let is_due = self.partitions.is_some_and(|last| last.elapsed() >= PARTITIONS);
+        if is_due && self.brief.borrow().orders.leads() {
+            let Changed { attached, detached } = partitions::look(session, self.run).await?;
+            self.partitions = Some(Instant::now());
+            if !attached.is_empty() || !detached.is_empty() {
+                self.voice.say(Event::Partitions { attached, detached });
+            }
+        }
+        Ok(())
     }
 
     /// Whether the run has lost the one that led it. One that has left has said so; one that seems to

@@ -29,6 +29,7 @@ mod vacuumer;
 mod handle;
 mod runner;
 mod settle;
+mod newcomers;
 mod member;
 mod reverify;
 #[cfg(test)]

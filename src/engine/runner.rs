@@ -120,6 +120,7 @@ impl Runner {
             run: self.run,
             holder: holder.clone(),
             joins: self.options.joins,
+            partitions: self.plan.target.is_partitioned.then(Instant::now),
             unled: 0,
             gauge: Arc::clone(&self.gauge),
             voice: self.voice.clone(),

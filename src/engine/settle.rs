@@ -141,6 +141,7 @@ impl Round<'_> {
         }
         let snapshot = self.snapshot().await.map_err(lost)?;
         let Some(snapshot) = snapshot else { return Err(Stop::Asked(Asked::TakenOver)) };
+        self.look_at_partitions().await?;
         self.runner.voice.say(Event::Verifying);
         let pending = snapshot.pending();
         let started = Instant::now();
@@ -194,7 +195,14 @@ impl Round<'_> {
             sweeps: snapshot.pass,
             is_open: true,
         };
-        Ok(Some(match question.verdict(&tally, books) {
+        let verdict = question.verdict(&tally, books);
+        if verdict.is_ok()
+            && !question.proves_rows()
+            && let Some(failure) = self.missed_partitions().await?
+        {
+            return Ok(Some(Ended::Unverified(failure)));
+        }
+        Ok(Some(match verdict {
             Ok(how) => Ended::Verified { how, looked: tally.looked, took },
             Err(failure) => Ended::Unverified(failure),
         }))

@@ -61,10 +61,10 @@ pub(crate) async fn read(session: &mut Session, job: &str, limit: i64) -> Result
 }
 
 const PRUNE: &str = "\
-DELETE FROM piecemeal.journal WHERE run_id = $1
+DELETE FROM piecemeal.journal WHERE run_id = $1 AND what <> 'partitions'
 AND id <= (SELECT id FROM piecemeal.journal WHERE run_id = $1 ORDER BY id DESC OFFSET $2 LIMIT 1)";
 
-/// Forgets lines beyond the newest ones that are kept.
+/// Forgets lines beyond the newest ones that are kept. What partitions there were is still asked for.
 pub(crate) async fn prune(session: &mut Session, run: i64) -> Result<(), Fault> {
     session.transact(&Guards::ledger(), PRUNE, &[run.into(), Param::Int(KEPT)]).await.map(drop)
 }

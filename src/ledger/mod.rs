@@ -12,6 +12,7 @@ pub(crate) mod lease;
 pub(crate) mod members;
 pub(crate) mod control;
 pub(crate) mod journal;
+pub(crate) mod partitions;
 pub(crate) mod snapshot;
 
 pub use journal::Actor;

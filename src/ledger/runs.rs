@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 
 use super::journal::Actor;
 use super::lease::IS_LIVE;
+use super::partitions;
 use crate::job::Identity;
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::run::{Failure, Intent, Phase, Status, Transition};
@@ -147,6 +148,11 @@ WITH made AS (
 ), noted AS (
     INSERT INTO piecemeal.journal (run_id, who, what, detail)
     SELECT id, $8 || ' as ' || session_user, 'created', $3 FROM made
+), parted AS (
+    INSERT INTO piecemeal.journal (run_id, who, what, detail)
+    SELECT id, $8 || ' as ' || session_user, '$what', jsonb_build_object('partitions', partitions)
+    FROM made, ($partitions) AS found WHERE partitions <> '{}'
+    OR EXISTS (SELECT FROM pg_catalog.pg_partitioned_table WHERE partrelid = ($5::int8)::oid)
 )
 SELECT id FROM made";
 
@@ -168,7 +174,9 @@ pub(crate) async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i6
         (&cuts).into(),
         Param::MaybeInt(new.filenode.map(i64::from)),
     ];
-    let rows = session.transact(&Guards::ledger(), CREATE, &params).await?;
+    let of_table = partitions::now("($5::int8)::oid");
+    let sql = CREATE.replace("$what", partitions::WHAT).replace("$partitions", &of_table);
+    let rows = session.transact(&Guards::ledger(), &sql, &params).await?;
     Ok(rows.first().map_or(0, |row| row.get("id")))
 }
 

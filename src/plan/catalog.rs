@@ -1,4 +1,4 @@
-//! Reading the facts, in five statements of one transaction each.
+//! Reading the facts, in five statements of one transaction each, and a sixth for partitions.
 //!
 //! It promises to change nothing, and to fail only when the server cannot be asked: what this role
 //! may not see or use is a fact like any other. A name with a schema is taken literally; one without
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::facts::{CollationVersion, Facts, Relation, Server, Table};
+use super::facts::{CollationVersion, Facts, Partitions, Relation, Server, Table};
 use crate::job::{Job, TableName};
 use crate::pg::{DbMessage, Fault, Guards, Param, Session};
 
@@ -19,6 +19,7 @@ const SERVER: &str = include_str!("catalog/server.sql");
 const RELATIONS: &str = include_str!("catalog/relations.sql");
 const NEAR: &str = include_str!("catalog/near.sql");
 const TABLE: &str = include_str!("catalog/table.sql");
+const PARTITIONS: &str = include_str!("catalog/partitions.sql");
 const SINCE_15: &str = include_str!("catalog/since_15.sql");
 const SURROUNDINGS: &str = include_str!("catalog/surroundings.sql");
 
@@ -111,6 +112,11 @@ async fn read_table(
         table.publications.extend(publications);
         table.publications.sort();
         table.publications.dedup();
+    }
+    if relation.is_partitioned()
+        && let Some(partitions) = one::<Partitions>(session, PARTITIONS, &[Param::Int(oid)]).await?
+    {
+        table = table.with_partitions(partitions);
     }
     Ok(Some(table))
 }

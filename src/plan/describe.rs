@@ -31,6 +31,9 @@ impl fmt::Display for Plan {
             self.target.index,
             self.why_this_key()
         )?;
+        if let Some(partitions) = self.partitions() {
+            writeln!(f, "partitions: {partitions}")?;
+        }
         if self.statements.physical.is_some() {
             writeln!(
                 f,
@@ -88,6 +91,16 @@ impl Plan {
             Some(_) => "as the job says: a full, valid, not-null unique index",
             None => "the primary key",
         }
+    }
+
+    fn partitions(&self) -> Option<String> {
+        let target = &self.target;
+        let each = if target.needs_all_partitions {
+            "a batch goes through all of them"
+        } else {
+            "a batch goes through those that its keys are in"
+        };
+        target.is_partitioned.then(|| format!("{}; {each}", target.leaves.len()))
     }
 
     fn end(&self) -> String {

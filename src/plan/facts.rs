@@ -7,10 +7,12 @@
 //!
 //! Nothing is judged here, and no row of the table has been looked at.
 
+mod partitions;
 mod table;
 
 use serde::Deserialize;
 
+pub(super) use partitions::{OwnIndex, Partitions};
 pub(super) use table::{
     Collation, CollationVersion, Column, ForeignKey, Index, Part, Table, Trigger,
 };
@@ -24,7 +26,7 @@ pub(super) struct Facts {
     pub relations: Vec<Relation>,
     /// Tables that may have been meant, quoted, the likeliest first; empty if one was found.
     pub near: Vec<String>,
-    /// The first relation in detail, if it is an ordinary table; nothing more is asked of others.
+    /// The first relation in detail, if it is an ordinary table, partitioned or not; nothing more is asked of others.
     pub table: Option<Table>,
     /// What is around the table; unknown on a server that is too old to be asked.
     pub surroundings: Option<Surroundings>,
@@ -100,14 +102,20 @@ pub(super) struct Relation {
     pub is_ledger: bool,
     /// The position of its schema in the search path; 0 if that did not matter.
     pub place: i32,
-    /// Some of its leaf partitions, quoted, if it is a partitioned table.
-    pub leaves: Vec<String>,
 }
 
 impl Relation {
-    /// Whether it is a permanent table that is the application's.
+    /// Whether it is a partitioned table.
+    pub(super) fn is_partitioned(&self) -> bool {
+        self.kind == "p"
+    }
+
+    /// Whether it is a permanent table that is the application's, partitioned or not.
     pub(super) fn is_ordinary(&self) -> bool {
-        self.kind == "r" && !self.is_temporary && !self.is_system && !self.is_ledger
+        (self.kind == "r" || self.is_partitioned())
+            && !self.is_temporary
+            && !self.is_system
+            && !self.is_ledger
     }
 }
 

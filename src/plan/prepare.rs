@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::explain::{self, Explained};
 use super::served::{Served, served};
 use super::statements::Statements;
-use super::target::Target;
+use super::target::{Target, family};
 use super::{catalog, check};
 use crate::error::Error;
 use crate::finding::{Finding, Severity};
@@ -90,7 +90,7 @@ impl Plan {
         let estimate = estimate(&mut session, &target).await.map_err(broken)?;
         let (_, port) = backend(&mut session).await.map_err(broken)?;
         Ok(Plan {
-            can_be_hot: check::columns::touched(&facts, table, job).is_empty(),
+            can_be_hot: check::columns::can_be_hot(&facts, table, job),
             can_vacuum: table.can_vacuum,
             is_direct: database.is_direct(port),
             heap_bytes: table.heap_bytes,
@@ -194,16 +194,21 @@ pub async fn is_same_table(session: &mut Session, plan: &Plan) -> Result<bool, F
 }
 
 const LOCKED: &str = "\
-SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND relation = ($1::int8)::oid
+SELECT EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'relation' AND relation IN ($tables)
                AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
                AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))";
 
-/// Whether somebody has locked the whole table against writing, or waits to.
+/// Whether somebody has locked the whole table against writing, or a partition that every batch needs,
+/// or waits to.
 ///
 /// # Errors
 /// When the server cannot be asked.
 pub(crate) async fn is_locked(session: &mut Session, plan: &Plan) -> Result<bool, Fault> {
     let params = [i64::from(plan.target.oid).into()];
-    let rows = session.transact(&Guards::reading(), LOCKED, &params).await?;
+    let table = "($1::int8)::oid";
+    // Where a batch needs one partition, the others can go on while that is locked.
+    let tables = if plan.target.needs_all_partitions { family(table) } else { table.to_owned() };
+    let sql = LOCKED.replace("$tables", &tables);
+    let rows = session.transact(&Guards::reading(), &sql, &params).await?;
     Ok(rows.first().is_some_and(|row| row.get(0)))
 }

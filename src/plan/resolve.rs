@@ -17,10 +17,19 @@ impl Facts {
         }
         let (relation, table) = (self.relation()?, self.table.as_ref()?);
         let index = check::key::walked(table, job)?;
-        let key = index.order().into_iter().map(|number| {
+        let key = check::key::walked_columns(table, job).into_iter().map(|number| {
             let column = table.numbered(number)?;
-            Some(KeyColumn { name: column.quoted.clone(), sql_type: column.sql_type.clone() })
+            Some(KeyColumn {
+                name: column.quoted.clone(),
+                sql_type: column.sql_type.clone(),
+                is_of_partition: check::key::is_of_partition(table, number),
+            })
         });
+        let leading =
+            check::key::walked_columns(table, job).first().and_then(|it| table.numbered(*it));
+        let follows =
+            table.partitions.as_ref().zip(leading).map(|(it, leading)| it.follow(&leading.name));
+        let leaves = table.partitions.as_ref().map(|partitions| partitions.leaves.clone());
         let Work::Set(assignments) = &job.work;
         let set = assignments.iter().map(|set| Some(table.column(&set.column)?.quoted.clone()));
         let schemas = self.surroundings.iter().flat_map(|around| &around.search_path);
@@ -30,6 +39,9 @@ impl Facts {
         Some(Target {
             readable_columns: readable.collect(),
             oid: relation.oid,
+            is_partitioned: leaves.is_some(),
+            needs_all_partitions: follows == Some(false),
+            leaves: leaves.unwrap_or_else(|| vec![relation.oid]),
             keyset: Keyset { table: relation.name.clone(), columns: key.collect::<Option<_>>()? },
             index: index.name.clone(),
             search_path: path.cloned().collect(),

@@ -243,8 +243,7 @@ impl Text<'_> {
     /// `where` as a condition, or one that is always so. An index on a boolean column, or on a few of the
     /// rows, would serve the bare expression, and `IS TRUE` too; none serves a function.
     pub(super) fn matches(&self) -> String {
-        let filter = self.job.table.filter.as_ref();
-        filter.map_or_else(|| "true".into(), |it| format!("coalesce({}, false)", wrapped(&it.text)))
+        matches(self.job)
     }
 
     /// `where` as it stands, for an index to serve it.
@@ -438,7 +437,20 @@ pub(super) fn same_table(target: &Target) -> String {
 /// How many updates of this connection were HOT, up to now: its own counter, which the server only
 /// resets between transactions.
 pub(super) fn hot(target: &Target) -> String {
-    format!("pg_catalog.pg_stat_get_xact_tuples_hot_updated({})", target.oid)
+    counted(target, "pg_catalog.pg_stat_get_xact_tuples_hot_updated")
+}
+
+/// What the server has counted of the table's rows with `function`: of a partitioned table, with those
+/// of each partition, since it counts none for the table.
+pub(super) fn counted(target: &Target, function: &str) -> String {
+    if !target.is_partitioned {
+        return format!("{function}({})", target.oid);
+    }
+    let leaves: Vec<_> = target.leaves.iter().map(u32::to_string).collect();
+    format!(
+        "(SELECT coalesce(sum({function}(leaf)), 0)::int8 FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) AS leaf)",
+        leaves.join(",")
+    )
 }
 
 /// How many rows of the table this connection has gone through, block after block, up to now.
@@ -450,6 +462,12 @@ fn passed(target: &Target) -> String {
 pub(super) fn fetched(target: &Target) -> String {
     let index = target.index.replace('\'', "''");
     format!("pg_catalog.pg_stat_get_xact_tuples_fetched(pg_catalog.to_regclass('{index}'))")
+}
+
+/// `where` of a job as a condition, or one that is always so.
+pub(super) fn matches(job: &Job) -> String {
+    let filter = job.table.filter.as_ref();
+    filter.map_or_else(|| "true".into(), |it| format!("coalesce({}, false)", wrapped(&it.text)))
 }
 
 /// The expression on lines of its own: a comment at its end must not swallow what follows (F57).

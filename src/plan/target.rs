@@ -2,6 +2,19 @@
 
 use crate::walk::Keyset;
 
+/// The query for a table and its partitions on any level, without a lock on any of them: `$table` is its oid.
+const FAMILY: &str = "\
+WITH RECURSIVE family (oid) AS (
+    SELECT $table UNION ALL
+    SELECT h.inhrelid FROM family JOIN pg_catalog.pg_inherits h ON h.inhparent = family.oid
+) SELECT oid FROM family";
+
+/// Returns the query for the oids of the table that the expression `table` is the oid of, and of its
+/// partitions.
+pub(crate) fn family(table: &str) -> String {
+    FAMILY.replace("$table", table)
+}
+
 /// A table that passed preflight. All names are as the server quoted them (R27).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -19,6 +32,12 @@ pub struct Target {
     pub readable_columns: Option<Vec<String>>,
     /// Whether a trigger could suppress the update of a row.
     pub has_before_update_trigger: bool,
+    /// The partitions that hold its rows; the table itself if it is not partitioned.
+    pub leaves: Vec<u32>,
+    /// Whether it is partitioned.
+    pub is_partitioned: bool,
+    /// Whether a batch goes through all partitions, and not only through those that its keys are in.
+    pub needs_all_partitions: bool,
     /// Rows, as the catalog estimates; `None` if it was never counted.
     pub estimate: Option<u64>,
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::job::show_duration;
-use crate::run::Overrides;
+use crate::run::{Overrides, counted};
 
 /// Writes what a `throttle` at the instant `at` changed, as in `rate 500 rows/s → 2,000 rows/s for 2h`;
 /// `None` if `detail` is not that of a throttle.
@@ -31,6 +31,29 @@ pub fn throttled(at: &str, detail: &Value) -> Option<String> {
         changed.push(format!("taken back: {}", taken_back.join(", ")));
     }
     Some(if changed.is_empty() { nothing(to) } else { changed.join(", ") })
+}
+
+/// Writes which partitions came and went, or how many there were when the run was created; `None` if
+/// `detail` does not say.
+pub fn partitions(detail: &Value) -> Option<String> {
+    let names = |key: &str| -> Option<Vec<&str>> {
+        detail.get(key)?.as_array()?.iter().map(Value::as_str).collect()
+    };
+    let Some((attached, detached)) = names("attached").zip(names("detached")) else {
+        let there = detail.get("partitions")?.as_object()?.len();
+        return Some(format!("{} of the table", counted(there as u64, "partitions")));
+    };
+    Some(came_and_went(&attached, &detached))
+}
+
+/// Says which partitions came and which went, as in `attached: public.p3; detached: public.p1`.
+pub fn came_and_went<T: AsRef<str>>(attached: &[T], detached: &[T]) -> String {
+    let part = |what: &str, names: &[T]| {
+        let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
+        (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")))
+    };
+    let parts = [part("attached", attached), part("detached", detached)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn nothing(to: &Map<String, Value>) -> String {

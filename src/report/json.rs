@@ -134,6 +134,9 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
         Event::Resumed => line("resumed", json!({})),
         Event::Throttled { now } => line("throttled", json!({ "now": now })),
         Event::Rewritten { times } => line("rewritten", json!({ "times": times })),
+        Event::Partitions { attached, detached } => {
+            line("partitions", json!({ "attached": attached, "detached": detached }))
+        }
         Event::Sweeping { pass, rows } => line("sweeping", json!({ "pass": pass, "rows": rows })),
         Event::Verified(snapshot) => line("verified", json!({ "run": run(snapshot) })),
         Event::BatchCommitted { .. } | Event::Verifying => None,

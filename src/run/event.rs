@@ -134,6 +134,13 @@ pub enum Event {
         /// For the how-many-th time.
         times: u64,
     },
+    /// Partitions of the table came or went.
+    Partitions {
+        /// Those that it has now, and had not before.
+        attached: Vec<String>,
+        /// Those that it has no more.
+        detached: Vec<String>,
+    },
     /// The walk is over and the table is looked at.
     Verifying,
     /// Rows were left to do and are swept.

@@ -1,4 +1,5 @@
-//! `autovacuum`: whether a worker vacuums the table, or its TOAST table, against wraparound.
+//! `autovacuum`: whether a worker vacuums the table, or its TOAST table, or a partition,
+//! against wraparound.
 //!
 //! Such a worker does not give way, so whoever wants its lock waits for all of its work.
 
@@ -10,6 +11,7 @@ use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
 use crate::job::Limit;
 use crate::pg::{Param, Session};
+use crate::plan::family;
 
 const SQL: &str = concat!(
     "SELECT pg_catalog.jsonb_build_object(",
@@ -17,7 +19,7 @@ const SQL: &str = concat!(
     ", 'works', coalesce(pg_catalog.bool_or(a.query LIKE '%(to prevent wraparound)%'), false),
        'is_hidden', coalesce(pg_catalog.bool_or(a.state = 'disabled'), false))
 FROM pg_catalog.pg_locks l
-JOIN pg_catalog.pg_class c ON c.oid = $1::pg_catalog.oid AND l.relation IN (c.oid, c.reltoastrelid)
+JOIN pg_catalog.pg_class c ON c.oid IN ($tables) AND l.relation IN (c.oid, c.reltoastrelid)
 JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.datname = pg_catalog.current_database()
 WHERE l.locktype = 'relation' AND a.backend_type = 'autovacuum worker'"
 );
@@ -45,7 +47,8 @@ impl Throttler for Autovacuum {
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
         Box::pin(async move {
             let table = Param::Int(i64::from(self.table));
-            let answer: Answer = ask::one(session, SQL, &[table]).await?;
+            let sql = SQL.replace("$tables", &family("$1::pg_catalog.oid"));
+            let answer: Answer = ask::one(session, &sql, &[table]).await?;
             answer.role.must_see_all()?;
             if answer.is_hidden {
                 return Err(Blind::new("track_activities is off"));

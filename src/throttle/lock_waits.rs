@@ -1,5 +1,5 @@
 //! `lock-waits`: how many sessions wait for a lock on the table or on a row of it, but for those of
-//! this process.
+//! this process. A partition of it counts as the table.
 //!
 //! Who waits for a row waits for the transaction that holds it, and the row's page and place show
 //! only in the tuple lock that it holds meanwhile. Who waits to insert a key that somebody else is
@@ -12,11 +12,12 @@ use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
 use crate::job::Limit;
 use crate::pg::{Param, Session};
+use crate::plan::family;
 
 const SQL: &str = concat!(
     "WITH lock AS MATERIALIZED (
     SELECT l.pid, l.granted, l.locktype,
-           l.relation = $1::pg_catalog.oid AND d.oid IS NOT NULL AS is_ours
+           l.relation IN ($tables) AND d.oid IS NOT NULL AS is_ours
     FROM pg_catalog.pg_locks l
     LEFT JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database()
 )
@@ -44,7 +45,8 @@ impl Throttler for LockWaits {
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
         Box::pin(async move {
             let table = Param::Int(i64::from(self.table));
-            let waiting = ask::one(session, SQL, &[table]).await?;
+            let sql = SQL.replace("$tables", &family("$1::pg_catalog.oid"));
+            let waiting = ask::one(session, &sql, &[table]).await?;
             Ok(Reading::of(waiting, Unit::Things(""), self.limit))
         })
     }

@@ -49,6 +49,8 @@ pub struct KeyColumn {
     pub name: String,
     /// The exact type, with its modifier, to which a value is cast back (F26, F32).
     pub sql_type: String,
+    /// Whether it says in which partition a row is: then its value changes when the row moves.
+    pub is_of_partition: bool,
 }
 
 #[cfg(test)]

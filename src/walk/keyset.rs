@@ -60,11 +60,16 @@ impl Keyset {
     /// Returns the condition for keys in the stripe bound as parameter `no`, of as many as are bound as
     /// `of`, a power of two.
     ///
-    /// It goes by the key alone, so that a row is in the same stripe for every session and for ever.
+    /// It goes by the key alone, so that a row is in the same stripe for every session and for ever; and
+    /// where the key has others, by the columns that do not change when a row moves to another partition.
     /// Numbers that follow each other are in different stripes, also if they are even, or multiples
     /// of a thousand: their bits are folded. Everything else is hashed.
     pub fn in_stripe(&self, no: usize, of: usize) -> String {
-        let columns: Vec<_> = (0..self.columns.len()).map(|at| self.spread(at)).collect();
+        let places = 0..self.columns.len();
+        let stays = |at: &usize| !self.columns[*at].is_of_partition;
+        let is_any = self.columns.iter().all(|column| column.is_of_partition);
+        let columns: Vec<_> =
+            places.filter(|at| is_any || stays(at)).map(|at| self.spread(at)).collect();
         let all = columns.join(" OPERATOR(pg_catalog.#) ");
         format!("(({all}) OPERATOR(pg_catalog.&) (${of} - 1)) = ${no}")
     }
@@ -165,6 +170,7 @@ mod tests {
             .map(|(name, sql_type)| KeyColumn {
                 name: (*name).into(),
                 sql_type: (*sql_type).into(),
+                is_of_partition: false,
             })
             .collect();
         Keyset { table: "public.posts".into(), columns }
@@ -183,6 +189,16 @@ mod tests {
              WHERE public.posts.id OPERATOR(pg_catalog.<=) ($2::text[])[1]::bigint \
              ORDER BY public.posts.id OFFSET $1 LIMIT 1) AS piecemeal_key"
         );
+    }
+
+    #[test]
+    fn a_stripe_goes_by_what_stays_when_a_row_moves_to_another_partition() {
+        let mut posts = keyset(&[("id", "bigint"), ("region", "text")]);
+        let whole = posts.in_stripe(1, 2);
+        posts.columns[1].is_of_partition = true;
+        assert_eq!(posts.in_stripe(1, 2), keyset(&[("id", "bigint")]).in_stripe(1, 2));
+        posts.columns[0].is_of_partition = true;
+        assert_eq!(posts.in_stripe(1, 2), whole, "there is nothing else to go by");
     }
 
     #[test]

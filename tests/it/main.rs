@@ -7,6 +7,7 @@ mod batch;
 mod stripes;
 mod sparse;
 mod physical;
+mod partitions;
 mod verify;
 mod steer;
 mod output;

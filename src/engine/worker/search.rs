@@ -26,7 +26,10 @@ impl Worker {
     /// Returns what to search, if that is how to go on.
     pub(super) fn wanted_search(&mut self) -> Option<Wanted> {
         let is_well = self.failures == 0 && !self.suspect.is_on();
-        if !is_well || !self.striper.is_searching(&self.range) {
+        // Over several partitions a search would look ahead in each of them for the next row, and read
+        // that again the next time.
+        let is_partitioned = self.plan.target.is_partitioned;
+        if !is_well || is_partitioned || !self.striper.is_searching(&self.range) {
             return None;
         }
         if self.plan.statements.of_range(&self.range).is_by_key() {

@@ -8,15 +8,7 @@ FROM (
            c.relpersistence = 't' AS is_temporary,
            n.nspname IN ('pg_catalog', 'information_schema') AS is_system,
            n.nspname = 'piecemeal' AS is_ledger,
-           coalesce(pg_catalog.array_position($3, n.nspname::text), 0) AS place,
-           coalesce((
-               SELECT pg_catalog.jsonb_agg(leaf.name ORDER BY leaf.name)
-               FROM (SELECT pg_catalog.quote_ident(ln.nspname) || '.' || pg_catalog.quote_ident(l.relname) AS name
-                     FROM pg_catalog.pg_partition_tree(c.oid) tree
-                     JOIN pg_catalog.pg_class l ON l.oid = tree.relid
-                     JOIN pg_catalog.pg_namespace ln ON ln.oid = l.relnamespace
-                     WHERE c.relkind = 'p' AND l.relkind = 'r'
-                     ORDER BY 1 LIMIT 4) leaf), '[]') AS leaves
+           coalesce(pg_catalog.array_position($3, n.nspname::text), 0) AS place
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relname = $2 AND (n.nspname = $1 OR ($1 IS NULL AND n.nspname::text = ANY ($3)))

@@ -144,7 +144,7 @@ SELECT pg_catalog.jsonb_build_object(
         WHERE w.ev_class = self.oid AND w.ev_type = '2' AND w.ev_enabled IN ('O', 'A')), '[]'),
     'children', coalesce((
         SELECT pg_catalog.jsonb_agg(h.inhrelid::regclass::text ORDER BY h.inhrelid::regclass::text)
-        FROM pg_catalog.pg_inherits h WHERE h.inhparent = self.oid), '[]'),
+        FROM pg_catalog.pg_inherits h WHERE h.inhparent = self.oid AND self.relkind <> 'p'), '[]'),
     'partition_of', (
         SELECT h.inhparent::regclass::text FROM pg_catalog.pg_inherits h
         WHERE h.inhrelid = self.oid AND self.relispartition),

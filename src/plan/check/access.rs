@@ -3,7 +3,7 @@
 use super::{key, listed, named, set_columns};
 use crate::finding::Finding;
 use crate::job::{Job, Work};
-use crate::plan::facts::{Column, Facts, Index, Ledger, LedgerTable, Schema};
+use crate::plan::facts::{Column, Facts, Ledger, LedgerTable, Schema};
 
 /// The tables that a ledger has.
 const LEDGER_TABLES: usize = 4;
@@ -34,7 +34,7 @@ pub(crate) fn privileges(facts: &Facts, job: &Job) -> Vec<Finding> {
             .recipe(format!("GRANT USAGE ON SCHEMA {} TO {role};", relation.schema));
         found.push(finding);
     }
-    let order = key::walked(table, job).map(Index::order).unwrap_or_default();
+    let order = key::walked_columns(table, job);
     let needed = |column: &&Column| order.contains(&column.number) || is_read(job, &column.name);
     let unread: Vec<&Column> = table
         .columns

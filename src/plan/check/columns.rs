@@ -1,9 +1,9 @@
 //! May the columns be set that the job sets?
 
-use super::{assignments, key, meant, named, set_among, set_columns as there};
+use super::{assignments, key, listed, meant, named, set_among, set_columns as there};
 use crate::finding::Finding;
 use crate::job::{Assignment, Job};
-use crate::plan::facts::{Column, Facts, ForeignKey, Index, Relation, Table};
+use crate::plan::facts::{Column, Facts, ForeignKey, Index, OwnIndex, Relation, Table};
 
 /// The columns that every table has and that only the server writes.
 const SYSTEM: [&str; 6] = ["tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"];
@@ -82,12 +82,12 @@ fn unsettable(relation: &Relation, column: &Column) -> Option<Finding> {
 /// Setting the columns moves no row, and changes no row of another table.
 pub(crate) fn moves_row(facts: &Facts, job: &Job) -> Vec<Finding> {
     let Some((relation, table)) = facts.subject() else { return Vec::new() };
-    let order = key::walked(table, job).map(Index::order).unwrap_or_default();
+    let order = key::walked_columns(table, job);
     let mut found = Vec::new();
     for set in assignments(job) {
         let Some(column) = table.column(&set.column) else { continue };
         let finding = [
-            order.contains(&column.number).then(|| in_key(column)),
+            order.contains(&column.number).then(|| in_key(table, job, column)),
             in_partition_key(table, column),
             referenced(table, column),
         ];
@@ -99,11 +99,23 @@ pub(crate) fn moves_row(facts: &Facts, job: &Job) -> Vec<Finding> {
     found
 }
 
-fn in_key(column: &Column) -> Finding {
+fn in_key(table: &Table, job: &Job, column: &Column) -> Finding {
+    let shorter = key::without_partition(table, job)
+        .filter(|_| key::is_of_partition(table, column.number))
+        .map(|kept| {
+            format!(
+                "if ({}) is unique without it: write `key = [{}]` under [table], and rows are moved to \
+                 other partitions",
+                listed(&kept),
+                key::key_words(&kept)
+            )
+        });
     let what = format!("column `{}` is set, and is part of the key that is walked", column.name);
     Finding::refuse("column-in-key", what)
         .because("a row whose key changes may be met twice, or never")
-        .recipe("name another unique key that is not set, with `key` under [table]")
+        .recipe(shorter.unwrap_or_else(|| {
+            "name another unique key that is not set, with `key` under [table]".to_owned()
+        }))
         .recipe("or write the new value into a new column, and swap the columns afterwards")
 }
 
@@ -139,21 +151,32 @@ fn referenced(table: &Table, column: &Column) -> Option<Finding> {
 }
 
 /// The indexes that each update has to change, because a column that is set is in them.
-pub(crate) fn touched<'f>(facts: &Facts, table: &'f Table, job: &Job) -> Vec<&'f Index> {
+fn touched<'f>(facts: &Facts, table: &'f Table, job: &Job) -> Vec<&'f Index> {
     let touched = |index: &&Index| !set_among(table, job, &index.touches).is_empty();
     // Since PostgreSQL 16, a summarizing index does not stand in the way of HOT.
     let counts = |index: &&Index| index.method != "brin" || facts.server.major() < 16;
     table.indexes.iter().filter(counts).filter(touched).collect()
 }
 
+/// Whether the server can write new versions without new entries in the indexes, because none of them
+/// has a column that is set.
+pub(crate) fn can_be_hot(facts: &Facts, table: &Table, job: &Job) -> bool {
+    touched(facts, table, job).is_empty() && touched_of_partitions(facts, table, job).is_empty()
+}
+
+/// The same of indexes that only one partition has.
+fn touched_of_partitions<'f>(facts: &Facts, table: &'f Table, job: &Job) -> Vec<&'f OwnIndex> {
+    let touched = |index: &&OwnIndex| !set_among(table, job, &index.touches).is_empty();
+    let counts = |index: &&OwnIndex| index.method != "brin" || facts.server.major() < 16;
+    let indexes = table.partitions.iter().flat_map(|partitions| &partitions.indexes);
+    indexes.filter(counts).filter(touched).collect()
+}
+
 /// Which indexes each update has to change, and which of them may refuse it.
 pub(crate) fn indexes(facts: &Facts, job: &Job) -> Vec<Finding> {
     let Some((relation, table)) = facts.subject() else { return Vec::new() };
-    let (strict, plain): (Vec<&Index>, Vec<&Index>) =
-        touched(facts, table, job).into_iter().partition(|index| {
-            (index.is_unique || index.is_exclusion)
-                && !set_among(table, job, &index.order()).is_empty()
-        });
+    let all = touched_anywhere(facts, table, job);
+    let strict: Vec<_> = all.iter().copied().filter(|touched| touched.is_strict).collect();
     let mut found = Vec::new();
     if !strict.is_empty() {
         let finding = Finding::warn(
@@ -168,7 +191,6 @@ pub(crate) fn indexes(facts: &Facts, job: &Job) -> Vec<Finding> {
         .recipe("make sure that no new value is one of a row that is not done yet");
         found.push(finding);
     }
-    let all: Vec<&Index> = strict.into_iter().chain(plain).collect();
     if !all.is_empty() {
         let finding = Finding::warn(
             "column-indexed",
@@ -189,12 +211,39 @@ pub(crate) fn indexes(facts: &Facts, job: &Job) -> Vec<Finding> {
     found
 }
 
-fn set_in(table: &Table, job: &Job, indexes: &[&Index]) -> String {
+/// An index that each update has to change, of the table or of a partition alone.
+#[derive(Clone, Copy)]
+struct Touched<'f> {
+    name: &'f str,
+    touches: &'f [i32],
+    /// Whether it may refuse the update.
+    is_strict: bool,
+}
+
+/// Those that may refuse it come first.
+fn touched_anywhere<'f>(facts: &'f Facts, table: &'f Table, job: &Job) -> Vec<Touched<'f>> {
+    let of_table = touched(facts, table, job).into_iter().map(|index| Touched {
+        name: &index.name,
+        touches: &index.touches,
+        is_strict: (index.is_unique || index.is_exclusion)
+            && !set_among(table, job, &index.order()).is_empty(),
+    });
+    let of_partitions = touched_of_partitions(facts, table, job).into_iter().map(|index| Touched {
+        name: &index.name,
+        touches: &index.touches,
+        is_strict: index.is_strict,
+    });
+    let mut all: Vec<_> = of_table.chain(of_partitions).collect();
+    all.sort_by_key(|touched| !touched.is_strict);
+    all
+}
+
+fn set_in(table: &Table, job: &Job, indexes: &[Touched<'_>]) -> String {
     let mut set = there(table, job);
     set.retain(|column| indexes.iter().any(|index| index.touches.contains(&column.number)));
     named(&set)
 }
 
-fn names(indexes: &[&Index]) -> String {
-    indexes.iter().map(|index| index.name.as_str()).collect::<Vec<_>>().join(", ")
+fn names(indexes: &[Touched<'_>]) -> String {
+    indexes.iter().map(|index| index.name).collect::<Vec<_>>().join(", ")
 }

@@ -2,6 +2,9 @@
 //!
 //! A key must be a whole, unique, immediate, valid btree index in ascending order over columns that
 //! are NOT NULL and whose type is proven: its text, read back, is the same value (R8, F26-F40).
+//!
+//! Of a partitioned table the key may leave out the columns at the index's end that only say in which
+//! partition a row is: it then stays the same when the row moves. Rows of one key are done together.
 
 use super::{listed, meant, set_among, toml};
 use crate::finding::Finding;
@@ -40,8 +43,42 @@ pub(crate) fn walked<'t>(table: &'t Table, job: &Job) -> Option<&'t Index> {
         .iter()
         .map(|name| table.column(name).map(|column| column.number))
         .collect::<Option<_>>()?;
-    let candidates = table.indexes.iter().filter(|index| is_over(index, &wanted));
+    let is_candidate =
+        |index: &&Index| is_over(index, &wanted) || begins_with(table, index, &wanted);
+    let candidates = table.indexes.iter().filter(is_candidate);
     candidates.min_by_key(|index| (faults(index).len(), index.order() != wanted))
+}
+
+/// Returns the numbers of the columns along which the job walks, in the order of their index.
+pub(crate) fn walked_columns(table: &Table, job: &Job) -> Vec<i32> {
+    let mut order = walked(table, job).map(Index::order).unwrap_or_default();
+    order.truncate(job.table.key.as_ref().map_or(order.len(), Vec::len));
+    order
+}
+
+/// Whether an index begins with these columns, and has no others but those that say in which partition
+/// a row is.
+fn begins_with(table: &Table, index: &Index, wanted: &[i32]) -> bool {
+    let order = index.order();
+    order.strip_prefix(wanted).is_some_and(|rest| {
+        !wanted.is_empty() && rest.iter().all(|number| is_of_partition(table, *number))
+    })
+}
+
+/// Whether a column says in which partition a row is.
+pub(crate) fn is_of_partition(table: &Table, number: i32) -> bool {
+    let column = table.numbered(number).map(|column| &column.name);
+    let partitions = table.partitions.as_ref();
+    partitions.zip(column).is_some_and(|(partitions, name)| partitions.columns.contains(name))
+}
+
+/// Returns the columns of the key without those at its end that say in which partition a row is, if
+/// it has such, and others.
+pub(crate) fn without_partition<'t>(table: &'t Table, job: &Job) -> Option<Vec<&'t Column>> {
+    let all = walked_columns(table, job);
+    let kept = all.iter().rposition(|number| !is_of_partition(table, *number))? + 1;
+    let columns = all[..kept].iter().filter_map(|number| table.numbered(*number));
+    (kept < all.len()).then(|| columns.collect())
 }
 
 /// Whether an index is over these columns, in whatever order and form.
@@ -138,7 +175,7 @@ fn order(table: &Table, job: &Job, index: &Index) -> Option<Finding> {
     let numbers: Vec<_> =
         names.iter().filter_map(|name| Some(table.column(name)?.number)).collect();
     let order = index.order();
-    if numbers == order || order.contains(&0) {
+    if order.starts_with(&numbers) || order.contains(&0) {
         return None;
     }
     let columns: Vec<_> = order.iter().filter_map(|number| table.numbered(*number)).collect();
@@ -217,7 +254,7 @@ fn faults(index: &Index) -> Vec<Fault> {
 pub(crate) fn types(facts: &Facts, job: &Job) -> Vec<Finding> {
     let Some((relation, table)) = facts.subject() else { return Vec::new() };
     let mut found = Vec::new();
-    for column in walked(table, job).iter().flat_map(|index| columns(table, index)) {
+    for column in walked_columns(table, job).iter().filter_map(|number| table.numbered(*number)) {
         if !column.is_not_null {
             found.push(nullable(relation, column));
         }
@@ -287,9 +324,9 @@ fn another(relation: &Relation, table: &Table, job: &Job) -> String {
     let keys = fit_keys(table, job);
     if keys.is_empty() {
         return format!(
-            "make one, over NOT NULL columns of proven types that are unique together:\n\
-             CREATE UNIQUE INDEX CONCURRENTLY ON {} (...); then name its columns with `key` under [table]",
-            relation.name
+            "make one, over NOT NULL columns of proven types that are unique together:\n{} (...); then name \
+             its columns with `key` under [table]",
+            create_index(relation, table)
         );
     }
     keys.join("\n")
@@ -303,15 +340,29 @@ fn replacement(relation: &Relation, table: &Table, job: &Job, columns: &[&Column
         return another(relation, table, job);
     }
     format!(
-        "CREATE UNIQUE INDEX CONCURRENTLY ON {} ({}); -- fails if two rows have one key\n\
+        "{} ({}); -- fails if two rows have one key\n\
          then write `key = [{}]` under [table]",
-        relation.name,
+        create_index(relation, table),
         listed(columns),
         key_words(columns)
     )
 }
 
-fn key_words(columns: &[&Column]) -> String {
+/// How a unique index is made. One of a partitioned table must have all columns of its partition key,
+/// and cannot be made in one piece without blocking writers.
+fn create_index(relation: &Relation, table: &Table) -> String {
+    let name = &relation.name;
+    let Some(partitions) = &table.partitions else {
+        return format!("CREATE UNIQUE INDEX CONCURRENTLY ON {name}");
+    };
+    format!(
+        "CREATE UNIQUE INDEX CONCURRENTLY ON ... (...); -- for each partition, with {}\n\
+         then, which takes these over: CREATE UNIQUE INDEX ON {name}",
+        partitions.columns.join(", "),
+    )
+}
+
+pub(crate) fn key_words(columns: &[&Column]) -> String {
     columns.iter().map(|column| toml(&column.name)).collect::<Vec<_>>().join(", ")
 }
 

@@ -11,6 +11,7 @@ pub(super) mod collation;
 pub(super) mod columns;
 pub(super) mod key;
 pub(super) mod order;
+pub(super) mod partitions;
 pub(super) mod replication;
 pub(super) mod server;
 pub(super) mod space;
@@ -34,6 +35,7 @@ pub(super) const CHECKS: &[Check] = &[
     target::existence,
     target::kind,
     target::family,
+    partitions::fit,
     triggers::rules,
     access::row_security,
     access::privileges,
@@ -44,7 +46,9 @@ pub(super) const CHECKS: &[Check] = &[
     key::presence,
     key::shape,
     key::types,
+    partitions::moves,
     order::predicate,
+    order::of_blocks,
     collation::versions,
     replication::identity,
     triggers::user_triggers,

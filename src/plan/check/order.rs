@@ -26,6 +26,25 @@ const RANDOM: i32 = 10;
 /// in one block, and key order reads about the same blocks.
 const IN_STEP: i32 = 90;
 
+/// A partitioned table has no file of its own, and no order of blocks.
+pub(crate) fn of_blocks(facts: &Facts, job: &Job) -> Vec<Finding> {
+    let Some((relation, _)) = facts.subject().filter(|(_, table)| table.partitions.is_some())
+    else {
+        return Vec::new();
+    };
+    if job.table.order == Order::Key {
+        return Vec::new();
+    }
+    let finding = Finding::refuse("order-partitioned", "a partitioned table has no physical order")
+        .at(&relation.name)
+        .because(
+            "each partition has a file of its own, and a place in one says nothing of the others",
+        )
+        .recipe(BY_KEY)
+        .recipe("or make a job for each partition, and name that: it may go in physical order");
+    vec![finding.span(job.table.order_span.clone())]
+}
+
 /// A walk in physical order has a `where`.
 pub(crate) fn predicate(facts: &Facts, job: &Job) -> Vec<Finding> {
     if job.table.order == Order::Key || job.table.filter.is_some() {
@@ -47,8 +66,8 @@ pub(crate) fn predicate(facts: &Facts, job: &Job) -> Vec<Finding> {
 pub(crate) fn advice(facts: &Facts, job: &Job) -> Vec<Finding> {
     let Some((relation, table)) = facts.subject() else { return Vec::new() };
     let Some(index) = key::walked(table, job) else { return Vec::new() };
-    // Without a `where` there is no choice.
-    if job.table.filter.is_none() {
+    // Without a `where` there is no choice, nor is there between the files of partitions.
+    if job.table.filter.is_none() || table.partitions.is_some() {
         return Vec::new();
     }
     let leading = index.order().first().and_then(|number| table.numbered(*number));
@@ -123,7 +142,7 @@ mod tests {
         let server: Server = serde_json::from_value(server).unwrap();
         let relation = json!({
             "oid": 1, "schema": "public", "name": "public.t", "kind": "r", "is_temporary": false,
-            "is_system": false, "is_ledger": false, "place": 0, "leaves": [],
+            "is_system": false, "is_ledger": false, "place": 0,
         });
         let relation: Relation = serde_json::from_value(relation).unwrap();
         let index = json!({

@@ -3,7 +3,7 @@
 use super::key;
 use crate::finding::Finding;
 use crate::job::Job;
-use crate::plan::facts::{Facts, Index, Table};
+use crate::plan::facts::{Facts, Index, Partitions, Relation, Table};
 
 /// A table that is published has what tells subscribers which row was updated.
 pub(crate) fn identity(facts: &Facts, job: &Job) -> Vec<Finding> {
@@ -12,6 +12,9 @@ pub(crate) fn identity(facts: &Facts, job: &Job) -> Vec<Finding> {
     else {
         return Vec::new();
     };
+    if let Some(partitions) = &table.partitions {
+        return of_partitions(relation, table, partitions);
+    }
     let (name, publications) = (&relation.name, table.publications.join(", "));
     let finding = if table.replica_identity == "f" {
         Finding::warn("replica-identity-full", "every update is published with the whole old row")
@@ -36,6 +39,32 @@ pub(crate) fn identity(facts: &Facts, job: &Job) -> Vec<Finding> {
         })
     };
     vec![finding.at(format!("{name}, published by {publications}"))]
+}
+
+/// Each partition has an identity of its own, whatever the table has.
+fn of_partitions(relation: &Relation, table: &Table, partitions: &Partitions) -> Vec<Finding> {
+    let place = format!("{}, published by {}", relation.name, table.publications.join(", "));
+    let mut found = Vec::new();
+    if !partitions.unidentified.is_empty() {
+        let names = partitions.unidentified.join(", ");
+        let what = format!("the table is published, and rows of {names} have no identity");
+        let recipe = partitions.unidentified.iter().map(|name| {
+            format!("ALTER TABLE {name} REPLICA IDENTITY DEFAULT; -- if it has a primary key")
+        });
+        let finding = Finding::refuse("replica-identity-missing", what).because(
+            "the server refuses every UPDATE there: a subscriber could not tell which row it was",
+        );
+        found.push(finding.recipe(recipe.collect::<Vec<_>>().join("\n")));
+    }
+    if !partitions.fully_identified.is_empty() {
+        let names = partitions.fully_identified.join(", ");
+        let what = format!("every update of {names} is published with the whole old row");
+        let finding = Finding::warn("replica-identity-full", what)
+            .because("REPLICA IDENTITY FULL doubles the WAL, and subscribers search each row, some without an index")
+            .recipe("give the table a primary key, and use it: ALTER TABLE <partition> REPLICA IDENTITY DEFAULT;");
+        found.push(finding);
+    }
+    found.into_iter().map(|finding| finding.at(&place)).collect()
 }
 
 fn has_identity(table: &Table) -> bool {

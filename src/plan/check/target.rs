@@ -5,9 +5,6 @@ use crate::finding::Finding;
 use crate::job::Job;
 use crate::plan::facts::{Facts, Relation};
 
-/// One more than these are read, to know whether there are more.
-const LEAVES_SHOWN: usize = 3;
-
 /// The table is there, and its name means only one.
 pub(crate) fn existence(facts: &Facts, job: &Job) -> Vec<Finding> {
     // A server that was not asked has nothing, which says nothing.
@@ -72,8 +69,6 @@ pub(crate) fn kind(facts: &Facts, job: &Job) -> Vec<Finding> {
         Finding::refuse("table-temporary", format!("{} is a temporary table", relation.name))
             .because("it ends with the session that made it, and no other session can see its rows")
             .recipe("change it in that session with a plain UPDATE")
-    } else if relation.kind == "p" {
-        partitioned(relation)
     } else if let Some((kind, recipe)) = other_kind(&relation.kind) {
         Finding::refuse("table-kind", format!("{} is {kind}, not an ordinary table", relation.name))
             .because("only the rows of an ordinary table can be walked and updated in place")
@@ -97,25 +92,9 @@ fn system(relation: &Relation) -> Finding {
         .recipe(recipe)
 }
 
-fn partitioned(relation: &Relation) -> Finding {
-    let what =
-        format!("{} is partitioned, and that is not available yet in this version", relation.name);
-    let finding = Finding::refuse("table-partitioned", what)
-        .because("rows may move from one partition to another while the walk passes by");
-    if relation.leaves.is_empty() {
-        return finding.recipe("it has no partitions that hold rows; there is nothing to do");
-    }
-    let more = if relation.leaves.len() > LEAVES_SHOWN { ", ..." } else { "" };
-    let leaves: Vec<_> = relation.leaves.iter().take(LEAVES_SHOWN).map(String::as_str).collect();
-    finding.recipe(format!(
-        "make a job for each partition, and name that: {}{more}",
-        leaves.join(", ")
-    ))
-}
-
 fn other_kind(kind: &str) -> Option<(&'static str, &'static str)> {
     Some(match kind {
-        "r" => return None,
+        "r" | "p" => return None,
         "v" => ("a view", "name the table beneath it; \\d+ in psql shows the view's definition"),
         "m" => (
             "a materialized view",
@@ -154,17 +133,22 @@ pub(crate) fn family(facts: &Facts, _: &Job) -> Vec<Finding> {
 
 /// A crash does not empty it.
 pub(crate) fn durability(facts: &Facts, _: &Job) -> Vec<Finding> {
-    let Some((relation, _)) = facts.subject().filter(|(_, table)| table.is_unlogged) else {
+    let Some((relation, table)) = facts.subject().filter(|(_, table)| table.is_unlogged) else {
         return Vec::new();
     };
-    let finding = Finding::warn("table-unlogged", "the table is unlogged")
+    let unlogged = table.partitions.as_ref().map(|partitions| partitions.unlogged.join(", "));
+    let what = unlogged
+        .as_ref()
+        .map_or_else(|| "the table is unlogged".to_owned(), |names| format!("unlogged: {names}"));
+    let first = table.partitions.iter().flat_map(|it| &it.unlogged).next();
+    let finding = Finding::warn("table-unlogged", what)
         .at(&relation.name)
         .because(
             "a crash of the server empties it, while the ledger still says how far the walk was",
         )
         .recipe(format!(
             "if its rows matter: ALTER TABLE {} SET LOGGED; (rewrites it under an exclusive lock)",
-            relation.name
+            first.unwrap_or(&relation.name)
         ));
     vec![finding]
 }

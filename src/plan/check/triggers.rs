@@ -47,9 +47,10 @@ pub(crate) fn user_triggers(facts: &Facts, job: &Job) -> Vec<Finding> {
     fired(table, job).into_iter().map(|trigger| {
         let when = if trigger.is_before { "BEFORE" } else { "AFTER" };
         let (each, times) = if trigger.is_row { ("ROW", "row") } else { ("STATEMENT", "batch") };
+        let table_name = trigger.partition.as_ref().unwrap_or(&relation.name);
         let what = format!("trigger {} fires for every {times} ({when} UPDATE, FOR EACH {each})", trigger.name);
         Finding::warn("trigger", what)
-            .at(format!("{}, function {}", relation.name, trigger.function))
+            .at(format!("{table_name}, function {}", trigger.function))
             .because(effect(table, job, trigger))
             .recipe(format!("read it first: \\sf {} in psql", trigger.function))
             .recipe(
@@ -58,7 +59,7 @@ pub(crate) fn user_triggers(facts: &Facts, job: &Job) -> Vec<Finding> {
             )
             .recipe(format!(
                 "or, if no session at all needs it meanwhile: ALTER TABLE {} DISABLE TRIGGER {};",
-                relation.name, trigger.name
+                table_name, trigger.name
             ))
     }).collect()
 }

@@ -5,6 +5,8 @@
 
 use serde::Deserialize;
 
+use super::Partitions;
+
 /// An ordinary table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +56,9 @@ pub(crate) struct Table {
     pub partition_columns: Vec<String>,
     /// Publications that publish its updates, quoted.
     pub publications: Vec<String>,
+    /// What its partitions add, if it is partitioned; sizes and such are merged with its own.
+    #[serde(skip)]
+    pub partitions: Option<Partitions>,
     /// The collation version of the database; `None` before `PostgreSQL` 15 or if there is none.
     #[serde(default)]
     pub database_collation: Option<CollationVersion>,
@@ -228,4 +233,7 @@ pub(crate) struct Trigger {
     pub function: String,
     /// Columns that the text of the function seems to set.
     pub assigns: Vec<String>,
+    /// The partition that alone has it, quoted.
+    #[serde(default)]
+    pub partition: Option<String>,
 }

@@ -21,6 +21,7 @@ use tokio_postgres::Row;
 pub use measured::{Fired, Measured};
 
 use super::prepare::Plan;
+use super::statements::counted;
 use crate::error::Error;
 use crate::job::Size;
 use crate::pg::fault::is_timeout;
@@ -258,11 +259,11 @@ impl Plan {
 
     /// Updated rows, and those of them that were HOT, as this session has counted them so far.
     fn counted(&self) -> String {
-        let oid = self.target.oid;
+        let of = |function| counted(&self.target, function);
         format!(
-            "SELECT pg_catalog.pg_stat_get_xact_tuples_updated({oid}), \
-             pg_catalog.pg_stat_get_xact_tuples_hot_updated({oid}), \
-             pg_catalog.current_setting('track_counts')::bool"
+            "SELECT {}, {}, pg_catalog.current_setting('track_counts')::bool",
+            of("pg_catalog.pg_stat_get_xact_tuples_updated"),
+            of("pg_catalog.pg_stat_get_xact_tuples_hot_updated"),
         )
     }
 

@@ -46,6 +46,12 @@ impl Toml {
         self
     }
 
+    /// Walks along these columns.
+    pub(crate) fn key(mut self, columns: &[&str]) -> Toml {
+        self.table.push(format!("key = {columns:?}"));
+        self
+    }
+
     /// Walks in physical order.
     pub(crate) fn physical(mut self) -> Toml {
         self.table.push("order = \"physical\"".to_owned());

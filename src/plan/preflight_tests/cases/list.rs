@@ -3,6 +3,7 @@
 use crate::plan::facts::Facts;
 
 use super::keys::{collations, keys};
+use super::partitions::partitions;
 use super::{Case, Role, along, on, setting};
 
 /// An ordinary table.
@@ -32,6 +33,7 @@ const PRIVILEGES: [(&str, &str); 4] = [
 pub(crate) fn cases() -> Vec<Case> {
     let parts = [
         tables(),
+        partitions(),
         columns(),
         keys(),
         orders(),
@@ -83,11 +85,6 @@ fn tables() -> Vec<Case> {
             .named_by("SELECT replace(reltoastrelid::regclass::text, '\"', '') FROM pg_class WHERE relname = 't'"),
         case("table: temporary", "CREATE TEMPORARY TABLE tmp (id int PRIMARY KEY, n int)", on("{name}"), &["table-temporary"])
             .named_by("SELECT pg_my_temp_schema()::regnamespace || '.tmp'"),
-        case("table: partitioned", "CREATE TABLE p (id int, n int) PARTITION BY RANGE (id);
-             CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9); CREATE TABLE p2 PARTITION OF p DEFAULT",
-            on("public.p"), &["table-partitioned"]),
-        case("table: partitioned, without partitions", "CREATE TABLE p (id int, n int) PARTITION BY RANGE (id)",
-            on("public.p"), &["table-partitioned"]),
         case("table: inherited", &format!("{T} CREATE TABLE child () INHERITS (t)"), on("public.t"), &["table-inherited"]),
         case("table: with a rule", &format!("{T} CREATE RULE quiet AS ON UPDATE TO t DO INSTEAD NOTHING"),
             on("public.t"), &["table-rules"]),

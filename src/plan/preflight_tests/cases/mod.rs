@@ -2,6 +2,7 @@
 
 mod keys;
 mod list;
+mod partitions;
 
 use crate::plan::facts::Facts;
 
