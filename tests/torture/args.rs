@@ -26,9 +26,10 @@ pub(crate) struct Args {
     /// Runs at the same time
     #[arg(long, default_value_t = 4, value_name = "N")]
     pub(crate) at_once: usize,
-    /// Let errors, cuts and kills hit every single request of a small run, before and after it
-    #[arg(long)]
-    pub(crate) every_request: bool,
+    /// Let errors, cuts and kills hit every single request of small runs, before and after it; with a
+    /// number, every so many of these cases
+    #[arg(long, value_name = "STEP", num_args = 0..=1, default_missing_value = "1")]
+    pub(crate) every_request: Option<usize>,
     /// Break the program on the wire, and see the test notice: names, or `all`
     #[arg(long, value_name = "NAMES")]
     pub(crate) sabotage: Option<String>,

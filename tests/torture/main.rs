@@ -63,8 +63,8 @@ async fn all(args: &Args) -> Outcome<()> {
     if let Some(names) = &args.sabotage {
         return sabotage::all(names, args).await;
     }
-    if args.every_request {
-        return points::all(args, 1).await;
+    if let Some(step) = args.every_request {
+        return points::all(args, step.max(1)).await;
     }
     if args.runs.is_some() || args.seed.is_some() {
         return runs::all(args, args.runs.unwrap_or(1)).await;

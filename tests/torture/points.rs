@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 
 use crate::args::Args;
 use crate::nth::Nth;
-use crate::program::{JOB, LEFT, OWNED, Program, UNREACHABLE, Worker};
+use crate::program::{JOB, LEFT, OWNED, Program, REFUSED, UNEXPECTED, UNREACHABLE, Worker};
 use crate::proxy::Proxy;
 use crate::scene::{connect, free_port};
 use crate::{Outcome, say};
@@ -56,8 +56,9 @@ FROM piecemeal.run r JOIN piecemeal.range g ON g.run_id = r.id GROUP BY r.id";
 const EXPECTED: &str =
     "succeeded: 40 changed, 40 matched, books in order, 40 of 40 rows once, 1 run";
 
-/// A database, the way to it, and the program.
+/// A server, the way to it, and the program.
 struct Lane {
+    _sandbox: Sandbox,
     client: Client,
     proxy: Proxy,
     program: Program,
@@ -66,13 +67,12 @@ struct Lane {
 
 /// Goes over every `step`th case of all jobs.
 pub(crate) async fn all(args: &Args, step: usize) -> Outcome<()> {
-    let programs = Programs::find_or_install(&mut |_| ())?;
-    let sandbox = tokio::task::block_in_place(|| Sandbox::start(&programs, &[]))?;
     let offset =
         usize::try_from(args.seed.unwrap_or_else(|| fastrand::u64(..))).unwrap_or(0) % step;
-    let lanes = (0..args.at_once).map(|no| Lane::open(&sandbox, no));
+    let lanes = (0..args.at_once).map(|_| Lane::open());
     let lanes = futures_util::future::join_all(lanes).await;
     let lanes = lanes.into_iter().collect::<Outcome<Vec<_>>>()?;
+    let mut failed = Vec::new();
     for (job, text) in JOBS {
         let requests = lanes.first().ok_or("no lane")?.count(text).await?;
         let points = (1..=requests).flat_map(|no| Nth::ALL.map(|what| (no, what)));
@@ -80,39 +80,36 @@ pub(crate) async fn all(args: &Args, step: usize) -> Outcome<()> {
         let (count, queue) = (points.len(), Mutex::new(points.into_iter()));
         let walks = lanes.iter().map(|lane| lane.walk(text, &queue));
         let walked = futures_util::future::join_all(walks).await;
-        let failed: Vec<_> = walked.into_iter().flatten().collect();
-        if !failed.is_empty() {
-            return Err(format!(
-                "{} of {count} cases failed, {job}:\n{}",
-                failed.len(),
-                failed.join("\n")
-            )
-            .into());
-        }
+        let wrong: Vec<_> = walked.into_iter().flatten().collect();
         say(&format!(
-            "every request, {job}: {requests} requests, {count} cases, the same result each time"
+            "every request, {job}: {requests} requests, {count} cases, {} with another result",
+            wrong.len()
         ));
+        failed.extend(wrong.into_iter().map(|it| format!("{job}, {it}")));
     }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
 }
 
 type Queue = Mutex<std::vec::IntoIter<(u64, Nth)>>;
 
 impl Lane {
-    async fn open(sandbox: &Sandbox, no: usize) -> Outcome<Lane> {
-        let name = format!("lane{no}");
-        let client = connect(&sandbox.url("postgres")).await?;
-        client.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+    /// The way has the port of the server: else the program would take it for a pooler.
+    async fn open() -> Outcome<Lane> {
+        let programs = Programs::find_or_install(&mut |_| ())?;
         let port = free_port()?;
-        let socket = sandbox.socket_dir().join(format!(".s.PGSQL.{}", sandbox.port()));
+        let text = port.to_string();
+        let sandbox =
+            tokio::task::block_in_place(|| Sandbox::start(&programs, &[("port", &text)]))?;
+        let socket = sandbox.socket_dir().join(format!(".s.PGSQL.{port}"));
         let files = tempfile::tempdir()?;
         let program = Program {
-            url: format!("postgres://postgres@127.0.0.1:{port}/{name}?sslmode=disable"),
+            url: format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable"),
             jobs: files.path().to_owned(),
             log: files.path().join("program.log"),
         };
         let proxy = Proxy::listen(port, socket, &[]).await?;
-        Ok(Lane { client: connect(&sandbox.url(&name)).await?, proxy, program, files })
+        let client = connect(&sandbox.url("postgres")).await?;
+        Ok(Lane { client, proxy, program, files, _sandbox: sandbox })
     }
 
     async fn begin(&self, job: &str) -> Outcome<()> {
@@ -135,10 +132,7 @@ impl Lane {
         let mut wrong = Vec::new();
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
         while let Some((no, what)) = next() {
-            let started = std::time::Instant::now();
-            let hit = self.hit(job, no, what).await;
-            say(&format!("DEBUG {no} {what:?} {:.1?} {:?}", started.elapsed(), hit.as_ref().err().map(|e| e.to_string())));
-            if let Err(error) = hit {
+            if let Err(error) = self.hit(job, no, what).await {
                 let words = self.program.last_words();
                 wrong.push(format!("request {no}, {what:?}: {error}\n{words}"));
             }
@@ -168,6 +162,8 @@ impl Lane {
             match ended.and_then(|status| status.code()) {
                 Some(0) => return Ok(()),
                 Some(LEFT | OWNED | UNREACHABLE) => {}
+                // The server never answers a read so: it may end the preflight, before anything is begun.
+                Some(UNEXPECTED | REFUSED) if self.is_untouched().await? => {}
                 _ => return Err(format!("it ended with {ended:?}").into()),
             }
         }
@@ -184,6 +180,15 @@ impl Lane {
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    async fn is_untouched(&self) -> Outcome<bool> {
+        let sql = "SELECT to_regclass('piecemeal.run') IS NULL";
+        if self.client.query_one(sql, &[]).await?.get(0) {
+            return Ok(true);
+        }
+        let sql = "SELECT NOT EXISTS (SELECT FROM piecemeal.run)";
+        Ok(self.client.query_one(sql, &[]).await?.get(0))
     }
 
     async fn judge(&self) -> Outcome<()> {

@@ -10,6 +10,12 @@ use crate::Outcome;
 /// The job's name, which is its file's.
 pub(crate) const JOB: &str = "torture";
 
+/// The program's exit code for something that should not happen.
+pub(crate) const UNEXPECTED: i32 = 1;
+
+/// The program's exit code for a job that preflight refuses.
+pub(crate) const REFUSED: i32 = 3;
+
 /// The program's exit code for a run that was left, resumable.
 pub(crate) const LEFT: i32 = 4;
 

@@ -6,7 +6,7 @@
 //! the server, as it does on a real network; sometimes late.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +51,7 @@ pub(crate) struct Weather {
 pub(crate) struct State {
     upstream: PathBuf,
     rewrites: &'static [Rewrite],
+    is_sabotaged: AtomicBool,
     rewritten: AtomicUsize,
     trick: Mutex<Option<Trick>>,
     nth: Mutex<Option<(u64, Nth)>>,
@@ -87,6 +88,7 @@ impl Proxy {
         let state = Arc::new(State {
             upstream,
             rewrites,
+            is_sabotaged: AtomicBool::new(false),
             rewritten: AtomicUsize::new(0),
             trick: Mutex::default(),
             nth: Mutex::default(),
@@ -102,6 +104,11 @@ impl Proxy {
     /// Returns what has happened so far.
     pub(crate) fn counts(&self) -> Counts {
         *self.counts.borrow()
+    }
+
+    /// Changes what is said from now on.
+    pub(crate) fn sabotage(&self) {
+        self.state.is_sabotaged.store(true, Ordering::Relaxed);
     }
 
     /// Returns how often a statement was changed on its way.
@@ -185,6 +192,10 @@ impl State {
         }
     }
 
+    fn rewrites(&self) -> &'static [Rewrite] {
+        if self.is_sabotaged.load(Ordering::Relaxed) { self.rewrites } else { &[] }
+    }
+
     /// Waits as long as the network takes.
     async fn travel(&self) {
         let mut weather = self.weather.subscribe();
@@ -205,7 +216,7 @@ impl State {
                 got = link.client.read(&mut up) => {
                     let Ok(got @ 1..) = got else { return };
                     self.travel().await;
-                    let requests = asked.push(&up[..got], self.rewrites);
+                    let requests = asked.push(&up[..got], self.rewrites());
                     self.rewritten.fetch_add(std::mem::take(&mut asked.applied), Ordering::Relaxed);
                     let is_batch = requests.iter().any(|request| is_batch(&request.bytes));
                     let trick = if is_batch { lock(&self.trick).take() } else { None };

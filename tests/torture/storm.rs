@@ -104,6 +104,7 @@ impl<'a> Storm<'a> {
         let pace = Case::pace(case.rows_to_do(), case.faults.len());
         let rate = format!("{pace}/s");
         scene.program.call(&["throttle", JOB, "--rate", &rate]).await?;
+        scene.proxy.sabotage();
         let start = |command| scene.program.work(command, case.workers);
         let worker = start(if case.has_peer { "join" } else { "run" })?;
         let peer = case.has_peer.then(|| start("join")).transpose()?;
