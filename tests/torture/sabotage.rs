@@ -43,7 +43,7 @@ const fn batch(from: &'static str, to: &'static str) -> Rewrite {
     Rewrite { within: BOOKS, from, to }
 }
 
-const LATE: &[&str] = &["cut-late", "cut-reply", "kill-late"];
+const LATE: &[&str] = &["cut-late", "kill-late"];
 const KILLS: &[&str] = &["kill", "terminate", "cut-reply"];
 const LOCKS: &[&str] = &["row-locks"];
 
@@ -112,7 +112,7 @@ const ALL: &[Sabotage] = &[
         &[Rewrite {
             within: "",
             from: "SET LOCAL search_path = ",
-            to: "SET LOCAL search_path = evil, ",
+            to: "SET LOCAL search_path = evil, pg_catalog, ",
         }],
         &["kill"],
     ),
@@ -135,12 +135,12 @@ const ALL: &[Sabotage] = &[
             Rewrite {
                 within: "",
                 from: "SET LOCAL statement_timeout = ",
-                to: "SET LOCAL statement_timeout = 0; SET LOCAL torture.limit = ",
+                to: "SET LOCAL statement_timeout = 0; SET LOCAL torture.length = ",
             },
             Rewrite {
                 within: "",
                 from: "SET LOCAL lock_timeout = ",
-                to: "SET LOCAL torture.limit = ",
+                to: "SET LOCAL torture.length = ",
             },
         ],
         LOCKS,
@@ -249,7 +249,7 @@ async fn notice(sabotage: Sabotage, first: u64) -> Outcome<String> {
             work: sabotage.work,
             rewrites: sabotage.rewrites,
             rows: if sabotage.work == Work::Few { 8_000 } else { 1_200 },
-            faults: Fault::draw(&mut rng, 6, &only),
+            faults: Fault::draw(&mut rng, if is_late { 12 } else { 6 }, &only),
             // Alone, a process begins with what the one before it has left.
             workers: if is_late { 1 } else { 2 },
             has_peer: !is_late && attempt % 2 == 0,
