@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::finding::Finding;
+use crate::pg::fault::{is_denied, is_lock_timeout};
 use crate::pg::{ConnectError, ConnectErrorKind, DbMessage, Fault};
 use crate::run::{Failure, FailureKind};
 
@@ -16,7 +17,7 @@ pub enum ErrorKind {
     Usage,
     /// Preflight, a changed definition or the state of the run stand against it; nothing was written.
     Refused,
-    /// Somebody had asked for it: the run is paused or cancelled.
+    /// Somebody had asked for it: the run is paused or cancelled; or somebody holds a lock.
     Stopped,
     /// A row cannot be done.
     BadRow,
@@ -74,14 +75,20 @@ impl Error {
 
     /// Returns the error for a failed statement of ours, which was to do `what`.
     pub fn of_fault(what: impl Into<String>, fault: &Fault) -> Error {
+        let message = fault.message();
+        if is_lock_timeout(message) {
+            return Error::new(ErrorKind::Stopped, "locked", what)
+                .because_of(message)
+                .with_hint("somebody holds a lock on what it reads; try again when that is free");
+        }
         let (kind, code) = if matches!(fault, Fault::Unknown(_)) {
             (ErrorKind::Unreachable, "unreachable")
-        } else if crate::pg::fault::is_denied(fault.message()) {
+        } else if is_denied(message) {
             (ErrorKind::Refused, "privilege")
         } else {
             (ErrorKind::Unexpected, "database")
         };
-        Error::new(kind, code, what).because_of(fault.message())
+        Error::new(kind, code, what).because_of(message)
     }
 
     /// Returns the error that a stored failure stands for.

@@ -94,8 +94,10 @@ impl Case {
 
     /// Returns the pace, in rows per second, at which there is time for `faults` while `rows` are left
     /// to do.
-    pub(crate) fn pace(rows: u64, faults: usize) -> u64 {
-        let millis = faults.max(1) as u64 * PER_FAULT;
+    pub(crate) fn pace(&self, rows: u64, faults: usize) -> u64 {
+        // Behind a pooler a process is known to be gone when its lease is over.
+        let per_fault = if self.is_pooled { PER_FAULT * 5 } else { PER_FAULT };
+        let millis = faults.max(1) as u64 * per_fault;
         (rows * 800 / millis).max(5)
     }
 
@@ -106,7 +108,7 @@ impl Case {
 
     /// Returns the most rows of a batch, so that there are some ten a second.
     pub(crate) fn largest_batch(&self) -> u64 {
-        (Case::pace(self.rows_to_do(), self.faults.len()) / 10).clamp(12, 500)
+        (self.pace(self.rows_to_do(), self.faults.len()) / 10).clamp(12, 500)
     }
 
     /// Says what was drawn.

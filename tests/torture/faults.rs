@@ -4,8 +4,9 @@ use fastrand::Rng;
 
 use crate::tricks::{Trick, Until};
 
-/// How long one fault with everything that follows takes, about, in milliseconds.
-pub(crate) const PER_FAULT: u64 = 700;
+/// How long one fault with everything that follows takes at most, in milliseconds; nearly all of them
+/// take less, and when there are none left the run is let go.
+pub(crate) const PER_FAULT: u64 = 2_000;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

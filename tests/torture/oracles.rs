@@ -30,7 +30,7 @@ FROM piecemeal.run r JOIN piecemeal.range g ON g.run_id = r.id GROUP BY r.id";
 /// How long a transaction of the program may last, and how long others may wait for one. Many times
 /// what they are on a machine that does nothing else, and still far less than a guard that is missing
 /// makes of it.
-const LONGEST: Duration = Duration::from_secs(4);
+const LONGEST: Duration = Duration::from_millis(2_500);
 const LONGEST_WAIT: Duration = Duration::from_millis(1_500);
 
 /// A pooler keeps sessions that nobody uses.

@@ -12,7 +12,7 @@ use fastrand::Rng;
 use tokio_postgres::Client;
 
 use crate::Outcome;
-use crate::case::{Case, Work};
+use crate::case::Work;
 use crate::faults::Fault;
 use crate::program::{JOB, LEFT, UNREACHABLE, Worker};
 use crate::scene::Scene;
@@ -101,7 +101,7 @@ impl<'a> Storm<'a> {
         if (case.workers > 1 || case.has_peer) && case.work != Work::Physical {
             scene.connect().await?.batch_execute(&case.shape.cut(RANGES)).await?;
         }
-        let pace = Case::pace(case.rows_to_do(), case.faults.len());
+        let pace = case.pace(case.rows_to_do(), case.faults.len());
         let rate = format!("{pace}/s");
         scene.program.call(&["throttle", JOB, "--rate", &rate]).await?;
         scene.proxy.sabotage();
@@ -198,12 +198,12 @@ impl<'a> Storm<'a> {
     }
 
     /// Faults also hit a process that is only about to begin. If it then says that it could not reach
-    /// the database, it is started again, as any supervisor does.
+    /// the database, or that the table was locked, it is started again, as any supervisor does.
     fn replace_the_unlucky(&mut self) -> Outcome<()> {
         let command = if self.peer.is_some() { "join" } else { "run" };
         let (workers, program) = (self.scene.case.workers, &self.scene.program);
         for process in std::iter::once(&mut self.worker).chain(&mut self.peer) {
-            if process.ended()?.is_some_and(|it| it.code() == Some(UNREACHABLE)) {
+            if process.ended()?.is_some_and(|it| is_unlucky(it.code())) {
                 *process = program.work(command, workers)?;
             }
         }
@@ -217,7 +217,7 @@ impl<'a> Storm<'a> {
         let Some(eye) = &self.eye else { return Ok(()) };
         let Ok(row) = eye.query_one(&sql, &[]).await else { return Ok(()) };
         let left = u64::try_from(row.get::<_, i64>(0)).unwrap_or(0);
-        let pace = Case::pace(left, self.todo.len());
+        let pace = self.scene.case.pace(left, self.todo.len());
         if pace * 10 < self.pace * 7 {
             let rate = format!("{pace}/s");
             if self.scene.program.call(&["throttle", JOB, "--rate", &rate]).await? == Some(0) {
@@ -250,12 +250,17 @@ impl<'a> Storm<'a> {
     }
 }
 
+fn is_unlucky(code: Option<i32>) -> bool {
+    matches!(code, Some(UNREACHABLE | LEFT))
+}
+
 /// Whether a process has ended well.
 fn done(process: &mut Worker) -> Outcome<bool> {
     let ended = process.ended()?.map(|status| status.code());
     match ended {
-        None | Some(Some(UNREACHABLE)) => Ok(false),
+        None => Ok(false),
         Some(Some(0)) => Ok(true),
+        Some(code) if is_unlucky(code) => Ok(false),
         Some(code) => Err(format!("the last worker ended with {code:?}").into()),
     }
 }

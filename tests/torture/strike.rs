@@ -92,7 +92,9 @@ impl Storm<'_> {
         self.choose_victim();
         self.worker.signal("TERM")?;
         let ended = self.worker.end(LEAVING).await?;
-        if ended.and_then(|status| status.code()) != Some(TERMINATED) {
+        // One that has just begun dies of it.
+        let is_right = ended.is_some_and(|it| it.code().is_none_or(|code| code == TERMINATED));
+        if !is_right {
             return Err(format!("SIGTERM: {ended:?}").into());
         }
         self.replace().await?;

@@ -57,7 +57,7 @@ pub(crate) async fn make(scene: &Scene, fault: Fault, rng: &mut Rng) -> Outcome<
     let done = match fault {
         Fault::RowLocks => {
             let rows = "BEGIN; SELECT FROM torture ORDER BY random() LIMIT 20 FOR UPDATE";
-            hold(&client, rows, rng.u64(200..2_000)).await
+            hold(&client, rows, rng.u64(200..5_000)).await
         }
         Fault::TableLock => {
             let modes = ["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"];
