@@ -71,7 +71,7 @@ async fn all(args: &Args) -> Outcome<()> {
     }
     wire::check()?;
     runs::still(args).await?;
-    runs::all(args, 5).await?;
-    points::all(args, 9).await?;
-    sabotage::all("cursor-left-behind,work-ignores-fence,fence-without-rev,gap-of-one", args).await
+    runs::all(args, 4).await?;
+    points::all(args, 61).await?;
+    sabotage::all("cursor-left-behind,work-ignores-fence,gap-of-one", args).await
 }
