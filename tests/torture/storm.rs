@@ -191,10 +191,12 @@ impl<'a> Storm<'a> {
     /// Returns how a process ended by itself, if one did.
     fn ended(&mut self) -> Outcome<Option<ExitStatus>> {
         self.replace_the_unlucky()?;
-        if let Some(ended) = self.worker.ended()? {
-            return Ok(Some(ended));
+        for process in std::iter::once(&mut self.worker).chain(&mut self.peer) {
+            if let Some(ended) = process.ended()?.filter(|it| !is_unlucky(it.code())) {
+                return Ok(Some(ended));
+            }
         }
-        self.peer.as_mut().map_or(Ok(None), Worker::ended)
+        Ok(None)
     }
 
     /// Faults also hit a process that is only about to begin. If it then says that it could not reach

@@ -83,6 +83,10 @@ impl Storm<'_> {
         }
         self.choose_victim();
         self.worker.kill()?;
+        if matches!(moment, Moment::Late(_)) && self.peer.is_some() {
+            // It is not known whose batch is held, and only a dead process lets go of it.
+            self.peer = Some(self.start()?);
+        }
         self.replace().await?;
         Ok(true)
     }

@@ -49,8 +49,22 @@ pub(crate) async fn backend(eye: Option<&Client>) -> Option<i32> {
     Some(row.get(0))
 }
 
-/// Makes trouble; returns whether there was any.
+/// Makes trouble; returns whether there was any. The fault before may still be about, and keep this one
+/// from happening.
 pub(crate) async fn make(scene: &Scene, fault: Fault, rng: &mut Rng) -> Outcome<bool> {
+    match try_to_make(scene, fault, rng).await {
+        Err(error) if error.downcast_ref().is_some_and(is_outage) => Ok(false),
+        made => made,
+    }
+}
+
+/// Whether the server has gone away, or somebody was in the way of what was to be in the way.
+fn is_outage(error: &tokio_postgres::Error) -> bool {
+    let code = error.code().map(tokio_postgres::error::SqlState::code);
+    code.is_none_or(|code| code.starts_with("57") || code == "55P03" || code == "40P01")
+}
+
+async fn try_to_make(scene: &Scene, fault: Fault, rng: &mut Rng) -> Outcome<bool> {
     let client = scene.connect().await?;
     client.batch_execute("SET lock_timeout = '5s'").await?;
     let no = rng.u32(..);
@@ -87,14 +101,8 @@ pub(crate) async fn make(scene: &Scene, fault: Fault, rng: &mut Rng) -> Outcome<
         }
         _ => return Ok(false),
     };
-    match done {
-        Ok(()) => Ok(true),
-        // Somebody was in the way of what was to be in the way.
-        Err(error) if error.code().is_some_and(|it| ["55P03", "40P01"].contains(&it.code())) => {
-            Ok(false)
-        }
-        Err(error) => Err(format!("{error:?}").into()),
-    }
+    done?;
+    Ok(true)
 }
 
 async fn hold(client: &Client, sql: &str, millis: u64) -> Result<(), tokio_postgres::Error> {
