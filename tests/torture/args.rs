@@ -33,7 +33,14 @@ pub(crate) struct Args {
     /// Break the program on the wire, and see the test notice: names, or `all`
     #[arg(long, value_name = "NAMES")]
     pub(crate) sabotage: Option<String>,
-    /// What `cargo test` says to all tests
+    #[command(flatten)]
+    of_tests: OfTests,
+}
+
+/// What `cargo test` says to all tests.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags of others")]
+struct OfTests {
     #[arg(hide = true)]
     filter: Vec<String>,
     #[arg(long, hide = true)]
@@ -48,6 +55,8 @@ pub(crate) struct Args {
     include_ignored: bool,
     #[arg(long, hide = true)]
     exact: bool,
+    #[arg(long, hide = true)]
+    show_output: bool,
     #[arg(short, long, hide = true)]
     quiet: bool,
     #[arg(long, hide = true)]
@@ -69,7 +78,8 @@ impl Args {
     pub(crate) fn is_for_others(&self) -> bool {
         let is_named =
             |names: &[String]| names.iter().any(|name| "torture".contains(name.as_str()));
-        let is_ours = self.filter.is_empty() || is_named(&self.filter);
-        self.list || self.ignored || !is_ours || is_named(&self.skip)
+        let of = &self.of_tests;
+        let is_ours = of.filter.is_empty() || is_named(&of.filter);
+        of.list || of.ignored || !is_ours || is_named(&of.skip)
     }
 }

@@ -33,6 +33,13 @@ pub(crate) enum Fault {
     Freeze,
     /// The network is slow for a while.
     Slow,
+    /// Something that others do to the database.
+    Trouble(Trouble),
+}
+
+/// What others do to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
     /// Somebody holds rows for a while.
     RowLocks,
     /// Somebody holds the table for a while.
@@ -72,9 +79,12 @@ fn until(rng: &mut Rng) -> Until {
     if rng.bool() { Until::Sent } else { Until::Answered }
 }
 
-/// Names, weights, and how each is drawn. VACUUM FULL is rare, since a walk in physical order begins
-/// anew with each; so is a zombie, since a lease must run out.
-const MENU: &[(&str, u32, fn(&mut Rng) -> Fault)] = &[
+/// A name, a weight, and how it is drawn.
+type Entry = (&'static str, u32, fn(&mut Rng) -> Fault);
+
+/// VACUUM FULL is rare, since a walk in physical order begins anew with each; so is a zombie, since a
+/// lease must run out.
+const MENU: &[Entry] = &[
     ("kill", 14, |rng| Fault::Kill(Moment::plain(rng))),
     ("kill-late", 8, |rng| Fault::Kill(Moment::Late(until(rng)))),
     ("term", 5, |_| Fault::Term),
@@ -90,14 +100,14 @@ const MENU: &[(&str, u32, fn(&mut Rng) -> Fault)] = &[
     ("cut-all", 4, |rng| Fault::CutAll(Moment::plain(rng))),
     ("freeze", 3, |_| Fault::Freeze),
     ("slow", 3, |_| Fault::Slow),
-    ("row-locks", 5, |_| Fault::RowLocks),
-    ("table-lock", 4, |_| Fault::TableLock),
-    ("queued-ddl", 3, |_| Fault::QueuedDdl),
-    ("add-column", 2, |_| Fault::AddColumn),
-    ("vacuum-full", 1, |_| Fault::VacuumFull),
-    ("reindex", 2, |_| Fault::Reindex),
-    ("exhaust", 3, |_| Fault::Exhaust),
-    ("hostile", 3, |_| Fault::Hostile),
+    ("row-locks", 5, |_| Fault::Trouble(Trouble::RowLocks)),
+    ("table-lock", 4, |_| Fault::Trouble(Trouble::TableLock)),
+    ("queued-ddl", 3, |_| Fault::Trouble(Trouble::QueuedDdl)),
+    ("add-column", 2, |_| Fault::Trouble(Trouble::AddColumn)),
+    ("vacuum-full", 1, |_| Fault::Trouble(Trouble::VacuumFull)),
+    ("reindex", 2, |_| Fault::Trouble(Trouble::Reindex)),
+    ("exhaust", 3, |_| Fault::Trouble(Trouble::Exhaust)),
+    ("hostile", 3, |_| Fault::Trouble(Trouble::Hostile)),
 ];
 
 impl Fault {
@@ -141,14 +151,22 @@ impl Fault {
             Fault::CutAll(_) => "cut-all",
             Fault::Freeze => "freeze",
             Fault::Slow => "slow",
-            Fault::RowLocks => "row-locks",
-            Fault::TableLock => "table-lock",
-            Fault::QueuedDdl => "queued-ddl",
-            Fault::AddColumn => "add-column",
-            Fault::VacuumFull => "vacuum-full",
-            Fault::Reindex => "reindex",
-            Fault::Exhaust => "exhaust",
-            Fault::Hostile => "hostile",
+            Fault::Trouble(trouble) => trouble.name(),
+        }
+    }
+}
+
+impl Trouble {
+    fn name(self) -> &'static str {
+        match self {
+            Trouble::RowLocks => "row-locks",
+            Trouble::TableLock => "table-lock",
+            Trouble::QueuedDdl => "queued-ddl",
+            Trouble::AddColumn => "add-column",
+            Trouble::VacuumFull => "vacuum-full",
+            Trouble::Reindex => "reindex",
+            Trouble::Exhaust => "exhaust",
+            Trouble::Hostile => "hostile",
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{Outcome, say};
 /// Times that the program is started until it must be done.
 const STARTS: u32 = 10;
 /// How long one of them may take.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Jobs, each of which makes batches of another form.
 const JOBS: [(&str, &str); 4] = [

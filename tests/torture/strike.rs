@@ -36,14 +36,7 @@ impl Storm<'_> {
                 self.scene.proxy.cut_all() > 0
             }
             Fault::Freeze | Fault::Slow => self.bad_weather(fault == Fault::Freeze).await,
-            Fault::RowLocks
-            | Fault::TableLock
-            | Fault::QueuedDdl
-            | Fault::AddColumn
-            | Fault::VacuumFull
-            | Fault::Reindex
-            | Fault::Exhaust
-            | Fault::Hostile => trouble::make(self.scene, fault, &mut self.rng).await?,
+            Fault::Trouble(what) => trouble::make(self.scene, what, &mut self.rng).await?,
         };
         if had_effect {
             self.see_recovery(view.batches).await?;

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use tokio_postgres::Client;
 
 use crate::Outcome;
-use crate::faults::Fault;
+use crate::faults::Trouble;
 use crate::scene::{Scene, connect};
 
 /// The program's sessions, those that are busy first.
@@ -30,7 +30,10 @@ ALTER ROLE walker SET transform_null_equals = on";
 async fn count(eye: Option<&Client>, what: &str, limit: i64) -> Outcome<i64> {
     let sql = format!("SELECT count(*) FILTER (WHERE {what}(pid)) FROM ({OURS} LIMIT $1) a");
     let Some(eye) = eye else { return Ok(0) };
-    Ok(eye.query_one(&sql, &[&limit]).await?.get(0))
+    match eye.query_one(&sql, &[&limit]).await {
+        Err(error) if is_outage(&error) => Ok(0),
+        answer => Ok(answer?.get(0)),
+    }
 }
 
 /// Ends so many sessions of the program; returns how many there were.
@@ -51,8 +54,8 @@ pub(crate) async fn backend(eye: Option<&Client>) -> Option<i32> {
 
 /// Makes trouble; returns whether there was any. The fault before may still be about, and keep this one
 /// from happening.
-pub(crate) async fn make(scene: &Scene, fault: Fault, rng: &mut Rng) -> Outcome<bool> {
-    match try_to_make(scene, fault, rng).await {
+pub(crate) async fn make(scene: &Scene, trouble: Trouble, rng: &mut Rng) -> Outcome<bool> {
+    match try_to_make(scene, trouble, rng).await {
         Err(error) if error.downcast_ref().is_some_and(is_outage) => Ok(false),
         made => made,
     }
@@ -64,21 +67,21 @@ fn is_outage(error: &tokio_postgres::Error) -> bool {
     code.is_none_or(|code| code.starts_with("57") || code == "55P03" || code == "40P01")
 }
 
-async fn try_to_make(scene: &Scene, fault: Fault, rng: &mut Rng) -> Outcome<bool> {
+async fn try_to_make(scene: &Scene, trouble: Trouble, rng: &mut Rng) -> Outcome<bool> {
     let client = scene.connect().await?;
     client.batch_execute("SET lock_timeout = '5s'").await?;
     let no = rng.u32(..);
-    let done = match fault {
-        Fault::RowLocks => {
+    let done = match trouble {
+        Trouble::RowLocks => {
             let rows = "BEGIN; SELECT FROM torture ORDER BY random() LIMIT 20 FOR UPDATE";
             hold(&client, rows, rng.u64(200..5_000)).await
         }
-        Fault::TableLock => {
+        Trouble::TableLock => {
             let modes = ["ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"];
             let mode = rng.choice(modes).unwrap_or("SHARE");
             hold(&client, &format!("BEGIN; LOCK torture IN {mode} MODE"), rng.u64(100..1_500)).await
         }
-        Fault::QueuedDdl => {
+        Trouble::QueuedDdl => {
             let reader = scene.connect().await?;
             reader.batch_execute("BEGIN; SELECT FROM torture LIMIT 1").await?;
             let ddl = format!("ALTER TABLE torture ADD COLUMN queued{no} int");
@@ -88,18 +91,17 @@ async fn try_to_make(scene: &Scene, fault: Fault, rng: &mut Rng) -> Outcome<bool
             );
             altered.and(read)
         }
-        Fault::AddColumn => {
+        Trouble::AddColumn => {
             let sql = format!("ALTER TABLE torture ADD COLUMN added{no} int DEFAULT 7");
             client.batch_execute(&sql).await
         }
-        Fault::VacuumFull => client.batch_execute("VACUUM FULL torture").await,
-        Fault::Reindex => client.batch_execute("REINDEX TABLE CONCURRENTLY torture").await,
-        Fault::Exhaust => return exhaust(scene, &client, rng).await,
-        Fault::Hostile => {
+        Trouble::VacuumFull => client.batch_execute("VACUUM FULL torture").await,
+        Trouble::Reindex => client.batch_execute("REINDEX TABLE CONCURRENTLY torture").await,
+        Trouble::Exhaust => return exhaust(scene, &client, rng).await,
+        Trouble::Hostile => {
             client.batch_execute(HOSTILE).await?;
             return Ok(terminate(Some(&client), 100).await? > 0);
         }
-        _ => return Ok(false),
     };
     done?;
     Ok(true)
