@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::finding::Finding;
+use crate::pg::fault::{is_denied, is_lock_timeout};
 use crate::pg::{ConnectError, ConnectErrorKind, DbMessage, Fault};
 use crate::run::{Failure, FailureKind};
 
@@ -16,7 +17,7 @@ pub enum ErrorKind {
     Usage,
     /// Preflight, a changed definition or the state of the run stand against it; nothing was written.
     Refused,
-    /// Somebody had asked for it: the run is paused or cancelled.
+    /// Somebody had asked for it: the run is paused or cancelled; or the server interrupted it.
     Stopped,
     /// A row cannot be done.
     BadRow,
@@ -29,6 +30,13 @@ pub enum ErrorKind {
     /// Something that should not happen.
     Unexpected,
 }
+
+/// What to do about a lock of somebody else.
+const LOCKED: Option<&str> =
+    Some("somebody holds a lock on what it reads; try again when that is free");
+/// What to do about a statement that was cancelled, or took too long.
+const INTERRUPTED: Option<&str> =
+    Some("somebody cancelled it, or the server is very busy; try again");
 
 /// Why something was not done.
 #[derive(Clone)]
@@ -74,14 +82,18 @@ impl Error {
 
     /// Returns the error for a failed statement of ours, which was to do `what`.
     pub fn of_fault(what: impl Into<String>, fault: &Fault) -> Error {
-        let (kind, code) = if matches!(fault, Fault::Unknown(_)) {
-            (ErrorKind::Unreachable, "unreachable")
-        } else if crate::pg::fault::is_denied(fault.message()) {
-            (ErrorKind::Refused, "privilege")
-        } else {
-            (ErrorKind::Unexpected, "database")
+        let message = fault.message();
+        let (kind, code, hint) = match fault {
+            Fault::Unknown(_) => (ErrorKind::Unreachable, "unreachable", None),
+            Fault::Smaller(_) if is_lock_timeout(message) => (ErrorKind::Stopped, "locked", LOCKED),
+            Fault::Smaller(_) | Fault::Again(_) => (ErrorKind::Stopped, "interrupted", INTERRUPTED),
+            Fault::BadRow(_) | Fault::Fatal(_) if is_denied(message) => {
+                (ErrorKind::Refused, "privilege", None)
+            }
+            Fault::BadRow(_) | Fault::Fatal(_) => (ErrorKind::Unexpected, "database", None),
         };
-        Error::new(kind, code, what).because_of(fault.message())
+        let error = Error::new(kind, code, what).because_of(message);
+        hint.into_iter().fold(error, Error::with_hint)
     }
 
     /// Returns the error that a stored failure stands for.

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::{journal, members, snapshot};
-use crate::pg::{Database, Fault, Lane, Session};
+use crate::pg::{Database, Fault, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, as_timestamp};
 use crate::throttle::{self, Changes, Gate, Guarded, View};
@@ -71,9 +71,7 @@ struct Lines {
 
 impl Runner {
     async fn bring_to_end(self) -> Result<Report, Error> {
-        let mut session = self.session().await?;
-        let holder = self.holder(&mut session).await.map_err(|fault| self.broken(&fault))?;
-        drop(session);
+        let holder = self.holder().await?;
         if let Some(ending) = self.take_lease(&holder).await? {
             return self.report(ending).await;
         }
@@ -155,10 +153,6 @@ impl Runner {
         Ok(throttlers)
     }
 
-    async fn session(&self) -> Result<Session, Error> {
-        self.database.session(Lane::Watch).await.map_err(|fault| self.broken(&fault))
-    }
-
     /// The error for a statement of the ledger that failed.
     pub(super) fn broken(&self, fault: &Fault) -> Error {
         let job = &self.plan.job.name;
@@ -166,8 +160,9 @@ impl Runner {
             .with_hint(format!("`piecemeal run {job}` continues where it stopped"))
     }
 
-    async fn holder(&self, session: &mut Session) -> Result<Holder, Fault> {
-        let (_, port) = lease::backend(session).await?;
+    async fn holder(&self) -> Result<Holder, Error> {
+        let (_, port) =
+            self.insist(|mut session| async move { lease::backend(&mut session).await }).await?;
         Ok(Holder {
             token: format!("{:032x}", fastrand::u128(..)),
             host: gethostname::gethostname().to_string_lossy().into_owned(),

@@ -316,8 +316,14 @@ impl Round<'_> {
         if status != Status::Paused {
             let reason =
                 if let Ending::Held(reason) = &ending { Some(reason.as_str()) } else { None };
-            self.write(Transition::Yielded, &Record { reason, ..Record::default() }).await?;
-            return Ok(ending);
+            let record = Record { reason, ..Record::default() };
+            return match self.write(Transition::Yielded, &record).await {
+                // Another member leads it by now, so it is not ours to give back.
+                Err(error) if self.runner.options.joins && error.kind() == ErrorKind::Owned => {
+                    Ok(ending)
+                }
+                written => written.map(|()| ending),
+            };
         }
         let (run, token) = self.lease();
         let released = self

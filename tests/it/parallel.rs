@@ -217,6 +217,21 @@ fn a_process_that_is_told_to_leave_leaves_the_run_to_the_others() {
 }
 
 #[test]
+fn a_member_that_is_told_to_leave_before_it_knows_that_another_leads_leaves_all_the_same() {
+    let (db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
+    // As a member does for which the leader's session is gone.
+    db.exec(
+        "UPDATE piecemeal.run r SET lease_token = m.token, owner = m.owner, lease_until = m.lease_until
+         FROM piecemeal.member m WHERE m.run_id = r.id AND m.token <> r.lease_token",
+    );
+    leader.signal("TERM");
+    leader.wait().exits(143);
+    let_go(&cli);
+    member.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
 fn one_that_only_seemed_dead_writes_nothing_into_what_others_have_taken_over_and_joins_again() {
     let (db, cli, leader, member) = two(20_000, &Toml::increment().rows(10));
     member.signal("STOP");

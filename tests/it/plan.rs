@@ -279,3 +279,16 @@ fn a_pooler_is_noticed_and_there_is_no_vacuum_behind_it() {
     says(&cli.done(&["plan", "job"]), "vacuum: none behind a pooler");
     assert!(plan_of(&cli)["forecast"]["table_bytes"]["with_vacuum"].is_null());
 }
+
+#[test]
+fn a_table_that_somebody_has_locked_is_named_as_that_and_not_as_a_bug() {
+    let db = Db::with(&numbers(10));
+    let holder = db.session();
+    holder.exec("BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+    let cli = increments(&db);
+    for command in [&["plan", "job"][..], &["run", "job", "-y"]] {
+        cli.call(command).exits(4).says("lock timeout").says("somebody holds a lock");
+    }
+    holder.exec("ROLLBACK");
+    cli.done(&["run", "job", "-y"]);
+}

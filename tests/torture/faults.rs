@@ -1,27 +1,61 @@
-//! What goes wrong, how often, and in which order.
+//! What goes wrong, and how likely each of it is.
 
 use fastrand::Rng;
 
-use crate::proxy::{Trick, Until};
+use crate::tricks::{Trick, Until};
 
-/// How long one fault with everything that follows takes, about, in milliseconds.
-pub(crate) const PER_FAULT: u64 = 600;
+/// How long one fault with everything that follows takes at most, in milliseconds; nearly all of them
+/// take less, and when there are none left the run is let go.
+pub(crate) const PER_FAULT: u64 = 2_000;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The worker dies (SIGKILL), and another one is started at once.
     Kill(Moment),
+    /// The worker is asked to go (SIGTERM), and another one is started.
+    Term,
+    /// The worker is frozen until another one has taken over, and then goes on.
+    Zombie,
     /// The server ends the worker's sessions: all of them, or one.
     Terminate { all: bool, moment: Moment },
+    /// The server cancels what the worker's sessions do.
+    Cancel,
+    /// One of the server's processes dies (SIGKILL), and so all of them do.
+    Crash,
     /// The server crashes and comes back.
     Stop(Moment),
     /// The network cuts the worker off in the middle of a batch.
     Cut(Trick),
     /// The network cuts all connections at once.
     CutAll(Moment),
-    /// The worker is frozen until another one has taken over, and then goes on.
-    Zombie,
+    /// The network lets nothing through for a while, and then sometimes cuts.
+    Freeze,
+    /// The network is slow for a while.
+    Slow,
+    /// Something that others do to the database.
+    Trouble(Trouble),
+}
+
+/// What others do to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Somebody holds rows for a while.
+    RowLocks,
+    /// Somebody holds the table for a while.
+    TableLock,
+    /// Somebody's DDL waits for a long read, and everybody waits for the DDL.
+    QueuedDdl,
+    /// The table gets another column.
+    AddColumn,
+    /// VACUUM FULL: the table gets another file.
+    VacuumFull,
+    /// All indexes are built anew.
+    Reindex,
+    /// All connections are taken.
+    Exhaust,
+    /// The role gets other defaults: time limits, formats, name resolution.
+    Hostile,
 }
 
 /// When it happens.
@@ -35,88 +69,104 @@ pub(crate) enum Moment {
     Late(Until),
 }
 
-/// How big a run of the test is.
-#[derive(Debug, Clone)]
-pub(crate) struct Menu {
-    pub(crate) seed: u64,
-    pub(crate) rows: u32,
-    kills: u32,
-    terminates: u32,
-    stops: u32,
-    cuts: u32,
-    zombies: u32,
-    /// Workers of each process.
-    pub(crate) workers: u32,
-    /// Whether a second process joins the first.
-    pub(crate) has_peer: bool,
+impl Moment {
+    fn plain(rng: &mut Rng) -> Moment {
+        if rng.bool() { Moment::Any } else { Moment::InFlight }
+    }
 }
 
-impl Menu {
-    /// Reads it from the environment; what is not set is as in the short version.
-    pub(crate) fn of_environment(seed: u64) -> Menu {
-        let count = |name: &str, default| read(name).unwrap_or(default);
-        let seed = read("SEED").unwrap_or(seed);
-        let mut rng = Rng::with_seed(seed);
-        Menu {
-            seed,
-            workers: count("WORKERS", rng.u32(1..=3)).max(1),
-            has_peer: count("PEERS", rng.u32(..2)) > 0,
-            rows: count("ROWS", 3_000).max(100),
-            kills: count("KILLS", 6),
-            terminates: count("TERMINATES", 3),
-            stops: count("STOPS", 1),
-            cuts: count("CUTS", 5),
-            zombies: count("ZOMBIES", 0),
+fn until(rng: &mut Rng) -> Until {
+    if rng.bool() { Until::Sent } else { Until::Answered }
+}
+
+/// A name, a weight, and how it is drawn.
+type Entry = (&'static str, u32, fn(&mut Rng) -> Fault);
+
+/// VACUUM FULL is rare, since a walk in physical order begins anew with each; so is a zombie, since a
+/// lease must run out.
+const MENU: &[Entry] = &[
+    ("kill", 14, |rng| Fault::Kill(Moment::plain(rng))),
+    ("kill-late", 8, |rng| Fault::Kill(Moment::Late(until(rng)))),
+    ("term", 5, |_| Fault::Term),
+    ("zombie", 2, |_| Fault::Zombie),
+    ("terminate", 12, |rng| Fault::Terminate { all: rng.bool(), moment: Moment::plain(rng) }),
+    ("cancel", 5, |_| Fault::Cancel),
+    ("crash", 4, |_| Fault::Crash),
+    ("stop", 7, |rng| Fault::Stop(Moment::plain(rng))),
+    ("cut-reply", 6, |_| Fault::Cut(Trick::CutAnswered)),
+    ("cut-sent", 3, |_| Fault::Cut(Trick::CutSent)),
+    ("cut-request", 4, |_| Fault::Cut(Trick::CutUnsent)),
+    ("cut-late", 6, |rng| Fault::Cut(Trick::CutLate(until(rng)))),
+    ("cut-all", 4, |rng| Fault::CutAll(Moment::plain(rng))),
+    ("freeze", 3, |_| Fault::Freeze),
+    ("slow", 3, |_| Fault::Slow),
+    ("row-locks", 5, |_| Fault::Trouble(Trouble::RowLocks)),
+    ("table-lock", 4, |_| Fault::Trouble(Trouble::TableLock)),
+    ("queued-ddl", 3, |_| Fault::Trouble(Trouble::QueuedDdl)),
+    ("add-column", 2, |_| Fault::Trouble(Trouble::AddColumn)),
+    ("vacuum-full", 1, |_| Fault::Trouble(Trouble::VacuumFull)),
+    ("reindex", 2, |_| Fault::Trouble(Trouble::Reindex)),
+    ("exhaust", 3, |_| Fault::Trouble(Trouble::Exhaust)),
+    ("hostile", 3, |_| Fault::Trouble(Trouble::Hostile)),
+];
+
+impl Fault {
+    /// Draws so many of those that `only` names, or of all.
+    pub(crate) fn draw(rng: &mut Rng, count: u32, only: &[String]) -> Vec<Fault> {
+        let is_meant = |name: &str| only.is_empty() || only.iter().any(|it| it == name);
+        let menu: Vec<_> = MENU.iter().filter(|(name, ..)| is_meant(name)).collect();
+        let all: u32 = menu.iter().map(|(_, weight, _)| weight).sum();
+        let one = |rng: &mut Rng| {
+            let mut at = rng.u32(..all.max(1));
+            let found = menu.iter().find(|(_, weight, _)| {
+                let is_it = at < *weight;
+                at = at.saturating_sub(*weight);
+                is_it
+            });
+            found.map(|(_, _, draw)| draw(rng))
+        };
+        (0..count).filter_map(|_| one(rng)).collect()
+    }
+
+    /// Returns all names.
+    pub(crate) fn names() -> Vec<&'static str> {
+        MENU.iter().map(|(name, ..)| *name).collect()
+    }
+
+    /// Returns its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Fault::Kill(Moment::Late(_)) => "kill-late",
+            Fault::Kill(_) => "kill",
+            Fault::Term => "term",
+            Fault::Zombie => "zombie",
+            Fault::Terminate { .. } => "terminate",
+            Fault::Cancel => "cancel",
+            Fault::Crash => "crash",
+            Fault::Stop(_) => "stop",
+            Fault::Cut(Trick::CutAnswered) => "cut-reply",
+            Fault::Cut(Trick::CutSent) => "cut-sent",
+            Fault::Cut(Trick::CutUnsent) => "cut-request",
+            Fault::Cut(Trick::CutLate(_) | Trick::HoldLate(_)) => "cut-late",
+            Fault::CutAll(_) => "cut-all",
+            Fault::Freeze => "freeze",
+            Fault::Slow => "slow",
+            Fault::Trouble(trouble) => trouble.name(),
         }
     }
-
-    /// Returns all faults in the seed's order; the first of each kind are the dangerous ones.
-    pub(crate) fn faults(&self, rng: &mut Rng) -> Vec<Fault> {
-        let moments = [
-            Moment::Late(Until::Answered),
-            Moment::InFlight,
-            Moment::Any,
-            Moment::Late(Until::Sent),
-            Moment::InFlight,
-            Moment::Any,
-        ];
-        let cuts = [
-            Fault::Cut(Trick::CutLate(Until::Answered)),
-            Fault::Cut(Trick::CutAnswered),
-            Fault::Cut(Trick::CutLate(Until::Sent)),
-            Fault::Cut(Trick::CutSent),
-            Fault::CutAll(Moment::Any),
-            Fault::CutAll(Moment::InFlight),
-        ];
-        let plain = [Moment::InFlight, Moment::Any];
-        let mut faults = Vec::new();
-        faults.extend(turns(&moments, self.kills).map(Fault::Kill));
-        let sessions = turns(&plain, self.terminates).enumerate();
-        faults.extend(sessions.map(|(no, moment)| Fault::Terminate { all: no % 2 == 0, moment }));
-        faults.extend(turns(&plain, self.stops).map(Fault::Stop));
-        faults.extend(turns(&cuts, self.cuts));
-        faults.extend(turns(&[Fault::Zombie], self.zombies));
-        rng.shuffle(&mut faults);
-        faults
-    }
-
-    /// Returns the pace, in rows per second, at which there is time for all faults.
-    pub(crate) fn pace(&self) -> u64 {
-        let faults = self.kills + self.terminates + self.stops + self.cuts + self.zombies;
-        let millis = u64::from(faults.max(1)) * PER_FAULT * 5 / 4;
-        (u64::from(self.rows) * 1_000 / millis).max(20)
-    }
-
-    /// Returns the most rows of a batch, so that at that pace there are some ten a second.
-    pub(crate) fn largest_batch(&self) -> u32 {
-        u32::try_from(self.pace() / 10).unwrap_or(u32::MAX).clamp(20, 500)
-    }
 }
 
-fn turns<T: Copy>(kinds: &[T], count: u32) -> impl Iterator<Item = T> {
-    kinds.iter().copied().cycle().take(count as usize)
-}
-
-fn read<T: std::str::FromStr>(name: &str) -> Option<T> {
-    std::env::var(format!("PIECEMEAL_TORTURE_{name}")).ok()?.parse().ok()
+impl Trouble {
+    fn name(self) -> &'static str {
+        match self {
+            Trouble::RowLocks => "row-locks",
+            Trouble::TableLock => "table-lock",
+            Trouble::QueuedDdl => "queued-ddl",
+            Trouble::AddColumn => "add-column",
+            Trouble::VacuumFull => "vacuum-full",
+            Trouble::Reindex => "reindex",
+            Trouble::Exhaust => "exhaust",
+            Trouble::Hostile => "hostile",
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The program under test, as people start it.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,21 @@ use crate::Outcome;
 
 /// The job's name, which is its file's.
 pub(crate) const JOB: &str = "torture";
+
+/// The program's exit code for something that should not happen.
+pub(crate) const UNEXPECTED: i32 = 1;
+
+/// The program's exit code for a job that preflight refuses.
+pub(crate) const REFUSED: i32 = 3;
+
+/// The program's exit code for a run that was left, resumable.
+pub(crate) const LEFT: i32 = 4;
+
 /// The program's exit code for a run that another process took over.
 pub(crate) const OWNED: i32 = 7;
+
+/// The program's exit code after SIGTERM.
+pub(crate) const TERMINATED: i32 = 143;
 
 /// The program's exit code for a database that was away when it began.
 pub(crate) const UNREACHABLE: i32 = 8;
@@ -51,14 +64,18 @@ impl Program {
         Ok(status.and_then(|status| status.code()))
     }
 
+    /// Returns everything that it wrote.
+    pub(crate) fn words(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Returns the last lines that it wrote.
     pub(crate) fn last_words(&self) -> String {
-        last_lines(&self.log)
+        last_lines(&self.words())
     }
 }
 
-fn last_lines(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
+fn last_lines(text: &str) -> String {
     let lines: Vec<_> = text.lines().rev().take(30).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

@@ -1,11 +1,13 @@
 //! The network between the program and the server, with a will of its own.
 //!
-//! It listens on a port of this machine and passes everything on to the server's socket. A batch is
-//! recognised by its UPDATE, and a [`Trick`] can be played on the next one. What was sent before a
-//! client went away still reaches the server, as it does on a real network; sometimes late.
+//! It listens on a port of this machine and passes everything on to a socket, request by request. A
+//! batch is recognised by its UPDATE, and a [`Trick`] can be played on the next one; or something
+//! happens to the nth request, whatever it is. What was sent before a client went away still reaches
+//! the server, as it does on a real network; sometimes late.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,37 +15,12 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 
 use crate::Outcome;
+use crate::nth::Nth;
+use crate::tricks::{Trick, is_batch, is_end};
+use crate::wire::{Frames, Request, Requests, Rewrite, is_ready};
 
-/// A batch has the one in its text and not the other, which is a plan being made.
-const UPDATE: &[u8] = b"UPDATE public.torture";
-const EXPLAIN: &[u8] = b"EXPLAIN";
-/// The last message of a transaction, and how the server says that it ended.
-const COMMIT: &[u8] = b"COMMIT\0";
-const ROLLBACK: &[u8] = b"ROLLBACK\0";
 /// How long something is waited for that may never come.
-const PATIENCE: Duration = Duration::from_secs(8);
-
-/// What is done to the next batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trick {
-    /// It reaches the server, and the client is cut before there is an answer.
-    CutSent,
-    /// The server has answered, and the client is cut before it hears it.
-    CutAnswered,
-    /// The client is cut, and the batch reaches the server when another one does, or after that.
-    CutLate(Until),
-    /// The same, but the client waits to be killed instead of being cut.
-    HoldLate(Until),
-}
-
-/// What a late batch waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// Another batch is on its way: the two meet in the server.
-    Sent,
-    /// Another batch is committed.
-    Answered,
-}
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What has happened so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,13 +35,30 @@ pub(crate) struct Counts {
     pub(crate) tricked: u64,
     /// Batches that reached the server late.
     pub(crate) late: u64,
+    /// Whether the nth request has come.
+    pub(crate) is_nth: bool,
 }
 
-struct State {
+/// How the network is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Weather {
+    /// Nothing gets through, and nobody is told.
+    pub(crate) is_frozen: bool,
+    /// Each piece takes this long.
+    pub(crate) latency: Duration,
+}
+
+pub(crate) struct State {
     upstream: PathBuf,
+    rewrites: &'static [Rewrite],
+    is_sabotaged: AtomicBool,
+    rewritten: AtomicUsize,
     trick: Mutex<Option<Trick>>,
+    nth: Mutex<Option<(u64, Nth)>>,
+    requests: AtomicU64,
     counts: watch::Sender<Counts>,
     cuts: watch::Sender<u64>,
+    weather: watch::Sender<Weather>,
 }
 
 /// Passes on what is said on a port.
@@ -73,14 +67,36 @@ pub(crate) struct Proxy {
     counts: watch::Receiver<Counts>,
 }
 
+/// One connection, on both sides.
+pub(crate) struct Link {
+    pub(crate) client: TcpStream,
+    pub(crate) server: UnixStream,
+    pub(crate) answers: Frames,
+    /// Requests that the server has not answered.
+    pub(crate) waiting: u32,
+}
+
 impl Proxy {
-    /// Listens on `port` for the server whose socket is `upstream`.
-    pub(crate) async fn listen(port: u16, upstream: PathBuf) -> Outcome<Proxy> {
+    /// Begins to listen on `port` of this machine, for a server that listens at `upstream`.
+    pub(crate) async fn listen(
+        port: u16,
+        upstream: PathBuf,
+        rewrites: &'static [Rewrite],
+    ) -> Outcome<Proxy> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let (sender, counts) = watch::channel(Counts::default());
-        let (cuts, _) = watch::channel(0);
-        let state = State { upstream, trick: Mutex::default(), counts: sender, cuts };
-        let state = Arc::new(state);
+        let state = Arc::new(State {
+            upstream,
+            rewrites,
+            is_sabotaged: AtomicBool::new(false),
+            rewritten: AtomicUsize::new(0),
+            trick: Mutex::default(),
+            nth: Mutex::default(),
+            requests: AtomicU64::new(0),
+            counts: sender,
+            cuts: watch::channel(0).0,
+            weather: watch::channel(Weather::default()).0,
+        });
         tokio::spawn(accept(listener, Arc::clone(&state)));
         Ok(Proxy { state, counts })
     }
@@ -88,6 +104,16 @@ impl Proxy {
     /// Returns what has happened so far.
     pub(crate) fn counts(&self) -> Counts {
         *self.counts.borrow()
+    }
+
+    /// Changes what is said from now on.
+    pub(crate) fn sabotage(&self) {
+        self.state.is_sabotaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns how often a statement was changed on its way.
+    pub(crate) fn rewritten(&self) -> usize {
+        self.state.rewritten.load(Ordering::Relaxed)
     }
 
     /// Waits until `holds`; returns false if it did not within a few seconds.
@@ -98,10 +124,10 @@ impl Proxy {
     /// Plays a trick on the next batch; returns false if there was none.
     pub(crate) async fn play(&self, trick: Trick) -> bool {
         let before = self.counts().tricked;
-        *self.state.trick() = Some(trick);
+        *lock(&self.state.trick) = Some(trick);
         let is_played = self.until(|counts| counts.tricked > before).await;
         // One that was taken in the last moment counts, because it cannot be taken back.
-        is_played || self.state.trick().take().is_none()
+        is_played || lock(&self.state.trick).take().is_none()
     }
 
     /// Cuts every connection on both sides; returns how many there were.
@@ -110,6 +136,27 @@ impl Proxy {
         self.state.cuts.send_modify(|cuts| *cuts += 1);
         open
     }
+
+    /// Changes how the network is.
+    pub(crate) fn weather(&self, weather: Weather) {
+        self.state.weather.send_replace(weather);
+    }
+
+    /// Counts requests from now on, and lets something happen to one of them.
+    pub(crate) fn arm(&self, nth: Option<(u64, Nth)>) {
+        self.state.requests.store(0, Ordering::SeqCst);
+        self.state.count(|counts| counts.is_nth = false);
+        *lock(&self.state.nth) = nth;
+    }
+
+    /// Returns the requests since it was armed.
+    pub(crate) fn requests(&self) -> u64 {
+        self.state.requests.load(Ordering::SeqCst)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
@@ -120,7 +167,8 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
             // Else the answers of a batch, which are several, would wait for each other.
             let _ = client.set_nodelay(true);
             if let Ok(server) = UnixStream::connect(&state.upstream).await {
-                state.relay(client, server).await;
+                let answers = Frames::of_server();
+                state.relay(Link { client, server, answers, waiting: 0 }).await;
             }
             state.count(|counts| counts.open -= 1);
         });
@@ -128,15 +176,15 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 }
 
 impl State {
-    fn trick(&self) -> std::sync::MutexGuard<'_, Option<Trick>> {
-        self.trick.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn count(&self, change: impl FnOnce(&mut Counts)) {
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Counts)) {
         self.counts.send_modify(change);
     }
 
-    async fn until(&self, holds: impl Fn(&Counts) -> bool) -> bool {
+    pub(crate) fn counted(&self) -> Counts {
+        *self.counts.borrow()
+    }
+
+    pub(crate) async fn until(&self, holds: impl Fn(&Counts) -> bool) -> bool {
         let mut counts = self.counts.subscribe();
         tokio::select! {
             found = counts.wait_for(|counts| holds(counts)) => found.is_ok(),
@@ -144,30 +192,51 @@ impl State {
         }
     }
 
-    async fn relay(&self, mut client: TcpStream, mut server: UnixStream) {
+    fn rewrites(&self) -> &'static [Rewrite] {
+        if self.is_sabotaged.load(Ordering::Relaxed) { self.rewrites } else { &[] }
+    }
+
+    /// Waits as long as the network takes.
+    async fn travel(&self) {
+        let mut weather = self.weather.subscribe();
+        let latency =
+            weather.wait_for(|it| !it.is_frozen).await.map_or(Duration::ZERO, |it| it.latency);
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+    }
+
+    async fn relay(&self, mut link: Link) {
         let mut cuts = self.cuts.subscribe();
         let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        let mut asked = Requests::default();
         let mut is_pending = false;
         loop {
             tokio::select! {
-                got = client.read(&mut up) => {
-                    let Ok(1..) = got else { return };
-                    let said = &up[..got.unwrap_or(0)];
-                    if is_batch(said) {
-                        let trick = self.trick().take();
-                        if let Some(trick) = trick {
-                            return self.trick_with(trick, client, server, said.to_vec()).await;
-                        }
-                        is_pending = true;
-                        self.count(|counts| counts.sent += 1);
+                got = link.client.read(&mut up) => {
+                    let Ok(got @ 1..) = got else { return };
+                    self.travel().await;
+                    let requests = asked.push(&up[..got], self.rewrites());
+                    self.rewritten.fetch_add(std::mem::take(&mut asked.applied), Ordering::Relaxed);
+                    let is_batch = requests.iter().any(|request| is_batch(&request.bytes));
+                    let trick = if is_batch { lock(&self.trick).take() } else { None };
+                    if let Some(trick) = trick {
+                        let mut batch = requests.into_iter().flat_map(|it| it.bytes).collect::<Vec<_>>();
+                        batch.extend(asked.take_rest());
+                        return self.trick_with(trick, link.client, link.server, batch).await;
                     }
-                    if server.write_all(said).await.is_err() { return }
+                    is_pending |= is_batch;
+                    self.count(|counts| counts.sent += u64::from(is_batch));
+                    for request in requests {
+                        if !self.pass_on(&mut link, request).await { return }
+                    }
                 }
-                got = server.read(&mut down) => {
-                    let Ok(1..) = got else { return };
-                    let said = &down[..got.unwrap_or(0)];
-                    if client.write_all(said).await.is_err() { return }
-                    if is_pending && is_end(said) {
+                got = link.server.read(&mut down) => {
+                    let Ok(got @ 1..) = got else { return };
+                    self.travel().await;
+                    let said = link.answered(&down[..got]);
+                    if link.client.write_all(&said).await.is_err() { return }
+                    if is_pending && is_end(&said) {
                         is_pending = false;
                         self.count(|counts| counts.answered += 1);
                     }
@@ -177,100 +246,47 @@ impl State {
         }
     }
 
-    async fn trick_with(
-        &self,
-        trick: Trick,
-        mut client: TcpStream,
-        mut server: UnixStream,
-        mut batch: Vec<u8>,
-    ) {
-        read_on(&mut client, &mut batch).await;
-        let before = *self.counts.borrow();
-        match trick {
-            Trick::CutSent => {
-                let sent = server.write_all(&batch).await;
-                drop(client);
-                self.count(|counts| counts.tricked += u64::from(sent.is_ok()));
-                drain(&mut server).await;
-            }
-            Trick::CutAnswered => {
-                let _ = server.write_all(&batch).await;
-                drain(&mut server).await;
-                drop(client);
-                self.count(|counts| counts.tricked += 1);
-            }
-            Trick::CutLate(until) => {
-                drop(client);
-                self.count(|counts| counts.tricked += 1);
-                self.deliver_late(until, before, server, &batch).await;
-            }
-            Trick::HoldLate(until) => {
-                self.count(|counts| counts.tricked += 1);
-                gone(&mut client).await;
-                self.deliver_late(until, before, server, &batch).await;
-            }
-        }
-    }
-
-    async fn deliver_late(
-        &self,
-        until: Until,
-        before: Counts,
-        mut server: UnixStream,
-        batch: &[u8],
-    ) {
-        self.until(|now| match until {
-            Until::Sent => now.sent > before.sent,
-            Until::Answered => now.answered > before.answered,
-        })
-        .await;
-        if server.write_all(batch).await.is_ok() {
-            self.count(|counts| counts.late += 1);
-        }
-        drain(&mut server).await;
-    }
-}
-
-fn has(said: &[u8], wanted: &[u8]) -> bool {
-    said.windows(wanted.len()).any(|part| part == wanted)
-}
-
-fn is_batch(said: &[u8]) -> bool {
-    has(said, UPDATE) && !has(said, EXPLAIN)
-}
-
-fn is_end(said: &[u8]) -> bool {
-    has(said, COMMIT) || has(said, ROLLBACK)
-}
-
-/// Reads the rest of a transaction, of which the driver may have written only the beginning.
-async fn read_on(client: &mut TcpStream, batch: &mut Vec<u8>) {
-    while !has(batch, COMMIT) {
-        tokio::select! {
-            got = client.read_buf(batch) => if !matches!(got, Ok(1..)) { return },
-            () = tokio::time::sleep(Duration::from_millis(200)) => return,
+    /// Passes a request on, unless something is to happen to it; returns whether the connection lives.
+    async fn pass_on(&self, link: &mut Link, request: Request) -> bool {
+        let no = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
+        let hit = {
+            let mut nth = lock(&self.nth);
+            nth.take_if(|(at, _)| *at == no).map(|(_, what)| what)
+        };
+        match hit {
+            Some(what) => self.happen(what, link, request).await,
+            None => link.send(&request.bytes).await,
         }
     }
 }
 
-/// Waits until the server has finished what it received, and forgets what it says.
-async fn drain(server: &mut UnixStream) {
-    let mut said = Vec::new();
-    while !is_end(&said) {
-        tokio::select! {
-            got = server.read_buf(&mut said) => if !matches!(got, Ok(1..)) { return },
-            () = tokio::time::sleep(PATIENCE) => return,
-        }
+impl Link {
+    /// Sends a request to the server; returns whether it could.
+    pub(crate) async fn send(&mut self, request: &[u8]) -> bool {
+        self.waiting += 1;
+        self.server.write_all(request).await.is_ok()
     }
-}
 
-/// Waits until the client has gone away.
-async fn gone(client: &mut TcpStream) {
-    let mut said = [0; 1 << 10];
-    loop {
-        tokio::select! {
-            got = client.read(&mut said) => if !matches!(got, Ok(1..)) { return },
-            () = tokio::time::sleep(PATIENCE) => return,
+    /// Returns the whole messages of what the server said.
+    fn answered(&mut self, said: &[u8]) -> Vec<u8> {
+        let messages = self.answers.push(said);
+        let ready = messages.iter().filter(|message| is_ready(message)).count();
+        self.waiting = self.waiting.saturating_sub(u32::try_from(ready).unwrap_or(u32::MAX));
+        messages.concat()
+    }
+
+    /// Waits until the server has answered everything, and returns that.
+    pub(crate) async fn finish(&mut self) -> Vec<u8> {
+        let (mut all, mut said) = (Vec::new(), vec![0; 1 << 16]);
+        while self.waiting > 0 {
+            tokio::select! {
+                got = self.server.read(&mut said) => {
+                    let Ok(got @ 1..) = got else { break };
+                    all.extend(self.answered(&said[..got]));
+                }
+                () = tokio::time::sleep(PATIENCE) => break,
+            }
         }
+        all
     }
 }

@@ -2,11 +2,18 @@
 
 use fastrand::Rng;
 
+use crate::case::Work;
+
 /// Words whose order differs between bytes and languages.
 const WORDS: [&str; 16] = [
     "", "10", "9", "a", "A", "ä", "Äpfel", "apfel", "a-b", "a b", "ab", "ñ", "œuvre", "Z", "ß",
     "日本",
 ];
+
+/// What a row holds that nobody may change, from its tag `t`.
+pub(crate) const PAYLOAD: &str = "\
+CASE WHEN t % 100 = 7 THEN (SELECT string_agg(md5((t + i)::text), '') FROM generate_series(1, 150) i)
+     ELSE repeat(md5(t::text), 3) END";
 
 /// The kind of a table's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,18 +26,13 @@ pub(crate) enum Shape {
     TextAndInt8,
     /// Neighbours a few microseconds apart.
     Timestamptz,
+    /// More digits than a float has.
+    Numeric,
 }
 
 impl Shape {
-    /// Tells the random numbers of one shape from those of another.
-    pub(crate) fn salt(self) -> u64 {
-        match self {
-            Shape::Int8 => 1,
-            Shape::Uuid => 2,
-            Shape::TextAndInt8 => 3,
-            Shape::Timestamptz => 4,
-        }
-    }
+    pub(crate) const ALL: [Shape; 5] =
+        [Shape::Int8, Shape::Uuid, Shape::TextAndInt8, Shape::Timestamptz, Shape::Numeric];
 
     fn columns(self) -> &'static str {
         match self {
@@ -38,6 +40,7 @@ impl Shape {
             Shape::Uuid => "id uuid",
             Shape::TextAndInt8 => "word text COLLATE \"und-x-icu\", id int8",
             Shape::Timestamptz => "at timestamptz",
+            Shape::Numeric => "id numeric",
         }
     }
 
@@ -50,6 +53,7 @@ impl Shape {
             Shape::Timestamptz => {
                 ("at", "timestamptz 'epoch' + a::int8 * interval '1 microsecond'")
             }
+            Shape::Numeric => ("id", "a::numeric"),
         }
     }
 
@@ -74,25 +78,34 @@ impl Shape {
     }
 
     /// Returns the statements that make the empty table, and the one that keeps what was deleted.
-    pub(crate) fn tables(self) -> String {
+    pub(crate) fn tables(self, work: Work) -> String {
+        let more = if work == Work::Indexed {
+            let wide: Vec<_> =
+                (0..8).map(|no| format!("ADD w{no} text DEFAULT repeat('w', 40)")).collect();
+            format!("CREATE INDEX ON torture (n); ALTER TABLE torture {};", wide.join(", "))
+        } else {
+            String::new()
+        };
         format!(
             "CREATE TABLE torture (
                  {columns}, tag int8 NOT NULL UNIQUE, n int NOT NULL DEFAULT 0,
                  app_ver int NOT NULL DEFAULT 0, born bool NOT NULL, payload text NOT NULL,
                  PRIMARY KEY ({key})
              );
+             {more}
              CREATE TABLE torture_grave (tag int8 PRIMARY KEY, n int, app_ver int, born bool)",
             columns = self.columns(),
             key = self.key().0,
         )
     }
 
-    /// Returns the insert of rows whose keys are free: key texts `a` and `b`, tags, born.
+    /// Returns the insert of rows whose keys are free: key texts `a` and `b`, tags, born. The payload
+    /// follows from the tag, and some are too large for their pages.
     pub(crate) fn insert(self) -> String {
         let (columns, values) = self.key();
         format!(
             "INSERT INTO torture ({columns}, tag, born, payload)
-             SELECT {values}, t, $4, repeat(md5(t::text), 3)
+             SELECT {values}, t, $4, {PAYLOAD}
              FROM unnest($1::text[], $2::text[], $3::int8[]) AS u (a, b, t) ON CONFLICT DO NOTHING"
         )
     }
@@ -114,6 +127,7 @@ impl Shape {
                 let near = slot * 7 + rng.i64(0..7);
                 ((1_700_000_000_000_000 + near).to_string(), String::new())
             }
+            Shape::Numeric => (format!("9007199254740993.{near:012}"), String::new()),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A fault counts only if it hit a worker that held the run; else it is tried again. The run is
 //! slowed down for as long as there are faults left, and then let go.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -11,89 +12,110 @@ use fastrand::Rng;
 use tokio_postgres::Client;
 
 use crate::Outcome;
-use crate::faults::{Fault, Menu, Moment, PER_FAULT};
-use crate::program::{JOB, OWNED, UNREACHABLE, Worker};
-use crate::proxy::Trick;
+use crate::case::Work;
+use crate::faults::Fault;
+use crate::program::{JOB, LEFT, UNREACHABLE, Worker};
 use crate::scene::Scene;
 
 /// Ranges that the table is cut into for more than one worker.
 const RANGES: u32 = 12;
 
 /// How long a run may make no progress before that is a failure.
-const STALL: Duration = Duration::from_secs(40);
+pub(crate) const STALL: Duration = Duration::from_secs(40);
 
 const VIEW: &str = "\
 SELECT r.status, CASE WHEN r.lease_token IS NOT NULL THEN (r.owner ->> 'pid')::int8 END AS owner,
-       sum(g.batches)::int8 AS batches, sum(g.seen)::int8 AS seen
+       sum(g.batches)::int8 AS batches
 FROM piecemeal.run r JOIN piecemeal.range g ON g.run_id = r.id GROUP BY r.id";
-
-const TERMINATE: &str = "\
-SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM (
-    SELECT pid FROM pg_stat_activity WHERE application_name = 'piecemeal torture'
-    ORDER BY state = 'active' DESC, random() LIMIT $1
-) a";
 
 /// Where the run is.
 #[derive(Debug)]
-struct View {
+pub(crate) struct View {
     status: String,
-    owner: Option<i64>,
-    batches: i64,
-    seen: i64,
+    pub(crate) owner: Option<i64>,
+    pub(crate) batches: i64,
 }
 
-/// Faults that had an effect.
-#[derive(Debug, Default)]
-struct Tally {
-    kills: u32,
-    terminates: u32,
-    stops: u32,
-    cuts: u32,
-    zombies: u32,
-    worst_takeover: Duration,
-    worst_recovery: Duration,
+/// Faults that had an effect, and how long it took to get over them.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tally {
+    pub(crate) faults: BTreeMap<&'static str, u32>,
+    pub(crate) late: u64,
+    pub(crate) batches: i64,
+    pub(crate) worst_takeover: Duration,
+    pub(crate) worst_recovery: Duration,
+}
+
+impl Tally {
+    /// Adds what came of another run.
+    pub(crate) fn add(&mut self, other: &Tally) {
+        for (name, count) in &other.faults {
+            *self.faults.entry(name).or_default() += count;
+        }
+        self.late += other.late;
+        self.batches += other.batches;
+        self.worst_takeover = self.worst_takeover.max(other.worst_takeover);
+        self.worst_recovery = self.worst_recovery.max(other.worst_recovery);
+    }
+
+    /// Says it in one line.
+    pub(crate) fn words(&self) -> String {
+        let mut text = String::new();
+        for (name, count) in &self.faults {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{count} {name}, ");
+        }
+        let (takeover, recovery) = (self.worst_takeover, self.worst_recovery);
+        let _ = write!(
+            text,
+            "{} late batches, {} batches, worst takeover {takeover:.1?}, worst recovery {recovery:.1?}",
+            self.late, self.batches
+        );
+        text
+    }
 }
 
 /// One run of the job, from its beginning to its end.
 pub(crate) struct Storm<'a> {
-    scene: &'a Scene,
-    rng: Rng,
+    pub(crate) scene: &'a Scene,
+    pub(crate) rng: Rng,
     todo: Vec<Fault>,
     pace: u64,
-    worker: Worker,
+    pub(crate) worker: Worker,
     /// The second process, if there is one.
-    peer: Option<Worker>,
-    workers: u32,
-    eye: Option<Client>,
-    tally: Tally,
+    pub(crate) peer: Option<Worker>,
+    pub(crate) eye: Option<Client>,
+    pub(crate) tally: Tally,
 }
 
 impl<'a> Storm<'a> {
     /// Begins the run with a single row, slows it down, and starts the first worker.
-    pub(crate) async fn begin(scene: &'a Scene, menu: &Menu, mut rng: Rng) -> Outcome<Storm<'a>> {
+    pub(crate) async fn begin(scene: &'a Scene, rng: Rng) -> Outcome<Storm<'a>> {
         let canary = ["run", JOB, "--yes", "--progress", "none", "--limit", "1"];
         let left = scene.program.call(&canary).await?;
-        if left != Some(4) {
+        if left != Some(LEFT) {
             return Err(format!("the first row: exit {left:?}").into());
         }
-        if menu.workers > 1 || menu.has_peer {
-            scene.connect().await?.batch_execute(&scene.shape.cut(RANGES)).await?;
+        let case = &scene.case;
+        // Its ranges are places, which nobody can cut from outside.
+        if (case.workers > 1 || case.has_peer) && case.work != Work::Physical {
+            scene.connect().await?.batch_execute(&case.shape.cut(RANGES)).await?;
         }
-        let pace = menu.pace();
+        let pace = case.pace(case.rows_to_do(), case.faults.len());
         let rate = format!("{pace}/s");
         scene.program.call(&["throttle", JOB, "--rate", &rate]).await?;
-        let start = |command| scene.program.work(command, menu.workers);
-        let worker = start(if menu.has_peer { "join" } else { "run" })?;
-        let peer = menu.has_peer.then(|| start("join")).transpose()?;
-        let todo = menu.faults(&mut rng);
-        let (workers, tally) = (menu.workers, Tally::default());
-        Ok(Storm { scene, rng, todo, pace, worker, peer, workers, eye: None, tally })
+        scene.proxy.sabotage();
+        let start = |command| scene.program.work(command, case.workers);
+        let worker = start(if case.has_peer { "join" } else { "run" })?;
+        let peer = case.has_peer.then(|| start("join")).transpose()?;
+        let (todo, tally) = (case.faults.clone(), Tally::default());
+        Ok(Storm { scene, rng, todo, pace, worker, peer, eye: None, tally })
     }
 
     /// Starts the process that takes the place of one that is gone.
-    fn start(&self) -> Outcome<Worker> {
+    pub(crate) fn start(&self) -> Outcome<Worker> {
         let command = if self.peer.is_some() { "join" } else { "run" };
-        self.scene.program.work(command, self.workers)
+        self.scene.program.work(command, self.scene.case.workers)
     }
 
     /// Injects every fault, lets the run go, and waits for its end.
@@ -102,13 +124,15 @@ impl<'a> Storm<'a> {
         while let Some(fault) = self.todo.last().copied() {
             let Some(view) = self.held().await? else {
                 if last_effect.elapsed() > STALL {
-                    return Err("nobody holds the run".into());
+                    return Err(format!("nobody holds the run before {fault:?}").into());
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             };
-            self.slow_down(&view).await?;
-            if self.strike(fault, &view).await? {
+            self.slow_down().await?;
+            let struck = self.strike(fault, &view).await;
+            if struck.map_err(|error| format!("{fault:?}: {error}"))? {
+                *self.tally.faults.entry(fault.name()).or_default() += 1;
                 self.todo.pop();
                 last_effect = Instant::now();
             } else if last_effect.elapsed() > STALL {
@@ -116,40 +140,28 @@ impl<'a> Storm<'a> {
             }
         }
         self.scene.program.call(&["throttle", JOB, "--clear"]).await?;
-        for process in std::iter::once(&mut self.worker).chain(&mut self.peer) {
-            let ended = process.end(STALL * 3).await?;
-            let code = ended.and_then(|status| status.code());
-            if code != Some(0) {
-                return Err(format!("the last worker ended with {code:?}").into());
-            }
-        }
+        self.until_all_end().await?;
+        self.tally.late = self.scene.proxy.counts().late;
         Ok(())
     }
 
-    /// Says what was injected.
-    pub(crate) fn tally(&self) -> String {
-        let tally = &self.tally;
-        let mut text = format!(
-            "{} kills, {} terminates, {} stops, {} cuts",
-            tally.kills, tally.terminates, tally.stops, tally.cuts
-        );
-        if tally.zombies > 0 {
-            // Writing to a String cannot fail.
-            let _ = write!(text, ", {} zombies", tally.zombies);
+    async fn until_all_end(&mut self) -> Outcome<()> {
+        let started = Instant::now();
+        loop {
+            let peer = self.peer.as_mut().map_or(Ok(true), |peer| done(peer))?;
+            if done(&mut self.worker)? && peer {
+                return Ok(());
+            }
+            self.replace_the_unlucky()?;
+            if started.elapsed() > STALL * 3 {
+                return Err("the last worker does not end".into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let peer = if self.peer.is_some() { " and a peer" } else { "" };
-        let _ = write!(text, ", {} workers{peer}", self.workers);
-        let late = self.scene.proxy.counts().late;
-        let (takeover, recovery) = (tally.worst_takeover, tally.worst_recovery);
-        let _ = write!(
-            text,
-            ", {late} late batches, worst takeover {takeover:.0?}, worst recovery {recovery:.0?}"
-        );
-        text
     }
 
     /// Looks at the run; `None` while the server is away.
-    async fn look(&mut self) -> Option<View> {
+    pub(crate) async fn look(&mut self) -> Option<View> {
         if self.eye.as_ref().is_none_or(Client::is_closed) {
             self.eye = self.scene.connect().await.ok();
         }
@@ -158,19 +170,15 @@ impl<'a> Storm<'a> {
             status: row.get("status"),
             owner: row.get("owner"),
             batches: row.get("batches"),
-            seen: row.get("seen"),
         })
     }
 
     /// Returns where the run is if a process of ours holds it.
-    async fn held(&mut self) -> Outcome<Option<View>> {
+    pub(crate) async fn held(&mut self) -> Outcome<Option<View>> {
         let ended = self.ended()?;
         let view = self.look().await;
-        if let Some(View { status, seen, .. }) = &view
-            && status == "succeeded"
-        {
-            let left = self.todo.len();
-            return Err(format!("done after {seen} rows, with {left} faults left").into());
+        if view.as_ref().is_some_and(|view| view.status == "succeeded") {
+            return Err(format!("done, with {} faults left", self.todo.len()).into());
         }
         if let Some(ended) = ended {
             return Err(format!("the worker ended by itself: {ended}").into());
@@ -180,29 +188,38 @@ impl<'a> Storm<'a> {
             .filter(|it| it.status == "running" && it.owner.is_some() && ours.contains(&it.owner)))
     }
 
-    /// Returns how a process ended by itself, if one did. Beside a peer, faults also hit one that is
-    /// only about to begin; it then says so, and is started again, as any supervisor does.
+    /// Returns how a process ended by itself, if one did.
     fn ended(&mut self) -> Outcome<Option<ExitStatus>> {
-        let (workers, program) = (self.workers, &self.scene.program);
-        if let Some(peer) = self.peer.as_mut() {
-            for process in [&mut self.worker, peer] {
-                match process.ended()? {
-                    Some(ended) if ended.code() == Some(UNREACHABLE) => {
-                        *process = program.work("join", workers)?;
-                    }
-                    Some(ended) => return Ok(Some(ended)),
-                    None => {}
-                }
+        self.replace_the_unlucky()?;
+        for process in std::iter::once(&mut self.worker).chain(&mut self.peer) {
+            if let Some(ended) = process.ended()?.filter(|it| !is_unlucky(it.code())) {
+                return Ok(Some(ended));
             }
         }
-        self.worker.ended()
+        Ok(None)
+    }
+
+    /// Faults also hit a process that is only about to begin. If it then says that it could not reach
+    /// the database, or that the table was locked, it is started again, as any supervisor does.
+    fn replace_the_unlucky(&mut self) -> Outcome<()> {
+        let command = if self.peer.is_some() { "join" } else { "run" };
+        let (workers, program) = (self.scene.case.workers, &self.scene.program);
+        for process in std::iter::once(&mut self.worker).chain(&mut self.peer) {
+            if process.ended()?.is_some_and(|it| is_unlucky(it.code())) {
+                *process = program.work(command, workers)?;
+            }
+        }
+        Ok(())
     }
 
     /// Sees to it that there are rows left for all faults.
-    async fn slow_down(&mut self, view: &View) -> Outcome<()> {
-        let left = u64::try_from(self.scene.rows - view.seen).unwrap_or(0) * 4 / 5;
-        let millis = self.todo.len() as u64 * PER_FAULT;
-        let pace = (left * 1_000 / millis).max(20);
+    async fn slow_down(&mut self) -> Outcome<()> {
+        let filter = self.scene.case.work.filter().unwrap_or_else(|| "n = 0".into());
+        let sql = format!("SELECT count(*) FROM torture WHERE {filter}");
+        let Some(eye) = &self.eye else { return Ok(()) };
+        let Ok(row) = eye.query_one(&sql, &[]).await else { return Ok(()) };
+        let left = u64::try_from(row.get::<_, i64>(0)).unwrap_or(0);
+        let pace = self.scene.case.pace(left, self.todo.len());
         if pace * 10 < self.pace * 7 {
             let rate = format!("{pace}/s");
             if self.scene.program.call(&["throttle", JOB, "--rate", &rate]).await? == Some(0) {
@@ -212,81 +229,8 @@ impl<'a> Storm<'a> {
         Ok(())
     }
 
-    /// Injects one fault; returns whether it had an effect.
-    async fn strike(&mut self, fault: Fault, view: &View) -> Outcome<bool> {
-        match fault {
-            Fault::Kill(moment) => return self.kill(moment).await,
-            Fault::Zombie => return self.freeze().await,
-            Fault::Terminate { all, moment } => {
-                self.wait_for(moment).await;
-                if self.terminate(all).await? == 0 {
-                    return Ok(false);
-                }
-                self.tally.terminates += 1;
-            }
-            Fault::Stop(moment) => {
-                self.wait_for(moment).await;
-                self.stop_and_start().await?;
-                self.tally.stops += 1;
-            }
-            Fault::Cut(trick) => {
-                if !self.scene.proxy.play(trick).await {
-                    return Ok(false);
-                }
-                self.tally.cuts += 1;
-            }
-            Fault::CutAll(moment) => {
-                self.wait_for(moment).await;
-                if self.scene.proxy.cut_all() == 0 {
-                    return Ok(false);
-                }
-                self.tally.cuts += 1;
-            }
-        }
-        self.see_recovery(view.batches).await?;
-        Ok(true)
-    }
-
-    /// Waits for the moment; a batch on its way is recognised before the server has answered it.
-    async fn wait_for(&mut self, moment: Moment) {
-        match moment {
-            Moment::Any | Moment::Late(_) => {
-                tokio::time::sleep(Duration::from_millis(self.rng.u64(..200))).await;
-            }
-            Moment::InFlight => {
-                let before = self.scene.proxy.counts().sent;
-                self.scene.proxy.until(|now| now.sent > before).await;
-                tokio::time::sleep(Duration::from_micros(self.rng.u64(..3_000))).await;
-            }
-        }
-    }
-
-    async fn kill(&mut self, moment: Moment) -> Outcome<bool> {
-        match moment {
-            Moment::Late(until) => {
-                if !self.scene.proxy.play(Trick::HoldLate(until)).await {
-                    return Ok(false);
-                }
-            }
-            Moment::Any | Moment::InFlight => self.wait_for(moment).await,
-        }
-        if let Some(peer) = self.peer.as_mut().filter(|_| self.rng.bool()) {
-            std::mem::swap(&mut self.worker, peer);
-        }
-        self.worker.kill()?;
-        let started = Instant::now();
-        self.worker = self.start()?;
-        self.tally.kills += 1;
-        let before = self.look().await.map_or(0, |view| view.batches);
-        // Sometimes the next fault hits before this one is over.
-        if self.rng.u32(..4) > 0 {
-            self.until_batches_after(before).await?;
-            self.tally.worst_takeover = self.tally.worst_takeover.max(started.elapsed());
-        }
-        Ok(true)
-    }
-
-    async fn see_recovery(&mut self, before: i64) -> Outcome<()> {
+    /// Waits until the run goes on, unless the next fault is to hit before this one is over.
+    pub(crate) async fn see_recovery(&mut self, before: i64) -> Outcome<()> {
         if self.rng.u32(..4) > 0 {
             let started = Instant::now();
             self.until_batches_after(before).await?;
@@ -296,7 +240,7 @@ impl<'a> Storm<'a> {
     }
 
     /// Waits until our worker holds the run and batches have been committed.
-    async fn until_batches_after(&mut self, before: i64) -> Outcome<()> {
+    pub(crate) async fn until_batches_after(&mut self, before: i64) -> Outcome<()> {
         let started = Instant::now();
         while self.held().await?.is_none_or(|view| view.batches <= before) {
             if started.elapsed() > STALL {
@@ -306,56 +250,19 @@ impl<'a> Storm<'a> {
         }
         Ok(())
     }
+}
 
-    async fn terminate(&mut self, all: bool) -> Outcome<i64> {
-        let limit: i64 = if all { 100 } else { 1 };
-        let Some(eye) = &self.eye else { return Ok(0) };
-        Ok(eye.query_one(TERMINATE, &[&limit]).await?.get(0))
-    }
+fn is_unlucky(code: Option<i32>) -> bool {
+    matches!(code, Some(UNREACHABLE | LEFT))
+}
 
-    async fn stop_and_start(&mut self) -> Outcome<()> {
-        let sandbox = &self.scene.sandbox;
-        tokio::task::block_in_place(|| sandbox.stop_immediate())?;
-        tokio::time::sleep(Duration::from_millis(self.rng.u64(..400))).await;
-        let started = Instant::now();
-        loop {
-            match tokio::task::block_in_place(|| sandbox.start_again()) {
-                Ok(()) => return Ok(()),
-                Err(error) if started.elapsed() > STALL => return Err(error.into()),
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-    }
-
-    /// Freezes the worker until another one has taken over; thawed, it must find that out. One that
-    /// has a peer goes on as a member.
-    async fn freeze(&mut self) -> Outcome<bool> {
-        self.worker.signal("STOP")?;
-        let before = self.look().await.map_or(0, |view| view.batches);
-        if self.peer.is_some() {
-            let started = Instant::now();
-            let frozen = Some(self.worker.pid());
-            while self.look().await.is_none_or(|view| view.owner == frozen || view.owner.is_none())
-            {
-                if started.elapsed() > STALL {
-                    return Err("nobody has taken the lead".into());
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            self.until_batches_after(before).await?;
-            self.worker.signal("CONT")?;
-            self.tally.zombies += 1;
-            return Ok(true);
-        }
-        let successor = self.start()?;
-        let mut zombie = std::mem::replace(&mut self.worker, successor);
-        self.until_batches_after(before).await?;
-        zombie.signal("CONT")?;
-        let ended = zombie.end(STALL).await?.and_then(|status| status.code());
-        if ended != Some(OWNED) {
-            return Err(format!("the zombie ended with {ended:?}").into());
-        }
-        self.tally.zombies += 1;
-        Ok(true)
+/// Whether a process has ended well.
+fn done(process: &mut Worker) -> Outcome<bool> {
+    let ended = process.ended()?.map(|status| status.code());
+    match ended {
+        None => Ok(false),
+        Some(Some(0)) => Ok(true),
+        Some(code) if is_unlucky(code) => Ok(false),
+        Some(code) => Err(format!("the last worker ended with {code:?}").into()),
     }
 }

@@ -12,7 +12,6 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use crate::Outcome;
-use crate::faults::Menu;
 use crate::ledger::{Entry, Ledger, There};
 use crate::scene::{Scene, connect};
 use crate::shape::Shape;
@@ -34,15 +33,15 @@ pub(crate) struct Writers {
 
 impl Writers {
     /// Lets them begin.
-    pub(crate) fn start(scene: &Scene, menu: &Menu, rng: &mut Rng) -> Writers {
+    pub(crate) fn start(scene: &Scene, rng: &mut Rng) -> Writers {
         let (stop, stopped) = watch::channel(false);
         let start = |no| {
-            let tags = (0..i64::from(menu.rows)).filter(|tag| tag % WRITERS == no);
+            let tags = (0..scene.rows()).filter(|tag| tag % WRITERS == no);
             let tags: Vec<_> = tags.collect();
             let writer = Writer {
                 url: scene.url(),
-                shape: scene.shape,
-                slots: scene.rows,
+                shape: scene.case.shape,
+                slots: scene.rows(),
                 ledger: tags.iter().map(|tag| (*tag, Entry::new(There::Yes, false))).collect(),
                 tags,
                 next_tag: 1_000_000_000 + no,

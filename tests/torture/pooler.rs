@@ -1,0 +1,72 @@
+//! `PgBouncer` in transaction mode, with fewer server connections than the program has of its own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use piecemeal::sandbox::Sandbox;
+
+use crate::Outcome;
+
+/// The port in its socket's name, which is not that of the server.
+const PORT: u16 = 6432;
+
+/// A pooler; it ends when it is dropped.
+pub(crate) struct Pooler {
+    pub(crate) socket: PathBuf,
+    child: Child,
+}
+
+impl Pooler {
+    /// Starts it in front of a server.
+    pub(crate) async fn start(sandbox: &Sandbox) -> Outcome<Pooler> {
+        let dir = sandbox.socket_dir();
+        let file = dir.join("pgbouncer.ini");
+        let text = format!(
+            "[databases]\npostgres = host={dir} port={port} dbname=postgres\n\
+             [pgbouncer]\nlisten_port = {PORT}\nunix_socket_dir = {dir}\nauth_type = trust\n\
+             auth_file = {dir}/users\npool_mode = transaction\ndefault_pool_size = 2\n\
+             server_lifetime = 3\nserver_login_retry = 1\nserver_reset_query =\nlogfile = {dir}/pgbouncer.log\n",
+            dir = dir.display(),
+            port = sandbox.port(),
+        );
+        fs::write(&file, text)?;
+        fs::write(dir.join("users"), "\"walker\" \"\"\n")?;
+        let mut command = Command::new("pgbouncer");
+        // As root it refuses to run without the name of another user; the server's has the socket.
+        if let Some(user) = servant(sandbox) {
+            let paths = [&file, &dir.join("users")].map(|path| path.display().to_string());
+            Command::new("chown").arg(&user).args(paths).status()?;
+            command.args(["-u", &user]);
+        }
+        command.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().map_err(|error| format!("pgbouncer: {error}"))?;
+        let pooler = Pooler { socket: dir.join(format!(".s.PGSQL.{PORT}")), child };
+        let started = Instant::now();
+        while !pooler.socket.exists() {
+            if started.elapsed() > Duration::from_secs(10) {
+                return Err(format!("pgbouncer did not start in {}", dir.display()).into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(pooler)
+    }
+}
+
+/// Returns the user that the server runs as, if that is somebody else.
+fn servant(sandbox: &Sandbox) -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = fs::metadata(sandbox.socket_dir()).ok()?.uid();
+    let ours = fs::metadata("/proc/self").ok()?.uid();
+    let name = Command::new("id").args(["-un", &owner.to_string()]).output().ok()?.stdout;
+    (owner != ours).then(|| String::from_utf8_lossy(&name).trim().to_owned())
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        // It may have gone with its server's directory.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
