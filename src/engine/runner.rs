@@ -142,7 +142,7 @@ impl Runner {
 
     /// Returns the signals that are read, and tells the controller of them.
     async fn throttlers(&self, lines: &mut Lines) -> Result<Vec<Guarded>, Error> {
-        let name = self.database.connect().config().get_application_name();
+        let name = self.database.connect().name();
         let survey = self.insist(|mut session| {
             let plan = Arc::clone(&self.plan);
             async move { throttle::survey_in(&mut session, Some(&plan), name).await }
