@@ -150,7 +150,8 @@ impl Crew {
         }
         let known: Vec<i64> = walked.iter().copied().collect();
         let (run, known) = ((self.fence.run, self.fence.token.as_str()), known.as_slice());
-        let taken = insist(&self.database, &steering.leaving, |mut session| async move {
+        let (leaving, max_hold) = (&steering.leaving, steering.max_hold());
+        let taken = insist(&self.database, leaving, max_hold, |mut session| async move {
             let taken = ranges::take(&mut session, run, known).await?;
             let is_new = matches!(taken, Taken::Range(_));
             let all = if is_new { ranges::of_walk(&mut session, run.0).await? } else { Vec::new() };

@@ -277,7 +277,9 @@ impl Runner {
         &self,
         act: impl FnMut(Session) -> F,
     ) -> Result<T, Error> {
-        insist(&self.database, &self.leaving, act).await.map_err(|fault| self.broken(&fault))
+        let max_hold = self.plan.job.pace.max_hold;
+        let done = insist(&self.database, &self.leaving, max_hold, act).await;
+        done.map_err(|fault| self.broken(&fault))
     }
 
     async fn orders(&self, holder: &Holder) -> Result<Orders, Error> {
