@@ -14,6 +14,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("deadpool", &["pg/pool.rs"]),
     ("toml::", &["job/"]),
     ("clap::", &["cli/"]),
+    ("clap_complete", &["cli/"]),
     ("indicatif", &["cli/bar.rs"]),
     ("println!", &[]),
     ("eprintln!", &[]),

@@ -16,12 +16,14 @@ mod statements;
 mod sparse;
 mod target;
 mod around;
+mod draft;
 mod rehearsal;
 mod forecast;
 #[cfg(test)]
 mod preflight_tests;
 
 pub(crate) use around::{Around, look_around};
+pub use draft::{check_names, draft};
 pub use forecast::{Forecast, Growth, Windowed};
 pub(crate) use prepare::is_locked;
 pub use prepare::{Plan, extent, is_same_table, last_key};

@@ -20,3 +20,6 @@ mod give_way;
 mod vacuum;
 mod upgrade;
 mod connect;
+mod draft;
+mod privileges;
+mod secrets;
