@@ -141,11 +141,12 @@ impl Desk {
                 "the ledger's tables are UNLOGGED: a crash would empty them, and rows would be done twice".into(),
                 "ALTER TABLE piecemeal.run SET LOGGED; the same for ledger, range and journal",
             )),
-            Ledger::Denied => Err(refused(
+            Ledger::Denied(lacks) => Err(refused(
                 "ledger-privilege",
                 "this role may not use the ledger in schema `piecemeal`".into(),
-                "its owner runs `piecemeal init --operator ROLE`",
-            )),
+                "its owner runs `piecemeal init --operator ROLE`, or GRANT USAGE ON SCHEMA piecemeal TO ROLE; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA piecemeal TO ROLE;",
+            )
+            .because(format!("it lacks {lacks}"))),
         }
     }
 

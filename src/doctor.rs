@@ -179,7 +179,7 @@ fn of_server(checkup: &mut Checkup, around: &Around, ledger: Ledger) {
         Ledger::Missing => {
             Sign::ok("ledger", "not installed yet; the first run creates it, and this role may")
         }
-        Ledger::Installed | Ledger::Unlogged | Ledger::Denied => Sign::ok(
+        Ledger::Installed | Ledger::Unlogged | Ledger::Denied(_) => Sign::ok(
             "ledger",
             format!("installed, version {}, and this role may use it", schema::VERSION),
         ),

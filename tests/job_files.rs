@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use piecemeal::job::{Job, Size};
+use serde_json::Value;
 
 fn cases(directory: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(directory);
@@ -78,6 +79,84 @@ fn every_good_job_file_is_read() {
             panic!("{message}");
         }
     }
+}
+
+fn as_json(path: &Path) -> Option<Value> {
+    let text = fs::read_to_string(path).ok()?;
+    toml::from_str(text.trim_start_matches('\u{feff}')).ok()
+}
+
+/// Says what of `value` a schema does not allow; it knows the words that ours uses, but for `pattern`, `if` and what
+/// only describes.
+fn against(schema: &Value, root: &Value, value: &Value) -> Option<String> {
+    if let Some(at) = schema["$ref"].as_str() {
+        let named = &root["$defs"][at.trim_start_matches("#/$defs/")];
+        return against(named, root, value);
+    }
+    let kinds = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
+    let is_kind = |kind: &Value| match kind.as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("integer") => value.is_i64() || value.is_u64(),
+        Some("number") => value.is_number(),
+        _ => kind.is_null(),
+    };
+    let any = |name: &str| schema[name].as_array().filter(|list| !list.is_empty());
+    let is_within = |low: &str, high: &str, size: f64| {
+        schema[low].as_f64().is_none_or(|low| size >= low)
+            && schema[high].as_f64().is_none_or(|high| size <= high)
+    };
+    let is_allowed = kinds.iter().any(is_kind)
+        && any("enum").is_none_or(|them| them.contains(value))
+        && any("anyOf").is_none_or(|them| them.iter().any(|one| against(one, root, value).is_none()))
+        && any("required").is_none_or(|them| them.iter().all(|key| value.get(key.as_str().unwrap()).is_some()))
+        && value.as_f64().is_none_or(|it| is_within("minimum", "maximum", it))
+        && value.as_str().is_none_or(|it| is_within("minLength", "maxLength", it.len() as f64))
+        && value.as_array().is_none_or(|it| is_within("minItems", "maxItems", it.len() as f64));
+    if !is_allowed {
+        return Some(format!("{value} is not as in {schema}"));
+    }
+    let of_key = |(key, value): (&String, &Value)| match &schema["properties"][key] {
+        Value::Null if schema["additionalProperties"] == false => Some(format!("{key} is unknown")),
+        Value::Null => against(&schema["additionalProperties"], root, value),
+        known => against(known, root, value),
+    };
+    let mut items = value.as_array().into_iter().flatten();
+    let of_items = items.find_map(|item| against(&schema["items"], root, item));
+    of_items.or_else(|| value.as_object().into_iter().flatten().find_map(of_key))
+}
+
+fn against_ours(job: &Value) -> Option<String> {
+    let schema: Value = serde_json::from_str(piecemeal::job::SCHEMA).unwrap();
+    against(&schema, &schema, job)
+}
+
+#[test]
+fn the_schema_accepts_every_good_job_file() {
+    let jobs = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs");
+    let jobs = fs::read_dir(jobs).unwrap().map(|entry| entry.unwrap().path());
+    for path in cases("job-files-good").into_iter().chain(jobs) {
+        let wrong = against_ours(&as_json(&path).unwrap());
+        assert_eq!(wrong, None, "{}", path.display());
+    }
+}
+
+#[test]
+fn the_schema_refuses_unknown_keys_and_wrong_types() {
+    let mut n_refused = 0;
+    for path in cases("job-files") {
+        let is_meant =
+            ["unknown-", "type-", "bounds-"].iter().any(|it| stem(&path).starts_with(it));
+        let Some(job) = as_json(&path).filter(|_| is_meant) else { continue };
+        // A schema does not calculate with units.
+        let has_unit = ["bounds-give-way", "bounds-target", "bounds-rate"];
+        if !has_unit.iter().any(|it| stem(&path).starts_with(it)) {
+            assert!(against_ours(&job).is_some(), "{} is accepted", path.display());
+            n_refused += 1;
+        }
+    }
+    assert!(n_refused > 30, "{n_refused} were refused");
 }
 
 #[test]

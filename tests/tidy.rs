@@ -11,9 +11,10 @@ const MAX_LINES: usize = 500;
 
 /// A word, and the only places under `src` where it may stand.
 const HOMES: &[(&str, &[&str])] = &[
-    ("deadpool_postgres", &["pg/pool.rs", "pg/session.rs"]),
+    ("deadpool", &["pg/pool.rs"]),
     ("toml::", &["job/"]),
     ("clap::", &["cli/"]),
+    ("clap_complete", &["cli/"]),
     ("indicatif", &["cli/bar.rs"]),
     ("println!", &[]),
     ("eprintln!", &[]),

@@ -111,6 +111,8 @@ pub(crate) enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a job file for a table
+    New(New),
     /// Check job files without a database
     Check(Check),
     /// Show what a job would do, and rehearse it; change no visible row
@@ -144,6 +146,30 @@ pub(crate) enum Command {
     Init(Init),
     /// Check connection, pooler, privileges, clock and what can be observed
     Doctor(Doctor),
+    /// Print the JSON Schema of job files, for editors
+    Schema,
+    /// Print what a shell needs to complete the command line
+    Completions(Completions),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct New {
+    /// The name of the job, and of its file
+    #[arg(value_name = "NAME")]
+    pub(crate) job: String,
+    /// The table, as in public.posts
+    #[arg(short, long)]
+    pub(crate) table: String,
+    /// Print the file instead of writing it
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(Debug, clap::Args)]

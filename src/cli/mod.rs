@@ -49,6 +49,7 @@ pub(crate) fn main() -> ExitCode {
 async fn dispatch(args: Args) -> Exit {
     let settings = Settings::resolve(&args);
     let done = match &args.command {
+        Command::New(it) => command::new::run(&settings, it).await,
         Command::Check(it) => command::check::run(&settings, it),
         Command::Plan(it) => command::plan::run(&settings, it).await,
         Command::Run(it) => command::run::run(&settings, it).await,
@@ -65,6 +66,8 @@ async fn dispatch(args: Args) -> Exit {
         Command::Demo(it) => command::demo::run(&settings, it).await,
         Command::Init(it) => command::init::run(&settings, it).await,
         Command::Doctor(it) => command::doctor::run(&settings, it).await,
+        Command::Schema => command::schema::run(&settings),
+        Command::Completions(it) => command::completions::run(&settings, it),
     };
     done.unwrap_or_else(|problem| explain::problem(&settings, &problem))
 }

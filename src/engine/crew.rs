@@ -150,7 +150,8 @@ impl Crew {
         }
         let known: Vec<i64> = walked.iter().copied().collect();
         let (run, known) = ((self.fence.run, self.fence.token.as_str()), known.as_slice());
-        let taken = insist(&self.database, &steering.leaving, |mut session| async move {
+        let (leaving, max_hold) = (&steering.leaving, steering.max_hold());
+        let taken = insist(&self.database, leaving, max_hold, |mut session| async move {
             ranges::take(&mut session, run, known).await
         });
         let (taken, all) = taken.await.map_err(lost)?;

@@ -1,6 +1,6 @@
 //! Statements of the ledger that must be made, whatever the database goes through meanwhile.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -11,10 +11,11 @@ use crate::pg::{Database, Fault, Lane, Session};
 const HURRIED: u32 = 5;
 
 /// Does `act` on a connection of the watch lane until it succeeds, going is pointless, or trouble
-/// has lasted for too long. What `act` writes must be harmless when it is written twice.
+/// has lasted for `max_hold`. What `act` writes must be harmless when it is written twice.
 pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
     database: &Database,
     leaving: &watch::Receiver<bool>,
+    max_hold: Duration,
     mut act: impl FnMut(Session) -> F,
 ) -> Result<T, Fault> {
     let started = Instant::now();
@@ -30,7 +31,7 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
         attempts += 1;
         limits = timeouts(limits, &fault);
         let stuck = started.elapsed();
-        let at = Situation { attempts, timeouts: limits, stuck, ..Situation::default() };
+        let at = Situation { attempts, timeouts: limits, stuck, max_hold, ..Situation::default() };
         let wait = match choose(&fault, at) {
             Choice::Again(wait) | Choice::Smaller(wait) => wait,
             // More time than ten seconds helps no statement of the ledger; another attempt may.

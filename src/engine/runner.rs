@@ -141,7 +141,7 @@ impl Runner {
 
     /// Returns the signals that are read, and tells the controller of them.
     async fn throttlers(&self, lines: &mut Lines) -> Result<Vec<Guarded>, Error> {
-        let name = self.database.connect().config().get_application_name();
+        let name = self.database.connect().name();
         let survey = self.insist(|mut session| {
             let plan = Arc::clone(&self.plan);
             async move { throttle::survey_in(&mut session, Some(&plan), name).await }
@@ -273,7 +273,9 @@ impl Runner {
         &self,
         act: impl FnMut(Session) -> F,
     ) -> Result<T, Error> {
-        insist(&self.database, &self.leaving, act).await.map_err(|fault| self.broken(&fault))
+        let max_hold = self.plan.job.pace.max_hold;
+        let done = insist(&self.database, &self.leaving, max_hold, act).await;
+        done.map_err(|fault| self.broken(&fault))
     }
 
     async fn orders(&self, holder: &Holder) -> Result<Orders, Error> {

@@ -27,7 +27,7 @@ use crate::ledger::ranges::{self, Sweep};
 use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::snapshot;
 use crate::pg::fault::{is_lock_timeout, is_timeout};
-use crate::pg::{DbMessage, Fault, Session};
+use crate::pg::{DbMessage, Fault, Lane, Session};
 use crate::plan::is_same_table;
 use crate::run::{
     Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition, count,
@@ -123,7 +123,8 @@ impl Round<'_> {
         &self,
         act: impl FnMut(Session) -> F,
     ) -> Result<T, Fault> {
-        insist(&self.runner.database, &self.runner.leaving, act).await
+        let max_hold = self.runner.plan.job.pace.max_hold;
+        insist(&self.runner.database, &self.runner.leaving, max_hold, act).await
     }
 
     pub(super) async fn snapshot(&self) -> Result<Option<Snapshot>, Fault> {
@@ -291,7 +292,11 @@ impl Round<'_> {
                 self.leave(Ending::Left).await
             }
             Stop::Asked(Asked::TimeUp) => self.leave(Ending::TimeUp).await,
-            Stop::HeldTooLong(reason) => self.leave(Ending::Held(reason)).await,
+            // Where nothing can be read, every signal holds.
+            Stop::HeldTooLong(reason) => match self.runner.database.session(Lane::Watch).await {
+                Ok(_) => self.leave(Ending::Held(reason)).await,
+                Err(fault) => Err(self.give_up(fault.message()).await),
+            },
             Stop::GaveUp(message) => Err(self.give_up(&message).await),
             Stop::BadRow(key, message) => Err(self.fail(self.bad_row(&key, &message)).await?),
             Stop::Unfit(unfit) => Err(self.fail(self.unfit(unfit)).await?),
@@ -365,8 +370,12 @@ impl Round<'_> {
         let job = &self.runner.plan.job.name;
         let reason = message.to_string();
         let record = Record { reason: Some(&reason), ..Record::default() };
-        // If it cannot be written, the lease runs out by itself: the run is stalled, and resumable.
-        let _ = self.write(Transition::Yielded, &record).await;
+        // Tried once, for it was insisted for long enough. If it cannot be written, the lease runs
+        // out by itself: the run is stalled, and resumable.
+        if let Ok(mut session) = self.runner.database.session(Lane::Watch).await {
+            let (lease, actor) = (self.lease(), &self.runner.options.actor);
+            let _ = runs::settle(&mut session, lease, Transition::Yielded, &record, actor).await;
+        }
         let is_lock = is_lock_timeout(message) || is_timeout(message);
         let kind = if is_lock { ErrorKind::Stopped } else { ErrorKind::Unreachable };
         Error::new(kind, "max-hold", format!("run `{job}` was left: the trouble did not end"))

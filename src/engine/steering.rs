@@ -113,6 +113,11 @@ impl Steering {
         }
     }
 
+    /// Returns how long trouble may last before the run is left.
+    pub(super) fn max_hold(&self) -> Duration {
+        self.stride().max_hold()
+    }
+
     /// Returns the worker's number.
     pub(super) fn no(&self) -> u32 {
         self.no

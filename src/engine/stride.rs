@@ -70,6 +70,10 @@ impl Stride {
         (self.gate, self.max_hold) = (Some(gate), max_hold);
     }
 
+    pub(super) fn max_hold(&self) -> Duration {
+        self.max_hold
+    }
+
     /// Whether a batch may begin under `pace`: a hold with a floor lets it.
     pub(super) fn admits(&mut self, pace: Pace) -> Admitted {
         let Some((cause, floor)) = self.holds(pace) else {

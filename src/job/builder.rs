@@ -171,7 +171,7 @@ impl Builder {
     }
 }
 
-fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+pub(super) fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| quoted(name.as_ref())).collect();
     format!("[{}]", names.join(", "))
 }

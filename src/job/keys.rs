@@ -6,7 +6,7 @@
 use super::problem::Problem;
 
 /// The tables of a job file and their keys; the first is the file itself. The columns under [set] are free.
-const KEYS: &[(&str, &[&str])] = &[
+pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("", &["description", "table", "set", "batch", "pace", "hold", "bad_rows", "verify"]),
     ("table", &["name", "key", "order", "where", "search_path"]),
     ("batch", &["target", "min", "max", "give_way", "rows", "synchronous_commit", "stripes"]),

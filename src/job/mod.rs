@@ -8,6 +8,7 @@
 
 mod builder;
 mod document;
+mod draft;
 mod entry;
 mod file;
 mod fingerprint;
@@ -21,6 +22,7 @@ mod pace;
 mod problem;
 mod read;
 mod resolve;
+mod schema;
 mod secret;
 mod source;
 mod syntax;
@@ -29,6 +31,7 @@ mod when;
 mod window;
 
 pub use builder::Builder;
+pub use draft::{Draft, DraftColumn};
 pub use entry::{HoldBuilder, WindowBuilder};
 pub use fingerprint::{Identity, fingerprint};
 pub use fragment::{Fragment, Refusal, scan, scan_query};
@@ -39,6 +42,7 @@ pub use model::{
 };
 pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};
+pub use schema::SCHEMA;
 pub use source::Source;
 pub use units::{Rate, UnitError, parse_bytes, parse_duration, show_bytes, show_duration};
 pub use when::When;

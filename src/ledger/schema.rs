@@ -18,7 +18,7 @@ pub(crate) fn sql(from: i32) -> String {
 }
 
 /// What is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ledger {
     /// Nothing yet.
     Missing,
@@ -30,17 +30,19 @@ pub(crate) enum Ledger {
     Newer(i32),
     /// One whose tables would be emptied by a crash (F53).
     Unlogged,
-    /// One that this role may not read.
-    Denied,
+    /// One that this role may not use, and what it lacks.
+    Denied(String),
 }
 
 const LOOK: &str = "\
 SELECT count(*) FILTER (WHERE c.relname = 'ledger') = 1 AS is_there,
        coalesce(bool_or(c.relpersistence <> 'p'), false) AS is_unlogged,
-       coalesce(bool_and(has_schema_privilege(n.oid, 'USAGE')
-                         AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
-                         AND has_table_privilege(c.oid, 'UPDATE')), false) AS is_usable
+       concat_ws('; ', CASE WHEN NOT bool_and(has_schema_privilege(n.oid, 'USAGE')) THEN 'USAGE on schema piecemeal' END,
+           string_agg(lacking.privileges || ' on piecemeal.' || c.relname, '; ' ORDER BY c.relname)) AS lacks
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    SELECT string_agg(privilege, ', ') AS privileges FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) privilege
+    WHERE NOT has_table_privilege(c.oid, privilege)) lacking
 WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'member', 'journal') AND c.relkind = 'r'";
 
 const NEWEST: &str = "SELECT max(version) FROM piecemeal.ledger";
@@ -54,8 +56,9 @@ pub(crate) async fn look(session: &mut Session) -> Result<Ledger, Fault> {
     if row.get("is_unlogged") {
         return Ok(Ledger::Unlogged);
     }
-    if !row.get::<_, bool>("is_usable") {
-        return Ok(Ledger::Denied);
+    let lacks: String = row.get("lacks");
+    if !lacks.is_empty() {
+        return Ok(Ledger::Denied(lacks));
     }
     let rows = session.transact(&Guards::reading(), NEWEST, &[]).await?;
     let version = rows.first().and_then(|row| row.get::<_, Option<i32>>(0)).unwrap_or(0);
@@ -71,7 +74,9 @@ pub(crate) async fn install(session: &mut Session) -> Result<(), Fault> {
     let from = match look(session).await? {
         Ledger::Missing => 0,
         Ledger::Older(version) => version,
-        Ledger::Installed | Ledger::Newer(_) | Ledger::Unlogged | Ledger::Denied => return Ok(()),
+        Ledger::Installed | Ledger::Newer(_) | Ledger::Unlogged | Ledger::Denied(_) => {
+            return Ok(());
+        },
     };
     // The lock ends with the transaction; it only keeps two installers from failing on each other.
     let sql = format!("SELECT pg_advisory_xact_lock(hashtext('piecemeal.ledger')); {}", sql(from));

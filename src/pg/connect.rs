@@ -1,51 +1,64 @@
-//! A connection's settings, resolved once from URL, service file, environment and password file,
-//! and the opening of connections with them.
+//! The opening of connections, with settings that are looked up anew for each.
 //!
-//! Promises libpq's precedence (URL, service file, `PG*` variables, password file, defaults), a
-//! read-write server unless the user says otherwise, and no password in any text.
+//! Promises a server that accepts writes wherever several are named, the order in which they are
+//! named, a time limit for each of them from name look-up to login, and no password in any text. A
+//! password that was refused is not tried again at once, so that no account gets locked; a new one is.
 //!
-//! Not here: retries and pools. A resolved value holds the password it found; resolve again to
-//! notice a rotated one.
+//! Not here: retries and pools.
 
-use super::{
-    connect_error::ConnectError,
-    conninfo::{Conninfo, Source},
-    endpoint::{self, Endpoint},
-    environment::Environment,
-    keywords::KEYWORDS,
-    passfile::{Account, Passfile},
-    service,
-    settings::{self, SettingsError},
-    tls::{self, SslMode},
+use std::{
+    fmt,
+    future::poll_fn,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
-use std::{fmt, future::poll_fn, path::PathBuf, time::Duration};
+
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::JoinHandle,
 };
-use tokio_postgres::{Client, Config, Connection};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{CancelToken, Client, Config, Connection};
+
+use super::{
+    connect_error::ConnectError,
+    environment::Environment,
+    resolve::{Asked, Resolved, Server, printable},
+    settings::Wanted,
+    tls::SslMode,
+};
 
 /// The task that moves a connection's messages; it ends with the connection, or with the error that
 /// broke it.
 pub(crate) type Driver = JoinHandle<Result<(), tokio_postgres::Error>>;
 
-/// Resolved settings, enough to open any number of connections; `Debug` shows no password.
+/// How long a login that was refused is not tried again with the same passwords.
+const REFUSED: Duration = Duration::from_secs(10);
+
+/// Where to connect to and how; `Debug` shows no password.
 #[derive(Clone)]
 pub struct Connect {
-    config: Config,
-    tls: MakeRustlsConnect,
-    sslmode: SslMode,
-    target: String,
-    warnings: Vec<String>,
+    asked: Asked,
+    /// The name of the program on the server, if it is not the one in the settings.
+    name: Option<String>,
+    /// The settings as they were at first.
+    first: Resolved,
+    refused: Arc<Mutex<Option<Refused>>>,
+}
+
+/// The last login that a server refused.
+struct Refused {
+    passwords: Vec<Option<String>>,
+    at: Instant,
+    error: ConnectError,
 }
 
 impl fmt::Debug for Connect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connect")
-            .field("target", &self.target)
-            .field("sslmode", &self.sslmode)
-            .field("warnings", &self.warnings)
+            .field("target", &self.first.target)
+            .field("sslmode", &self.first.sslmode)
+            .field("warnings", &self.first.warnings)
             .finish_non_exhaustive()
     }
 }
@@ -53,69 +66,180 @@ impl fmt::Debug for Connect {
 impl Connect {
     /// Resolves the settings; without `url`, `DATABASE_URL` counts, and without that the `PG*`
     /// variables alone. Reads files, opens no connection.
+    ///
+    /// Each connection is opened with the settings as the files have them then.
     pub fn resolve(url: Option<&str>, environment: &Environment) -> Result<Self, ConnectError> {
-        resolve(url, environment).map_err(|error| ConnectError::bad_settings(&error))
+        Self::to(Wanted::Writes, url, environment)
+    }
+
+    /// The same for a server that is only looked at, such as a standby.
+    pub(crate) fn to_standby(url: &str, environment: &Environment) -> Result<Self, ConnectError> {
+        Self::to(Wanted::Looks, Some(url), environment)
+    }
+
+    fn to(
+        wanted: Wanted,
+        url: Option<&str>,
+        environment: &Environment,
+    ) -> Result<Self, ConnectError> {
+        let asked =
+            Asked { url: url.map(str::to_owned), environment: environment.clone(), wanted };
+        let first = asked.resolve().map_err(|error| ConnectError::bad_settings(&error))?;
+        Ok(Self { asked, name: None, first, refused: Arc::default() })
     }
 
     /// Names the program on the server: printable ASCII, other characters become `?`, cut to the
     /// 63 bytes that the server keeps. Replaces a name in the URL.
     #[must_use]
     pub fn application_name(mut self, name: &str) -> Self {
-        self.config.application_name(printable(name));
+        self.name = Some(printable(name));
         self
+    }
+
+    /// Returns the name of the program on the server.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref().or_else(|| self.first.config.get_application_name())
     }
 
     /// Returns database, servers and user, for messages.
     pub fn describe(&self) -> &str {
-        &self.target
+        &self.first.target
     }
 
     /// Returns what the user should be told although it is no error, such as an ignored password
     /// file.
     pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        &self.first.warnings
     }
 
     /// Returns how much TLS verifies; of no meaning for a Unix socket.
     pub fn sslmode(&self) -> SslMode {
-        self.sslmode
+        self.first.sslmode
     }
 
-    /// Returns the driver's configuration, which goes with `tls`.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// Returns how long an answer may be overdue before the connection counts as dead, `None`
+    /// without limit: `tcp_user_timeout`.
+    pub fn patience(&self) -> Option<Duration> {
+        self.first.config.get_tcp_user_timeout().copied()
     }
 
-    /// Returns the TLS connector, needed for connections and for cancelling queries.
-    pub fn tls(&self) -> MakeRustlsConnect {
-        self.tls.clone()
-    }
-
-    /// Returns the longest time that opening may take, `None` without limit: `connect_timeout` for
-    /// each server, and once more for the login.
-    pub fn deadline(&self) -> Option<Duration> {
-        let servers = self.config.get_ports().len().max(1);
-        let turns = u32::try_from(servers).unwrap_or(u32::MAX).saturating_add(1);
-        self.config.get_connect_timeout().map(|limit| limit.saturating_mul(turns))
+    /// Whether one of the servers is to be reached on `port`.
+    pub(crate) fn has_port(&self, port: i64) -> bool {
+        self.first.servers.iter().any(|server| i64::from(server.endpoint.port) == port)
     }
 
     /// Opens one connection and starts the task that moves its messages; the server's notices are
     /// dropped.
     pub async fn open(&self) -> Result<(Client, Driver), ConnectError> {
-        let attempt = Box::pin(self.config.connect(self.tls()));
-        let connected = match self.deadline() {
-            Some(limit) => within(limit, attempt)
-                .await
-                .ok_or_else(|| ConnectError::timed_out(&self.target, limit))?,
-            None => attempt.await,
-        };
-        let (client, connection) = connected.map_err(|error| self.explain(&error))?;
-        Ok((client, tokio::spawn(drive(connection))))
+        let mut now = self.asked.resolve().map_err(|error| ConnectError::bad_settings(&error))?;
+        if let Some(name) = &self.name {
+            now.config.application_name(name);
+        }
+        if let Some(error) = self.refused_just_now(&now) {
+            return Err(error);
+        }
+        let mut failures = Vec::new();
+        for server in in_turn(now.servers.clone(), now.is_balanced) {
+            match reach(&now, &server).await {
+                Ok(opened) => return Ok(opened),
+                Err(error) => failures.push((server.endpoint.to_string(), error)),
+            }
+        }
+        let error = ConnectError::of_servers(&now.target, failures, &now.warnings);
+        if error.is_login() {
+            let refused = Refused { passwords: passwords(&now), at: Instant::now(), error };
+            let error = refused.error.clone();
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refused);
+            return Err(error);
+        }
+        Err(error)
     }
 
-    /// Explains why the driver could not connect with these settings.
-    pub fn explain(&self, error: &tokio_postgres::Error) -> ConnectError {
-        ConnectError::refused(&self.target, error)
+    fn refused_just_now(&self, now: &Resolved) -> Option<ConnectError> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = refused.as_ref()?;
+        let is_same = refused.at.elapsed() < REFUSED && refused.passwords == passwords(now);
+        is_same.then(|| refused.error.clone())
+    }
+
+    /// Asks the server to end the statement behind `token`, for no longer than a connection takes.
+    pub(crate) async fn cancel(&self, token: &CancelToken) -> Result<(), ConnectError> {
+        let now = self.asked.resolve().map_err(|error| ConnectError::bad_settings(&error))?;
+        let done = within(limit(&now.config), token.cancel_query(now.tls)).await;
+        done.map_err(|silent| silent.in_words(&now.target))?
+            .map_err(|error| ConnectError::refused(&now.target, &error))
+    }
+}
+
+fn passwords(now: &Resolved) -> Vec<Option<String>> {
+    now.servers.iter().map(|server| server.password.clone()).collect()
+}
+
+fn limit(config: &Config) -> Option<Duration> {
+    config.get_connect_timeout().copied()
+}
+
+fn in_turn<T>(mut them: Vec<T>, is_balanced: bool) -> Vec<T> {
+    if is_balanced {
+        fastrand::shuffle(&mut them);
+    }
+    them
+}
+
+/// Tries the addresses of a server, one after the other, until one lets us in or refuses us.
+async fn reach(now: &Resolved, server: &Server) -> Result<(Client, Driver), ConnectError> {
+    let mut failure = None;
+    for address in in_turn(addresses(now, server).await?, now.is_balanced) {
+        match attempt(now, server, address).await {
+            Ok(opened) => return Ok(opened),
+            Err(error) if error.is_refusal() => return Err(error),
+            Err(error) => failure = Some(error),
+        }
+    }
+    Err(failure.unwrap_or_else(|| ConnectError::no_address(&now.target)))
+}
+
+/// Looks a name up; a socket has no address.
+async fn addresses(now: &Resolved, server: &Server) -> Result<Vec<Option<IpAddr>>, ConnectError> {
+    let endpoint = &server.endpoint;
+    if endpoint.is_socket() || endpoint.address.is_some() {
+        return Ok(vec![endpoint.address]);
+    }
+    let name = (endpoint.host.as_str(), endpoint.port);
+    let found = within(limit(&now.config), tokio::net::lookup_host(name)).await;
+    let found = found.map_err(|silent| silent.in_words(&now.target))?;
+    let found = found.map_err(|error| ConnectError::unknown_host(&now.target, &error))?;
+    Ok(found.map(|address| Some(address.ip())).collect())
+}
+
+/// Connects to one address and logs in.
+async fn attempt(
+    now: &Resolved,
+    server: &Server,
+    address: Option<IpAddr>,
+) -> Result<(Client, Driver), ConnectError> {
+    let mut config = now.config.clone();
+    config.host(&server.endpoint.host).port(server.endpoint.port);
+    if let Some(address) = address {
+        config.hostaddr(address);
+    }
+    if let Some(password) = &server.password {
+        config.password(password);
+    }
+    let attempt = Box::pin(config.connect(now.tls.clone()));
+    let connected = within(limit(&now.config), attempt).await;
+    let connected = connected.map_err(|silent| silent.in_words(&now.target))?;
+    let (client, connection) =
+        connected.map_err(|error| ConnectError::refused(&now.target, &error))?;
+    Ok((client, tokio::spawn(drive(connection))))
+}
+
+/// Nothing came within this time.
+struct Silent(Duration);
+
+impl Silent {
+    fn in_words(&self, target: &str) -> ConnectError {
+        ConnectError::timed_out(target, self.0)
     }
 }
 
@@ -123,10 +247,11 @@ impl Connect {
     clippy::disallowed_methods,
     reason = "before the login there is no transaction that could be lost"
 )]
-async fn within<F: Future>(limit: Duration, attempt: F) -> Option<F::Output> {
+async fn within<F: Future>(limit: Option<Duration>, attempt: F) -> Result<F::Output, Silent> {
+    let Some(limit) = limit else { return Ok(attempt.await) };
     // The driver's own limit ends with the TCP handshake; a server that then says nothing would
     // hold us for ever.
-    tokio::time::timeout(limit, attempt).await.ok()
+    tokio::time::timeout(limit, attempt).await.map_err(|_| Silent(limit))
 }
 
 async fn drive<S, T>(mut connection: Connection<S, T>) -> Result<(), tokio_postgres::Error>
@@ -138,119 +263,6 @@ where
         message?;
     }
     Ok(())
-}
-
-fn resolve(url: Option<&str>, environment: &Environment) -> Result<Connect, SettingsError> {
-    let conninfo = gather(url, environment)?;
-    if let Some((keyword, origin)) = conninfo.unsupported() {
-        return Err(SettingsError::Unsupported { origin, keyword: keyword.name });
-    }
-    let endpoints = endpoint::endpoints(&conninfo, environment)?;
-    let tls_settings = settings::tls(&conninfo, environment)?;
-    let mut config = settings::driver_config(&conninfo, &endpoints, tls_settings.mode)?;
-    let user = conninfo
-        .get("user")
-        .or(environment.user.as_deref())
-        .ok_or(SettingsError::Conflict("no user is named and the system's user has no name"))?;
-    let dbname = conninfo.get("dbname").unwrap_or(user);
-    config.user(user).dbname(dbname);
-    if let Some(name) = conninfo.get("application_name") {
-        config.application_name(printable(name));
-    }
-    let (password, warning) = password(&conninfo, environment, (&endpoints, dbname, user))?;
-    if let Some(password) = password {
-        config.password(password);
-    }
-    Ok(Connect {
-        config,
-        tls: tls::connector(&tls_settings)?,
-        sslmode: tls_settings.mode,
-        target: describe(&endpoints, dbname, user),
-        warnings: warning.into_iter().collect(),
-    })
-}
-
-/// Merges URL, service file and environment, the strongest first.
-fn gather(url: Option<&str>, environment: &Environment) -> Result<Conninfo, SettingsError> {
-    let given = match url {
-        Some(url) => Some((url, Source::Url)),
-        None => environment.variable("DATABASE_URL").map(|u| (u, Source::Variable("DATABASE_URL"))),
-    };
-    let mut conninfo = match given {
-        Some((text, origin)) => Conninfo::parse(text, origin)
-            .map_err(|fault| SettingsError::Conninfo { origin, fault })?,
-        None => Conninfo::default(),
-    };
-    let variables = of_variables(environment);
-    let either = |keyword| conninfo.get(keyword).or(variables.get(keyword));
-    if let Some(name) = either("service") {
-        let section = service::look_up(name, either("servicefile"), environment)?;
-        conninfo.fill(section);
-    }
-    conninfo.fill(variables);
-    Ok(conninfo)
-}
-
-fn of_variables(environment: &Environment) -> Conninfo {
-    let mut conninfo = Conninfo::default();
-    for keyword in KEYWORDS {
-        let set = keyword.variable.and_then(|name| Some((name, environment.variable(name)?)));
-        if let Some((name, value)) = set {
-            conninfo.set(keyword, value.to_owned(), Source::Variable(name));
-        }
-    }
-    conninfo
-}
-
-type FoundPassword = (Option<String>, Option<String>);
-
-/// Returns the password and a warning about the password file.
-fn password(
-    conninfo: &Conninfo,
-    environment: &Environment,
-    (endpoints, dbname, user): (&[Endpoint], &str, &str),
-) -> Result<FoundPassword, SettingsError> {
-    if let Some(password) = conninfo.get("password") {
-        return Ok((Some(password.to_owned()), None));
-    }
-    let named = conninfo.get("passfile").map(PathBuf::from);
-    let is_named = named.is_some();
-    let Some(path) = named.or_else(|| environment.below_home(".pgpass")) else {
-        return Ok((None, None));
-    };
-    let (passfile, warning) = Passfile::read(&path, is_named);
-    let mut found: Vec<&str> = endpoints
-        .iter()
-        .filter_map(|Endpoint { host, port, .. }| {
-            passfile.password_for(Account { host, port: *port, dbname, user })
-        })
-        .collect();
-    found.dedup();
-    match found.as_slice() {
-        [] => Ok((None, warning)),
-        [one] => Ok((Some((*one).to_owned()), warning)),
-        // The driver tries all hosts with one password.
-        _ => Err(SettingsError::Conflict(
-            "the password file has different passwords for the hosts, but one must fit all",
-        )),
-    }
-}
-
-fn describe(endpoints: &[Endpoint], dbname: &str, user: &str) -> String {
-    let places: Vec<_> = endpoints
-        .iter()
-        .map(|endpoint| match endpoint {
-            socket if socket.is_socket() => format!("{}/.s.PGSQL.{}", socket.host, socket.port),
-            Endpoint { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
-            Endpoint { host, port, .. } => format!("{host}:{port}"),
-        })
-        .collect();
-    format!("database {dbname:?} on {} as user {user:?}", places.join(", "))
-}
-
-fn printable(name: &str) -> String {
-    let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
-    name.chars().map(printable).take(63).collect()
 }
 
 #[cfg(test)]

@@ -22,13 +22,18 @@ pub enum ConnectErrorKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectError {
     kind: ConnectErrorKind,
-    text: String,
+    /// Database, servers and user; none where it did not come to that.
+    target: Option<String>,
+    reason: String,
     sqlstate: Option<String>,
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        match &self.target {
+            Some(target) => write!(f, "cannot connect to {target} because {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
     }
 }
 
@@ -45,25 +50,69 @@ impl ConnectError {
         self.sqlstate.as_deref()
     }
 
+    /// Whether somebody refused us, so that trying the same again at once is of no use.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.kind == ConnectErrorKind::Rejected
+    }
+
+    /// Whether it was user or password that a server refused.
+    pub(crate) fn is_login(&self) -> bool {
+        self.sqlstate.as_ref().is_some_and(|code| code.starts_with("28"))
+    }
+
     pub(crate) fn bad_settings(cause: &dyn Error) -> Self {
-        Self { kind: ConnectErrorKind::BadSettings, text: cause.to_string(), sqlstate: None }
+        let reason = cause.to_string();
+        Self { kind: ConnectErrorKind::BadSettings, target: None, reason, sqlstate: None }
     }
 
     pub(crate) fn timed_out(target: &str, after: std::time::Duration) -> Self {
-        let text = format!(
-            "cannot connect to {target} because it did not finish the login within {} s",
-            after.as_secs()
-        );
-        Self { kind: ConnectErrorKind::Unreachable, text, sqlstate: None }
+        let reason = format!("it did not finish the login within {} s", after.as_secs());
+        Self::unreachable(target, reason)
+    }
+
+    pub(crate) fn unknown_host(target: &str, error: &io::Error) -> Self {
+        Self::unreachable(target, format!("its address cannot be looked up: {error}"))
+    }
+
+    pub(crate) fn no_address(target: &str) -> Self {
+        Self::unreachable(target, "its name has no address".to_owned())
+    }
+
+    fn unreachable(target: &str, reason: String) -> Self {
+        let target = Some(target.to_owned());
+        Self { kind: ConnectErrorKind::Unreachable, target, reason, sqlstate: None }
     }
 
     pub(crate) fn refused(target: &str, error: &tokio_postgres::Error) -> Self {
         let advice = advice(error).map(|advice| format!(" ({advice})")).unwrap_or_default();
         Self {
             kind: kind_of(error),
-            text: format!("cannot connect to {target} because {}{advice}", full_text(error)),
+            target: Some(target.to_owned()),
+            reason: format!("{}{advice}", full_text(error)),
             sqlstate: error.code().map(|code| code.code().to_owned()),
         }
+    }
+
+    /// Sums up why none of the servers can be used: one that refused us weighs more than one that
+    /// cannot be reached. A warning about the password file may be the reason of a refusal.
+    pub(crate) fn of_servers(
+        target: &str,
+        failures: Vec<(String, ConnectError)>,
+        warnings: &[String],
+    ) -> Self {
+        let refused = failures.iter().find(|(_, failure)| failure.is_refusal());
+        let (kind, sqlstate) = refused
+            .or(failures.last())
+            .map_or((ConnectErrorKind::Unreachable, None), |(_, it)| (it.kind, it.sqlstate.clone()));
+        let is_one = failures.len() == 1;
+        let reasons = failures.into_iter().map(|(server, failure)| {
+            if is_one { failure.reason } else { format!("{server}: {}", failure.reason) }
+        });
+        let mut reason = reasons.collect::<Vec<_>>().join("; ");
+        if kind == ConnectErrorKind::Rejected {
+            reason.extend(warnings.iter().map(|warning| format!("; {warning}")));
+        }
+        Self { kind, target: Some(target.to_owned()), reason, sqlstate }
     }
 }
 

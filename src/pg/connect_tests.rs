@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::pg::connect_error::ConnectErrorKind;
+use crate::pg::conninfo::{Conninfo, Source};
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use tempfile::TempDir;
-use tokio_postgres::config::{Host, TargetSessionAttrs};
+use tokio_postgres::config::TargetSessionAttrs;
 
 const CANARY: &str = "c4n4ryW0rd";
 
@@ -35,7 +36,7 @@ fn home() -> TempDir {
 }
 
 fn password(connect: &Connect) -> Option<String> {
-    connect.config().get_password().map(|p| String::from_utf8(p.to_vec()).unwrap())
+    passwords(&connect.first).remove(0)
 }
 
 fn describe(url: Option<&str>, variables: &[(&str, &str)]) -> String {
@@ -47,7 +48,7 @@ fn nothing_at_all_means_localhost_and_the_users_own_database() {
     let connect = Connect::resolve(None, &environment(&[])).unwrap();
     assert_eq!(connect.describe(), "database \"osuser\" on localhost:5432 as user \"osuser\"");
     assert_eq!(connect.sslmode(), SslMode::Prefer);
-    assert_eq!(connect.config().get_target_session_attrs(), TargetSessionAttrs::Any);
+    assert_eq!(connect.first.config.get_target_session_attrs(), TargetSessionAttrs::Any);
 }
 
 #[test]
@@ -104,13 +105,14 @@ fn a_password_is_sought_in_url_service_variable_and_file_in_this_order() {
 }
 
 #[test]
-fn hosts_that_need_different_passwords_are_refused() {
+fn each_of_several_hosts_has_its_own_password() {
     let home = home();
     let mut environment = environment(&[]);
     environment.home = Some(home.path().into());
-    let resolve = |url| Connect::resolve(Some(url), &environment);
-    assert!(resolve("postgres://one,two/d").is_err());
-    assert!(resolve("postgres://one,localhost/d").is_ok());
+    let found = |url| passwords(&Connect::resolve(Some(url), &environment).unwrap().first);
+    let own = |password: &str| Some(password.to_owned());
+    assert_eq!(found("postgres://one,two,three/d"), [own("first"), own("second"), None]);
+    assert_eq!(found("postgres://u:url@one,two/d"), [own("url"), own("url")]);
 }
 
 #[test]
@@ -138,14 +140,14 @@ fn variables_reach_the_driver() {
         ("PGAPPNAME", "from the environment"),
     ];
     let connect = Connect::resolve(None, &environment(&variables)).unwrap();
-    let config = connect.config();
-    assert_eq!(config.get_hosts(), [Host::Tcp("db".to_owned())]);
-    assert_eq!(config.get_hostaddrs(), ["10.0.0.9".parse::<std::net::IpAddr>().unwrap()]);
+    let Resolved { config, servers, .. } = &connect.first;
+    assert_eq!(servers[0].endpoint.host, "db");
+    assert_eq!(servers[0].endpoint.address, Some("10.0.0.9".parse().unwrap()));
     assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::Any);
     assert_eq!(config.get_options(), Some("-c a=b"));
     assert_eq!(config.get_application_name(), Some("from the environment"));
     assert_eq!(connect.sslmode(), SslMode::Require);
-    assert_eq!(connect.deadline(), Some(Duration::from_secs(6)));
+    assert_eq!(limit(config), Some(Duration::from_secs(3)));
 }
 
 #[test]
@@ -153,7 +155,7 @@ fn an_application_name_is_short_and_printable() {
     let connect = Connect::resolve(None, &environment(&[])).unwrap();
     let name = format!("piecemeal/é\n\0{}", "x".repeat(100));
     let connect = connect.application_name(&name);
-    let name = connect.config().get_application_name().unwrap();
+    let name = connect.name().unwrap();
     assert_eq!(name.len(), 63);
     assert!(name.starts_with("piecemeal/???xx"), "{name}");
 }
@@ -203,7 +205,7 @@ fn no_error_and_no_debug_form_shows_a_password() {
             let environment = environment(&variables);
             let result = Connect::resolve(flag, &environment);
             let shown = match &result {
-                Ok(connect) => format!("{connect:?} {:?} {}", connect.config(), connect.describe()),
+                Ok(connect) => format!("{connect:?} {:?} {}", connect.first.config, connect.describe()),
                 Err(error) => format!("{error} {error:?}"),
             };
             let shown = format!("{shown} {environment:?}");

@@ -1,7 +1,6 @@
 //! The servers that the settings name: host names, addresses, socket directories and ports.
 //!
-//! Promises at least one endpoint, each with a host name that TLS can use or a socket directory,
-//! and addresses for all endpoints or for none, which is how the driver wants them.
+//! Promises at least one endpoint, each with a host name that TLS can use or a socket directory.
 
 use super::{
     conninfo::Conninfo,
@@ -9,7 +8,7 @@ use super::{
     settings::{SettingsError, wrong},
 };
 use rustls::pki_types::ServerName;
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 /// One place where the server may be; either a host name or a socket directory, or both a name and
 /// the address that stands for it.
@@ -27,6 +26,17 @@ impl Endpoint {
     /// Tells whether it is a Unix socket.
     pub(crate) fn is_socket(&self) -> bool {
         self.address.is_none() && self.host.starts_with('/')
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Endpoint { host, port, .. } = self;
+        match host {
+            directory if self.is_socket() => write!(f, "{directory}/.s.PGSQL.{port}"),
+            v6 if v6.contains(':') => write!(f, "[{v6}]:{port}"),
+            name => write!(f, "{name}:{port}"),
+        }
     }
 }
 
@@ -49,15 +59,14 @@ pub(crate) fn endpoints(
         list.get(index).map_or_else(String::new, |text| text.trim().to_owned())
     };
     let one_port = ports.as_ref().is_some_and(|ports| ports.len() == 1);
-    let endpoints: Result<Vec<_>, SettingsError> = (0..count)
+    (0..count)
         .map(|index| {
             let port = port(conninfo, &nth(&ports, if one_port { 0 } else { index }))?;
             let address = address(conninfo, &nth(&addresses, index))?;
             let host = host(conninfo, environment, (nth(&hosts, index), address, port))?;
             Ok(Endpoint { host, address, port })
         })
-        .collect();
-    complete_addresses(endpoints?)
+        .collect()
 }
 
 fn port(conninfo: &Conninfo, text: &str) -> Result<u16, SettingsError> {
@@ -99,19 +108,6 @@ fn host(
     Ok(text)
 }
 
-// The driver takes an address for all endpoints or for none.
-fn complete_addresses(mut endpoints: Vec<Endpoint>) -> Result<Vec<Endpoint>, SettingsError> {
-    if endpoints.iter().any(|endpoint| endpoint.address.is_some()) {
-        for endpoint in endpoints.iter_mut().filter(|endpoint| endpoint.address.is_none()) {
-            let literal = endpoint.host.parse().map_err(|_| {
-                SettingsError::Conflict("hostaddr must be given for every host or for none")
-            })?;
-            endpoint.address = Some(literal);
-        }
-    }
-    Ok(endpoints)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,8 +137,8 @@ mod tests {
         assert_eq!(found("hostaddr=10.0.0.1 host=/run").unwrap(), std::slice::from_ref(&v4));
         let named = ("db".to_owned(), v4.1.clone(), 5432);
         assert_eq!(found("hostaddr=10.0.0.1 host=db").unwrap(), [named]);
-        assert_eq!(found("host=10.0.0.1,10.0.0.1 hostaddr=10.0.0.1,").unwrap(), [v4.clone(), v4]);
-        assert!(found("host=a,b hostaddr=10.0.0.1,").unwrap_err().contains("every host"));
+        let looked_up = ("b".to_owned(), None, 5432);
+        assert_eq!(found("host=10.0.0.1,b hostaddr=10.0.0.1,").unwrap(), [v4, looked_up]);
         assert!(found("host=a,b hostaddr=10.0.0.1").unwrap_err().contains("equally many"));
     }
 

@@ -5,6 +5,7 @@
 //! key values, name resolution, row security, time limits, isolation. Nothing session-scoped here.
 
 use std::fmt::Write as _;
+use std::ops::Add;
 use std::time::Duration;
 
 /// What is pinned for every transaction: output formats that round-trip, no silent filtering by row
@@ -66,6 +67,35 @@ pub struct Guards {
     pub read_only: bool,
 }
 
+/// The beginning of a transaction.
+#[derive(Debug, Clone)]
+pub struct Begin {
+    sql: String,
+    longest: Duration,
+}
+
+impl Begin {
+    /// Returns its statements.
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// Returns the time after which the server ends a statement of the transaction.
+    pub fn longest(&self) -> Duration {
+        self.longest
+    }
+}
+
+impl Add<&str> for Begin {
+    type Output = Begin;
+
+    /// Adds statements that belong to the beginning.
+    fn add(mut self, more: &str) -> Begin {
+        self.sql += more;
+        self
+    }
+}
+
 impl Guards {
     /// Returns the guards of the ledger's own statements: short, on the server's durable default.
     pub fn ledger() -> Guards {
@@ -91,7 +121,11 @@ impl Guards {
     }
 
     /// Returns the statements that begin the transaction, to be sent in one message.
-    pub fn begin(&self) -> String {
+    pub fn begin(&self) -> Begin {
+        Begin { sql: self.sql(), longest: self.statement_timeout }
+    }
+
+    fn sql(&self) -> String {
         let mode = if self.read_only { "READ ONLY" } else { "READ WRITE" };
         // The role's own time limit runs while these are set, so it goes first.
         let mut sql = format!(
@@ -139,13 +173,13 @@ mod tests {
     fn the_temporary_schema_is_always_searched_last() {
         let guards =
             Guards { search_path: vec!["\"App\"".into(), "ext".into()], ..Guards::ledger() };
-        assert!(guards.begin().contains("SET LOCAL search_path = \"App\", ext, pg_temp;"));
-        assert!(Guards::ledger().begin().contains("SET LOCAL search_path = pg_temp;"));
+        assert!(guards.begin().sql().contains("SET LOCAL search_path = \"App\", ext, pg_temp;"));
+        assert!(Guards::ledger().begin().sql().contains("SET LOCAL search_path = pg_temp;"));
     }
 
     #[test]
     fn a_limit_below_a_millisecond_does_not_become_no_limit() {
         let guards = Guards { lock_timeout: Duration::from_micros(300), ..Guards::ledger() };
-        assert!(guards.begin().contains("SET LOCAL lock_timeout = 1;"));
+        assert!(guards.begin().sql().contains("SET LOCAL lock_timeout = 1;"));
     }
 }

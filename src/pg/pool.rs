@@ -1,15 +1,17 @@
 //! Connections in three lanes, so that steering never waits behind work, nor behind a signal.
 //!
 //! The work lane is for batches, the watch lane for the lease, control and progress, the gate's for
-//! the signals of the database. The only file that knows the pool. A connection that failed is closed; a new one is made on the next request.
+//! the signals of the database. The only file that knows the pool. A connection that failed is closed;
+//! a new one is made on the next request, with the settings as they are then.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use deadpool_postgres::{Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
-use tokio_postgres::CancelToken;
+use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
+use tokio_postgres::{CancelToken, Client};
 
-use super::connect::Connect;
+use super::connect::{Connect, Driver};
 use super::connect_error::{ConnectError, ConnectErrorKind};
 use super::fault::Fault;
 use super::message::DbMessage;
@@ -36,9 +38,61 @@ pub(crate) enum Lane {
 #[derive(Clone)]
 pub struct Database {
     connect: Connect,
-    work: Pool,
-    watch: Pool,
-    gate: Pool,
+    work: Pool<Opener>,
+    watch: Pool<Opener>,
+    gate: Pool<Opener>,
+}
+
+/// Makes the connections of a pool.
+struct Opener(Connect);
+
+/// A connection and the task that moves its messages.
+struct Opened {
+    client: Client,
+    driver: Driver,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl managed::Manager for Opener {
+    type Type = Opened;
+    type Error = ConnectError;
+
+    async fn create(&self) -> Result<Opened, ConnectError> {
+        let (client, driver) = self.0.open().await?;
+        Ok(Opened { client, driver })
+    }
+
+    async fn recycle(&self, opened: &mut Opened, _: &Metrics) -> RecycleResult<ConnectError> {
+        if opened.client.is_closed() { Err(RecycleError::message("closed")) } else { Ok(()) }
+    }
+}
+
+/// A connection out of a pool, to which it goes back when it is dropped.
+pub(super) struct Pooled(Object<Opener>);
+
+impl Deref for Pooled {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0.client
+    }
+}
+
+impl Pooled {
+    /// Closes it; whoever waits for an answer learns that there will be none.
+    pub(super) fn close(&self) {
+        self.0.driver.abort();
+    }
+
+    /// Closes it instead of giving it back.
+    pub(super) fn discard(self) {
+        drop(Object::take(self.0));
+    }
 }
 
 impl Database {
@@ -57,7 +111,7 @@ impl Database {
     /// not one behind a pooler. A forwarded port looks like a pooler, which only makes a takeover
     /// wait for the lease.
     pub fn is_direct(&self, port: i64) -> bool {
-        self.connect.config().get_ports().iter().any(|ours| i64::from(*ours) == port)
+        self.connect.has_port(port)
     }
 
     /// Asks the server to end the statement behind `token`.
@@ -65,7 +119,7 @@ impl Database {
     /// # Errors
     /// When the server cannot be asked.
     pub async fn cancel(&self, token: &CancelToken) -> Result<(), Fault> {
-        token.cancel_query(self.connect.tls()).await.map_err(Fault::from)
+        self.connect.cancel(token).await.map_err(Fault::from)
     }
 
     /// Returns the settings that it was made of.
@@ -103,7 +157,8 @@ impl Database {
     /// Returns a connection of `lane`.
     ///
     /// # Errors
-    /// [`Fault::Unknown`] while the database cannot be reached, [`Fault::Fatal`] when it refuses us.
+    /// [`Fault::Unknown`] while no connection can be made, for whatever reason: a password that is
+    /// wrong may be one that is being changed.
     pub(crate) async fn session(&self, lane: Lane) -> Result<Session, Fault> {
         let pool = match lane {
             Lane::Work => &self.work,
@@ -111,20 +166,20 @@ impl Database {
             Lane::Gate => &self.gate,
         };
         match pool.get().await {
-            Ok(client) => Ok(Session::new(client)),
-            Err(PoolError::Backend(error)) => Err(Fault::from(&error)),
+            Ok(client) => Ok(Session::new(Pooled(client), self.connect.patience())),
+            Err(PoolError::Backend(error)) => Err(Fault::from(error)),
             Err(error) => Err(Fault::Unknown(DbMessage::local(error.to_string()))),
         }
     }
 }
 
-fn pool(connect: &Connect, size: usize) -> Result<Pool, ConnectError> {
-    let settings = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(connect.config().clone(), connect.tls(), settings);
-    Pool::builder(manager)
-        .max_size(size)
-        .create_timeout(connect.deadline())
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| ConnectError::bad_settings(&error))
+impl From<ConnectError> for Fault {
+    fn from(error: ConnectError) -> Fault {
+        Fault::Unknown(DbMessage::local(error.to_string()))
+    }
+}
+
+fn pool(connect: &Connect, size: usize) -> Result<Pool<Opener>, ConnectError> {
+    let built = Pool::builder(Opener(connect.clone())).max_size(size).build();
+    built.map_err(|error| ConnectError::bad_settings(&error))
 }

@@ -6,16 +6,17 @@
 //! with their parameter types, so a transaction pooler needs to remember nothing (R19, R20).
 //! A session is clean only between statements; one that is dropped in the middle is closed (R21).
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Object;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{CancelToken, Client, Row};
 
 use super::fault::Fault;
-use super::guards::Guards;
+use super::guards::{Begin, Guards};
+use super::pool::Pooled;
 
 /// A value bound to a statement.
 #[derive(Debug)]
@@ -80,14 +81,16 @@ impl<'a> From<&'a Value> for Param<'a> {
 /// A connection that is ours until it is dropped; it then goes back to its pool if it is idle.
 pub struct Session {
     /// `None` only while being dropped.
-    client: Option<Object>,
+    client: Option<Pooled>,
+    /// How long an answer may be overdue before the connection counts as dead.
+    patience: Option<Duration>,
     /// Whether the server waits for our next command, outside any transaction.
     idle: bool,
 }
 
 impl Session {
-    pub(super) fn new(client: Object) -> Session {
-        Session { client: Some(client), idle: true }
+    pub(super) fn new(client: Pooled, patience: Option<Duration>) -> Session {
+        Session { client: Some(client), patience, idle: true }
     }
 
     /// Runs one statement in a transaction of its own under `guards` and commits it.
@@ -103,16 +106,17 @@ impl Session {
         self.transact_prepared(&guards.begin(), sql, params).await
     }
 
-    /// The same with the text of [`Guards::begin`] made beforehand.
+    /// The same with what [`Guards::begin`] returns made beforehand.
     pub async fn transact_prepared(
         &mut self,
-        begin: &str,
+        begin: &Begin,
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
         self.idle = false;
-        let result = transact(client, &Act { begin, sql, params }).await;
+        let act = Act { begin, sql, params };
+        let result = self.watched(begin.longest(), client, transact(client, &act)).await;
         self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
         result
     }
@@ -129,7 +133,9 @@ impl Session {
         self.idle = false;
         let started = Instant::now();
         let timed = async { (transact(client, first).await, started.elapsed()) };
-        let ((one, took), two) = tokio::join!(biased; timed, transact(client, second));
+        let both = async { tokio::join!(biased; timed, transact(client, second)) };
+        let longest = first.begin.longest() + second.begin.longest();
+        let ((one, took), two) = self.watched(longest, client, both).await;
         let is_spoilt =
             [&one, &two].iter().any(|result| result.as_ref().is_err_and(Fault::spoils_connection));
         self.idle = !is_spoilt && !client.is_closed();
@@ -144,7 +150,7 @@ impl Session {
     /// ROLLBACK, so that no lock is held while the network is waited for.
     pub async fn rehearse(
         &mut self,
-        begin: &str,
+        begin: &Begin,
         statements: &[(&str, &[Param<'_>])],
     ) -> Result<Vec<Vec<Row>>, Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
@@ -153,13 +159,19 @@ impl Session {
             .map(|(sql, params)| (*sql, params.iter().map(Param::typed).collect()))
             .collect();
         self.idle = false;
-        let begun = client.batch_execute(begin).await;
-        let asked = if begun.is_ok() { typed.as_slice() } else { &[] };
-        let (answers, ended) = tokio::join!(
-            biased;
-            join_all(asked.iter().map(|(sql, params)| client.query_typed(sql, params))),
-            client.batch_execute("ROLLBACK"),
-        );
+        let rehearsed = async {
+            let begun = client.batch_execute(begin.sql()).await;
+            let asked = if begun.is_ok() { typed.as_slice() } else { &[] };
+            let (answers, ended) = tokio::join!(
+                biased;
+                join_all(asked.iter().map(|(sql, params)| client.query_typed(sql, params))),
+                client.batch_execute("ROLLBACK"),
+            );
+            (begun, answers, ended)
+        };
+        let count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
+        let longest = begin.longest().saturating_mul(count);
+        let (begun, answers, ended) = self.watched(longest, client, rehearsed).await;
         let answers = begun.and_then(|()| answers.into_iter().collect::<Result<Vec<_>, _>>());
         let result = answers.and_then(|answers| ended.map(|()| answers)).map_err(Fault::from);
         self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
@@ -170,11 +182,32 @@ impl Session {
     pub async fn script(&mut self, guards: &Guards, sql: &str) -> Result<(), Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
         self.idle = false;
-        let result = client.batch_execute(&format!("{}; {sql}", guards.begin())).await;
+        let result = client.batch_execute(&format!("{}; {sql}", guards.begin().sql())).await;
         let ended = client.batch_execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
         let result = result.and(ended).map_err(Fault::from);
         self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
         result
+    }
+
+    /// Waits for `act`, which the server answers within `longest` if it can. When the answer is
+    /// overdue, the connection is closed: `act` then learns that it is broken, and is not dropped.
+    ///
+    /// A network or a pooler that swallows what is sent shows in no other way, as long as somebody
+    /// on the way acknowledges it.
+    async fn watched<T>(
+        &self,
+        longest: Duration,
+        client: &Pooled,
+        act: impl Future<Output = T>,
+    ) -> T {
+        let Some(patience) = self.patience else { return act.await };
+        let mut act = pin!(act);
+        tokio::select! {
+            biased;
+            answer = &mut act => return answer,
+            () = tokio::time::sleep(longest + patience) => client.close(),
+        }
+        act.await
     }
 
     /// Returns what ends the statement that is running on this connection, from another one.
@@ -186,8 +219,8 @@ impl Session {
 /// One statement in a transaction of its own.
 #[derive(Debug)]
 pub struct Act<'a> {
-    /// The text of [`Guards::begin`].
-    pub begin: &'a str,
+    /// What [`Guards::begin`] returns.
+    pub begin: &'a Begin,
     /// The statement.
     pub sql: &'a str,
     /// What is bound to it.
@@ -200,7 +233,7 @@ async fn transact(client: &Client, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
     // refused, the statement is still whole by itself, and COMMIT finds nothing to do.
     let (begun, answered, ended) = tokio::join!(
         biased;
-        client.batch_execute(act.begin),
+        client.batch_execute(act.begin.sql()),
         client.query_typed(act.sql, &typed),
         client.batch_execute("COMMIT"),
     );
@@ -223,7 +256,7 @@ impl Drop for Session {
             return;
         }
         if let Some(client) = self.client.take() {
-            drop(Object::take(client));
+            client.discard();
         }
     }
 }

@@ -16,8 +16,7 @@ use super::{
 };
 use std::time::Duration;
 use tokio_postgres::config::{
-    ChannelBinding, Config, LoadBalanceHosts, SslMode as DriverMode, SslNegotiation,
-    TargetSessionAttrs,
+    ChannelBinding, Config, SslMode as DriverMode, SslNegotiation, TargetSessionAttrs,
 };
 
 /// Why settings cannot be used.
@@ -135,26 +134,25 @@ fn channel_binding(conninfo: &Conninfo) -> Result<ChannelBinding, SettingsError>
     Ok(choose(conninfo, "channel_binding", &choices)?.unwrap_or(ChannelBinding::Prefer))
 }
 
-/// Builds the driver's configuration, all but user, database and password.
+/// What a server is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// To be written to.
+    Writes,
+    /// To be looked at only, such as a standby.
+    Looks,
+}
+
+/// Builds the driver's configuration, all but servers, user, database and password.
 pub(crate) fn driver_config(
     conninfo: &Conninfo,
     endpoints: &[Endpoint],
-    mode: SslMode,
+    (mode, wanted): (SslMode, Wanted),
 ) -> Result<Config, SettingsError> {
     let mut config = Config::new();
-    for endpoint in endpoints {
-        config.host(&endpoint.host).port(endpoint.port);
-        if let Some(address) = endpoint.address {
-            config.hostaddr(address);
-        }
-    }
     config.ssl_mode(driver_mode(endpoints, mode)?);
     config.channel_binding(channel_binding(conninfo)?);
-    config.target_session_attrs(session_attrs(conninfo, endpoints.len())?);
-    let balance = [("disable", LoadBalanceHosts::Disable), ("random", LoadBalanceHosts::Random)];
-    if let Some(balance) = choose(conninfo, "load_balance_hosts", &balance)? {
-        config.load_balance_hosts(balance);
-    }
+    config.target_session_attrs(session_attrs(conninfo, endpoints.len(), wanted)?);
     let negotiation = [("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)];
     if let Some(negotiation) = choose(conninfo, "sslnegotiation", &negotiation)? {
         if negotiation == SslNegotiation::Direct && mode < SslMode::Require {
@@ -185,20 +183,46 @@ fn driver_mode(endpoints: &[Endpoint], mode: SslMode) -> Result<DriverMode, Sett
     }
 }
 
+/// Whether servers are tried in an order of chance.
+pub(crate) fn is_balanced(conninfo: &Conninfo) -> Result<bool, SettingsError> {
+    let choices = [("disable", false), ("random", true)];
+    Ok(choose(conninfo, "load_balance_hosts", &choices)?.unwrap_or(false))
+}
+
 // A primary that is read-only is of no use either, so `primary` is the same as `read-write`. Among
 // several servers the one that takes writes is looked for; a single one that does not is connected
 // to all the same, so that preflight can say so at once instead of trying again and again.
-fn session_attrs(conninfo: &Conninfo, servers: usize) -> Result<TargetSessionAttrs, SettingsError> {
+fn session_attrs(
+    conninfo: &Conninfo,
+    servers: usize,
+    wanted: Wanted,
+) -> Result<TargetSessionAttrs, SettingsError> {
+    const KEYWORD: &str = "target_session_attrs";
     let choices = [
         ("read-write", TargetSessionAttrs::ReadWrite),
         ("primary", TargetSessionAttrs::ReadWrite),
-        ("read-only", TargetSessionAttrs::ReadOnly),
         ("any", TargetSessionAttrs::Any),
+        ("read-only", TargetSessionAttrs::ReadOnly),
+        ("standby", TargetSessionAttrs::ReadOnly),
+        ("prefer-standby", TargetSessionAttrs::ReadOnly),
     ];
-    let chosen = choose(conninfo, "target_session_attrs", &choices)?;
-    let searched =
-        if servers > 1 { TargetSessionAttrs::ReadWrite } else { TargetSessionAttrs::Any };
-    Ok(chosen.unwrap_or(searched))
+    let chosen = choose(conninfo, KEYWORD, &choices)?;
+    let searched = match wanted {
+        _ if servers == 1 => TargetSessionAttrs::Any,
+        Wanted::Writes => TargetSessionAttrs::ReadWrite,
+        Wanted::Looks => TargetSessionAttrs::ReadOnly,
+    };
+    match (wanted, chosen) {
+        (Wanted::Writes, Some(TargetSessionAttrs::ReadOnly)) => {
+            let allowed = "read-write, primary or any, because piecemeal writes to the server";
+            Err(wrong(conninfo, KEYWORD, allowed.to_owned()))
+        }
+        // What a variable says is meant for the server that is written to.
+        (Wanted::Looks, _) if matches!(conninfo.source(KEYWORD), Source::Variable(_)) => {
+            Ok(searched)
+        }
+        (_, chosen) => Ok(chosen.unwrap_or(searched)),
+    }
 }
 
 fn set_time_limits(config: &mut Config, conninfo: &Conninfo) -> Result<(), SettingsError> {
@@ -210,7 +234,7 @@ fn set_time_limits(config: &mut Config, conninfo: &Conninfo) -> Result<(), Setti
         config.connect_timeout(limit);
     }
     config.keepalives(number(conninfo, "keepalives")? != Some(0));
-    if let Some(idle) = seconds("keepalives_idle", 30)? {
+    if let Some(idle) = seconds("keepalives_idle", 10)? {
         config.keepalives_idle(idle);
     }
     // The kernel looks at tcp_user_timeout only when it sends the next probe.
@@ -242,7 +266,7 @@ mod tests {
         let environment = Environment::default();
         let endpoints = endpoints(&conninfo, &environment).map_err(|e| e.to_string())?;
         let tls = tls(&conninfo, &environment).map_err(|e| e.to_string())?;
-        driver_config(&conninfo, &endpoints, tls.mode).map_err(|e| e.to_string())
+        driver_config(&conninfo, &endpoints, (tls.mode, Wanted::Writes)).map_err(|e| e.to_string())
     }
 
     #[test]
@@ -250,9 +274,34 @@ mod tests {
         let config = config("host=h,i").unwrap();
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(10)));
         assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(20)));
-        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(30));
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(10));
         assert_eq!(config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
         assert_eq!(config.get_ssl_mode(), DriverMode::Prefer);
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_written_to_is_not_asked_for() {
+        for attrs in ["read-only", "standby", "prefer-standby"] {
+            let text = format!("host=a,b target_session_attrs={attrs}");
+            let error = config(&text).unwrap_err();
+            assert!(error.ends_with("because piecemeal writes to the server"), "{error}");
+            let wanted = session_attrs(&conninfo(&text), 2, Wanted::Looks).unwrap();
+            assert_eq!(wanted, TargetSessionAttrs::ReadOnly);
+        }
+        let chosen = |text| config(text).map(|config| config.get_target_session_attrs());
+        assert_eq!(chosen("target_session_attrs=primary"), Ok(TargetSessionAttrs::ReadWrite));
+        assert_eq!(chosen("host=a,b target_session_attrs=any"), Ok(TargetSessionAttrs::Any));
+        assert!(chosen("target_session_attrs=master").unwrap_err().contains("one of read-write"));
+    }
+
+    #[test]
+    fn what_a_variable_asks_of_the_server_is_not_asked_of_a_standby() {
+        let keyword = keywords::find("target_session_attrs").unwrap();
+        let mut conninfo = conninfo("host=standby");
+        conninfo.set(keyword, "read-write".into(), Source::Variable("PGTARGETSESSIONATTRS"));
+        let attrs = |wanted| session_attrs(&conninfo, 1, wanted).unwrap();
+        assert_eq!(attrs(Wanted::Looks), TargetSessionAttrs::Any);
+        assert_eq!(attrs(Wanted::Writes), TargetSessionAttrs::ReadWrite);
     }
 
     #[test]
@@ -270,7 +319,6 @@ mod tests {
         let error = config("sslmode=verfy-full").unwrap_err();
         assert!(error.starts_with("the connection URL sets sslmode=verfy-full but it must be one"));
         assert!(error.ends_with("did you mean verify-full?"), "{error}");
-        assert!(config("target_session_attrs=standby").is_err());
         assert!(!config("sslmode='can@ary'").unwrap_err().contains("ary"));
     }
 

@@ -18,12 +18,14 @@ mod served;
 mod target;
 mod newcomer;
 mod around;
+mod draft;
 mod rehearsal;
 mod forecast;
 #[cfg(test)]
 mod preflight_tests;
 
 pub(crate) use around::{Around, look_around};
+pub use draft::{check_names, draft};
 pub use forecast::{Forecast, Growth, Windowed};
 pub(crate) use newcomer::may_have_missed;
 pub(crate) use prepare::is_locked;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::target::Target;
 use crate::job::{Job, Order, Size, Work};
-use crate::pg::{Follow, Guards};
+use crate::pg::{Begin, Follow, Guards};
 use crate::walk::{Axis, Heap, Keyset, Range};
 
 /// How long the query for the end of a chunk may take. It locks nothing, and reads at most as many
@@ -90,13 +90,13 @@ pub struct Route {
     /// The keys of two rows of a stretch: upper end, lower end.
     pub keys: Forms,
     /// Begins a batch.
-    pub begin_batch: String,
+    pub begin_batch: Begin,
     /// Begins a rehearsed batch: what is looked at before it is rolled back has its share of the time.
-    pub begin_rehearsal: String,
+    pub begin_rehearsal: Begin,
     /// Begins the batch of a single row that takes longer than others should wait.
-    pub begin_lifted_batch: String,
+    pub begin_lifted_batch: Begin,
     /// Begins a read along the axis.
-    pub begin_read: String,
+    pub begin_read: Begin,
 }
 
 /// Everything that the walk and the verification send.
@@ -120,7 +120,7 @@ pub struct Statements {
     /// checked, lower end.
     pub sample: Forms,
     /// Begins a batch where few rows match: those that were found are gone to one by one.
-    pub begin_sparse_batch: String,
+    pub begin_sparse_batch: Begin,
     /// Begins the look at a rehearsed batch.
     pub begin_look: String,
 }

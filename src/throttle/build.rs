@@ -22,7 +22,7 @@ use crate::plan::Plan;
 /// Returns what the gate reads: every hold of the job, whether it can be observed or not, since one
 /// that cannot holds the run; and of the defaults those that are on.
 pub(crate) fn throttlers(plan: &Plan, survey: &Survey, database: &Database) -> Vec<Guarded> {
-    let application_name = database.connect().config().get_application_name();
+    let application_name = database.connect().name();
     let builder = Builder { plan, application_name };
     let mut all: Vec<_> = plan.job.holds.iter().map(|hold| builder.of_job(hold)).collect();
     for surveyed in &survey.0 {

@@ -17,7 +17,7 @@ use super::probes::{EVERY, Probes};
 use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
 use crate::job::Limit;
-use crate::pg::{Act, Fault, Guards, Session};
+use crate::pg::{Act, Begin, Fault, Guards, Session};
 
 /// The share of the speed that is left above the limit, where no job names the signal: an application
 /// that fills the disk by itself must slow a run down and not end it.
@@ -56,7 +56,7 @@ pub(super) struct CommitLatency {
     pub(super) name: String,
     /// The limit; a multiple until it is known of what.
     limit: Limit,
-    begin: String,
+    begin: Begin,
     took: Probes,
     /// Whether it only guards others.
     is_for_others: bool,

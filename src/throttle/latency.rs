@@ -12,7 +12,7 @@ use super::probes::{EVERY, Probes};
 use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
 use crate::job::Limit;
-use crate::pg::{Fault, Follow, Guards, Param, Session};
+use crate::pg::{Begin, Fault, Follow, Guards, Param, Session};
 use crate::walk::{Key, Keyset};
 
 /// What is sent: one row by its whole key.
@@ -46,7 +46,7 @@ pub(super) struct Latency {
     pub(super) name: String,
     pub(super) limit: Limit,
     probe: Probe,
-    begin: String,
+    begin: Begin,
     took: Probes,
 }
 

@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
 use crate::job::Limit;
-use crate::pg::{Guards, Session};
+use crate::pg::{Begin, Guards, Session};
 
 /// Asks the job's question.
 pub(super) struct Query {
     pub(super) name: String,
     pub(super) limit: Limit,
     sql: String,
-    begin: String,
+    begin: Begin,
 }
 
 impl Query {

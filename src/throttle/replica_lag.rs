@@ -3,6 +3,7 @@
 //! A standby's lag in time is the age of what it has replayed, told by the primary's own positions
 //! (`history`): it grows while replay stands still, and is 0 when there is nothing left to replay. A
 //! standby that was seen and is gone is not "fine", and neither is one that this role may not see.
+//! After a failover it begins anew: the standby that is missed may be the primary by now.
 //!
 //! Not a standby: who takes a backup, a client of a logical slot, and who only receives WAL.
 
@@ -25,6 +26,7 @@ const STANDBYS: &str = concat!(
     "SELECT pg_catalog.jsonb_build_object(
     'at', extract(epoch FROM pg_catalog.clock_timestamp())::float8,
     'written', pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::int8,
+    'timeline', pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8),
     ",
     role!(),
     ", 'standbys', coalesce((
@@ -48,6 +50,7 @@ SELECT pg_catalog.jsonb_build_object(
 struct Answer {
     at: f64,
     written: i64,
+    timeline: String,
     #[serde(flatten)]
     role: Role,
     standbys: Vec<Sender>,
@@ -78,16 +81,21 @@ pub(super) struct ReplicaLag {
     limit: Limit,
     history: History,
     roll: Roll,
+    /// The timeline that history and roll are of.
+    timeline: String,
     standby: Option<Standby>,
 }
 
 impl ReplicaLag {
     pub(super) fn new(name: String, limit: Limit, standby: Option<Standby>) -> ReplicaLag {
         let (history, roll) = (History::default(), Roll::default());
-        ReplicaLag { name, own: limit, limit, history, roll, standby }
+        ReplicaLag { name, own: limit, limit, history, roll, timeline: String::new(), standby }
     }
 
     fn judge(&mut self, answer: &Answer) -> Result<Reading, Blind> {
+        if answer.timeline != self.timeline {
+            self.begin_anew(&answer.timeline);
+        }
         self.history.note(answer.at, answer.written);
         if answer.standbys.iter().any(|sender| sender.state.is_none()) {
             return Err(answer.role.lacks_stats());
@@ -100,6 +108,13 @@ impl ReplicaLag {
         let lags =
             replaying.iter().map(|(replayed, lag)| self.lag(answer.written, *replayed, *lag));
         Ok(self.reading(lags.fold(0.0, f64::max)))
+    }
+
+    /// Another server has become the primary: one of the standbys that there were, and it has other
+    /// positions and other standbys.
+    fn begin_anew(&mut self, timeline: &str) {
+        (self.history, self.roll) = (History::default(), Roll::default());
+        timeline.clone_into(&mut self.timeline);
     }
 
     /// Returns the lag of a position, in what the limit is in; `said` is what the server says of it
@@ -186,7 +201,8 @@ mod tests {
     }
 
     fn answer(at: f64, written: i64, standbys: Vec<Sender>) -> Answer {
-        Answer { at, written, role: Role { role: "app".into(), sees_all: true }, standbys }
+        let (timeline, role) = ("00000001".into(), Role { role: "app".into(), sees_all: true });
+        Answer { at, written, timeline, role, standbys }
     }
 
     fn read(
@@ -242,5 +258,15 @@ mod tests {
         assert_eq!(blind.recipe.as_deref(), Some("GRANT pg_read_all_stats TO app;"));
         assert_eq!(read(&mut lag, 1.0, 100, vec![sender("streaming", Some(100), None)]), Ok(0.0));
         assert!(read(&mut lag, 2.0, 100, Vec::new()).unwrap_err().why.contains("\"a\""));
+    }
+
+    #[test]
+    fn after_a_failover_the_standby_that_is_the_primary_now_is_not_missed() {
+        let mut lag = replica_lag(SECONDS_10);
+        assert_eq!(read(&mut lag, 0.0, 900, vec![sender("streaming", Some(900), None)]), Ok(0.0));
+        let mut promoted = answer(9.0, 500, Vec::new());
+        assert!(lag.judge(&promoted).is_err());
+        promoted.timeline = "00000002".into();
+        assert_eq!(lag.judge(&promoted).map(|reading| reading.value), Ok(0.0));
     }
 }

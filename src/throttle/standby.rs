@@ -42,7 +42,7 @@ pub(super) struct Standby {
 impl Standby {
     /// Prepares sessions to the server at `url`, under the name that ours have.
     pub(super) fn at(url: &Url, application_name: Option<&str>) -> Standby {
-        let connect = Connect::resolve(Some(&url.0), &Environment::of_process());
+        let connect = Connect::to_standby(&url.0, &Environment::of_process());
         let database = connect
             .map(|connect| connect.application_name(application_name.unwrap_or_default()))
             .and_then(Database::new)

@@ -84,7 +84,7 @@ pub struct Survey(pub Vec<Surveyed>);
 pub async fn survey(database: &Database, plan: Option<&Plan>) -> Result<Survey, Error> {
     let broken = |fault: Fault| Error::of_fault("the signals could not be looked at", &fault);
     let mut session = database.session(Lane::Gate).await.map_err(broken)?;
-    let application_name = database.connect().config().get_application_name();
+    let application_name = database.connect().name();
     survey_in(&mut session, plan, application_name).await.map_err(broken)
 }
 

@@ -21,3 +21,7 @@ mod give_way;
 mod vacuum;
 mod upgrade;
 mod ledger;
+mod connect;
+mod draft;
+mod privileges;
+mod secrets;

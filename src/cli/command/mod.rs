@@ -1,13 +1,16 @@
 //! One file per command, each with one function to enter by.
 
 pub(super) mod check;
+pub(super) mod completions;
 pub(super) mod control;
 pub(super) mod demo;
 pub(super) mod doctor;
 pub(super) mod history;
 pub(super) mod init;
+pub(super) mod new;
 pub(super) mod plan;
 pub(super) mod run;
+pub(super) mod schema;
 pub(super) mod status;
 pub(super) mod verify;
 pub(super) mod watch;

@@ -177,8 +177,9 @@ impl Worker {
     /// Begins the walk again, over what is left to do, if the table has another file by now.
     async fn begin_again(&mut self) -> Next {
         let lease = (self.fence.run, self.fence.token.as_str());
-        let table = self.plan.target.oid;
-        let begun = insist(&self.database, &self.steering.leaving, |mut session| async move {
+        let (table, max_hold) = (self.plan.target.oid, self.plan.job.pace.max_hold);
+        let leaving = &self.steering.leaving;
+        let begun = insist(&self.database, leaving, max_hold, |mut session| async move {
             rewrite::begin_again(&mut session, lease, table).await
         });
         match begun.await {

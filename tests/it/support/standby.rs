@@ -57,6 +57,16 @@ impl Standby {
         self.run("pg_ctl", &["stop", "-D", &data, "-m", "immediate", "-s", "-w"]);
     }
 
+    /// Makes it a primary.
+    pub(crate) fn promote(&self) {
+        self.run("pg_ctl", &["promote", "-D", &self.data.to_string_lossy(), "-s", "-w"]);
+    }
+
+    /// Connects to it.
+    pub(crate) fn db(&self) -> Db {
+        Db::connect("standby", &self.url)
+    }
+
     /// Runs a statement on it.
     pub(crate) fn exec(&self, sql: &str) {
         Db::connect("standby", &self.url).exec(sql);
