@@ -88,6 +88,7 @@ impl Error {
     pub fn of_failure(failure: &Failure) -> Error {
         let (kind, code) = match failure.kind {
             FailureKind::BadRow => (ErrorKind::BadRow, "bad-row"),
+            FailureKind::Quarantined => (ErrorKind::BadRow, "quarantined"),
             FailureKind::Unverified => (ErrorKind::Unverified, "not-verified"),
             FailureKind::Refused => (ErrorKind::Unexpected, "statement-refused"),
             FailureKind::Unfit => (ErrorKind::Refused, "order-unfit"),

@@ -105,6 +105,13 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
             "lifted: the row with key {key} takes longer than the {} ms of give_way by itself, and may",
             give_way.as_millis()
         )),
+        Event::Quarantined { key, sqlstate, message } => {
+            let sqlstate = sqlstate.as_ref().map(|it| format!(" (SQLSTATE {it})"));
+            Some(words::plain(&format!(
+                "quarantined: the row with key {key}: {message}{}",
+                sqlstate.unwrap_or_default()
+            )))
+        }
         Event::Paused(snapshot) => Some(format!(
             "paused: {}{}; `piecemeal resume {}` continues it here",
             snapshot.job,

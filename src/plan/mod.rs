@@ -14,6 +14,7 @@ mod prepare;
 mod split;
 mod statements;
 mod sparse;
+mod quarantine;
 mod target;
 mod around;
 mod rehearsal;

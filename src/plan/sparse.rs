@@ -31,9 +31,9 @@ impl Text<'_> {
     SELECT {hot} AS hot, {LSN} AS lsn, {fetched} AS fetched FROM piecemeal.range
     WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4 AND {same_table} FOR NO KEY UPDATE
 ), piecemeal_found AS MATERIALIZED (
-    SELECT {keys}, {matches} AS piecemeal_is_match FROM {table}
+    SELECT {keys}, {to_do} AS piecemeal_is_match FROM {table}
     WHERE {stretch}
-    AND ({matches} OR clock_timestamp() > (SELECT clock_timestamp() + $8 * interval '1 second'))
+    AND ({to_do} OR clock_timestamp() > (SELECT clock_timestamp() + $8 * interval '1 second'))
     AND EXISTS (SELECT FROM piecemeal_fence)
     ORDER BY {order} LIMIT $6
 ), piecemeal_end AS MATERIALIZED (
@@ -61,6 +61,7 @@ SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM pie
             hot = hot(self.target),
             fetched = fetched(self.target),
             same_table = same_table(self.target),
+            to_do = format!("({} AND NOT {})", self.matches(), self.is_quarantined(1)),
             matches = self.matches(),
             stretch = self.stretch(5, has_lower.then_some(9)),
             order = self.keyset.order(""),

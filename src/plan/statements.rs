@@ -81,6 +81,11 @@ pub struct Route {
     pub batch: Forms,
     /// The same for the keys of that stripe alone.
     pub stripe: Forms,
+    /// Records the only row of a chunk instead of writing it: as for the batch up to the stripes, then
+    /// SQLSTATE, message, the most rows in quarantine, and lower end.
+    pub quarantine: Forms,
+    /// The same for the keys of that stripe alone.
+    pub quarantine_stripe: Forms,
     /// The UPDATE of the batch alone, for people and EXPLAIN: upper end, lower end.
     pub update: Forms,
     /// The work and the counting of a batch, without ledger: for a rehearsal: upper end, lower end.
@@ -114,10 +119,15 @@ pub struct Statements {
     pub physical: Option<Route>,
     /// The batch along the key where few rows match; see the module.
     pub sparse: Forms,
-    /// What a stretch of keys looks like now: upper end, lower end.
+    /// The batch over rows of the quarantine that are tried again: run, range, rev, token, most rows,
+    /// retries.
+    pub requeued: String,
+    /// Begins it where a single row takes longer than others should wait.
+    pub begin_lifted_requeued: String,
+    /// What a stretch of keys looks like now: run, upper end, lower end.
     pub look: Forms,
     /// Some keys of a stretch that are not as they should be: limit, upper end, whether `where` is
-    /// checked, lower end.
+    /// checked, run, lower end.
     pub sample: Forms,
     /// Begins a batch where few rows match: those that were found are gone to one by one.
     pub begin_sparse_batch: String,
@@ -133,7 +143,8 @@ impl Statements {
         let by_key = Text { job, target, keyset, axis: keyset, is_physical: false };
         let physical = Text { job, target, keyset, axis: &heap, is_physical: true };
         let look = job.batch.give_way.mul_f64(1.0 - REHEARSED).as_millis().max(1);
-        let sparse = batch_guards(job, target, Follow::Index).begin() + ONE_BY_ONE;
+        let one_by_one = batch_guards(job, target, Follow::Index);
+        let lifted = Guards { statement_timeout: LIFTED, ..one_by_one.clone() };
         Statements {
             same_table: format!("SELECT {}", same_table(target)),
             last_key: keyset.last_key(),
@@ -144,7 +155,9 @@ impl Statements {
             by_key: Route::of(&by_key, Follow::Index),
             physical: (job.table.order == Order::Physical)
                 .then(|| Route::of(&physical, Follow::Blocks)),
-            begin_sparse_batch: sparse,
+            requeued: by_key.requeued(),
+            begin_lifted_requeued: lifted.begin() + ONE_BY_ONE,
+            begin_sparse_batch: one_by_one.begin() + ONE_BY_ONE,
             begin_look: format!("SET LOCAL statement_timeout = {look}"),
         }
     }
@@ -188,6 +201,8 @@ impl Route {
             count: Forms::of(|has_lower| text.count(has_lower)),
             batch: Forms::of(|has_lower| text.batch(has_lower, false)),
             stripe: Forms::of(|has_lower| text.batch(has_lower, true)),
+            quarantine: Forms::of(|has_lower| text.quarantine(has_lower, false)),
+            quarantine_stripe: Forms::of(|has_lower| text.quarantine(has_lower, true)),
             update: Forms::of(|has_lower| text.update(1, has_lower.then_some(2), "")),
             rehearsal: Forms::of(|has_lower| text.rehearsal(has_lower)),
             keys: Forms::of(|has_lower| text.keys(has_lower)),
@@ -286,12 +301,12 @@ impl Text<'_> {
     /// Rows that a trigger suppresses are not returned by the UPDATE, so they must be counted apart
     /// (F45). The count is of the same snapshot, and costs only where such a trigger exists. A `where`
     /// that is volatile may count fewer than were changed; those that were changed did match.
-    fn matched(&self, has_lower: bool, stripe: &str) -> String {
+    fn matched(&self, has_lower: bool, and: &str) -> String {
         if !self.target.has_before_update_trigger {
             return "(SELECT count(*) FROM piecemeal_work)".into();
         }
         format!(
-            "(SELECT count(*) FROM {} WHERE {}{stripe} AND {} AND EXISTS (SELECT FROM piecemeal_fence))",
+            "(SELECT count(*) FROM {} WHERE {} AND {}{and})",
             self.keyset.table,
             self.stretch(5, has_lower.then_some(LOWER)),
             self.matches(),
@@ -299,12 +314,11 @@ impl Text<'_> {
     }
 
     fn batch(&self, has_lower: bool, is_striped: bool) -> String {
-        let stripe = if is_striped {
-            format!("\nAND {}", self.keyset.in_stripe(STRIPE, STRIPES))
-        } else {
-            String::new()
-        };
-        let and = format!("{stripe}\nAND EXISTS (SELECT FROM piecemeal_fence)");
+        let and = format!(
+            "{}\nAND NOT {}\nAND EXISTS (SELECT FROM piecemeal_fence)",
+            self.in_stripe(is_striped),
+            self.is_quarantined(1)
+        );
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
     SELECT {hot} AS hot, {lsn} AS lsn FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
@@ -330,7 +344,7 @@ SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot
             hot = hot(self.target),
             update = self.update(5, has_lower.then_some(LOWER), &and),
             still = self.still_matches(),
-            matched = self.matched(has_lower, &stripe),
+            matched = self.matched(has_lower, &and),
             ttl = crate::ledger::lease::TTL.as_secs(),
             took = TOOK,
             same_table = same_table(self.target),
@@ -339,10 +353,17 @@ SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot
         )
     }
 
+    pub(super) fn in_stripe(&self, is_striped: bool) -> String {
+        if !is_striped {
+            return String::new();
+        }
+        format!("\nAND {}", self.keyset.in_stripe(STRIPE, STRIPES))
+    }
+
     /// Whether places still mean what they meant: the table was not rewritten, by VACUUM FULL, CLUSTER or
     /// otherwise, since the walk began. The statement holds a lock on the table, so that it is not
     /// rewritten before the batch has ended.
-    fn same_file(&self) -> String {
+    pub(super) fn same_file(&self) -> String {
         if !self.is_physical {
             return String::new();
         }
@@ -370,13 +391,15 @@ SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot
 
     fn look(&self, has_lower: bool) -> String {
         format!(
-            "SELECT count(*) AS looked, count(*) FILTER (WHERE {still}) AS still,\n\
-             count(*) FILTER (WHERE {breaks}) AS broken, {took} AS took FROM {table} WHERE {stretch}",
+            "SELECT count(*) AS looked, count(*) FILTER (WHERE {still} AND NOT {quarantined}) AS still,\n\
+             count(*) FILTER (WHERE {breaks} AND NOT {quarantined}) AS broken, {took} AS took\n\
+             FROM {table} WHERE {stretch}",
+            quarantined = self.is_quarantined(1),
             still = self.still_matches(),
             breaks = self.breaks(),
             took = TOOK,
             table = self.keyset.table,
-            stretch = self.stretch(1, has_lower.then_some(2)),
+            stretch = self.stretch(2, has_lower.then_some(3)),
         )
     }
 
@@ -388,12 +411,13 @@ SELECT matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot
     fn sample(&self, has_lower: bool) -> String {
         format!(
             "SELECT {key} FROM {table} WHERE {stretch}\n\
-             AND ({breaks} OR ($3 AND {still})) LIMIT $1",
+             AND ({breaks} OR ($3 AND {still})) AND NOT {quarantined} LIMIT $1",
+            quarantined = self.is_quarantined(4),
             key = self.keyset.key(),
             still = self.still_matches(),
             breaks = self.breaks(),
             table = self.keyset.table,
-            stretch = self.stretch(2, has_lower.then_some(4)),
+            stretch = self.stretch(2, has_lower.then_some(5)),
         )
     }
 }

@@ -100,10 +100,34 @@ pub fn batch(snapshot: &Snapshot) -> String {
     parts.extend((workers > 1).then(|| format!("{workers} workers")));
     parts.extend(pulse.limit.map(|limit| format!("limit {} rows/s", count(limit.into()))));
     parts.push(format!("{} retried", snapshot.retries));
-    parts.push(format!("{} quarantined", snapshot.rows.quarantined));
+    parts.push(quarantined(snapshot));
     parts.extend(pulse.window.clone());
     parts.extend(pulse.vacuum.clone());
     parts.join(" · ")
+}
+
+/// Writes how many rows are recorded instead of done, as in `3 quarantined (1 skipped)`.
+pub fn quarantined(snapshot: &Snapshot) -> String {
+    let rows = &snapshot.rows;
+    let skipped = (rows.skipped > 0).then(|| format!(" ({} skipped)", count(rows.skipped)));
+    format!("{} quarantined{}", count(rows.quarantined), skipped.unwrap_or_default())
+}
+
+/// Writes a text of the server's, or of somebody's rows, on one line: nothing in it moves a cursor or ends
+/// the line.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Marks that turn the direction of writing are no control characters, and as bad.
+        if c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            plain.extend(c.escape_default());
+        } else {
+            plain.push(c);
+        }
+    }
+    plain
 }
 
 /// Writes why the run is not going, or what it is waiting out; `None` while all is well.
@@ -158,14 +182,14 @@ pub fn done(snapshot: &Snapshot) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let mean = snapshot.rows.changed as f64 / walked.max(0.001);
     let mut text = format!(
-        "done: {}, {} in {} ({}), {}, {} retried, {} quarantined",
+        "done: {}, {} in {} ({}), {}, {} retried, {}",
         snapshot.job,
         counted(snapshot.rows.changed, "rows"),
         span(elapsed),
         rate(Some(mean)),
         counted(snapshot.batches, "batches"),
         snapshot.retries,
-        snapshot.rows.quarantined,
+        quarantined(snapshot),
     );
     text.extend(held(snapshot).map(|held| format!("\n{held}")));
     text.extend(verified(snapshot).map(|verified| format!("\nverified: {verified}")));
@@ -201,6 +225,9 @@ fn verified(snapshot: &Snapshot) -> Option<String> {
     let mut proofs = Vec::new();
     proofs.extend(snapshot.pending().is_checked().then_some("no row left for `where`"));
     proofs.extend(snapshot.has_expect.then_some("none against `expect`"));
+    let skipped = snapshot.rows.skipped;
+    let but = (skipped > 0).then(|| format!("but {} that were skipped", counted(skipped, "rows")));
+    proofs.extend(but.as_deref());
     Some(format!("{} ({looked})", proofs.join(", ")))
 }
 
@@ -212,6 +239,11 @@ mod tests {
     fn large_counts_are_cut_to_three_digits() {
         assert_eq!(short(29_300_112), "29.3M");
         assert_eq!(short(9_999), "9,999");
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_stays_on_its_line() {
+        assert_eq!(plain("a\nb\u{1b}[31m\u{202e}ö"), "a\\nb\\u{1b}[31m\\u{202e}ö");
     }
 
     #[test]

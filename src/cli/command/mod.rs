@@ -7,6 +7,7 @@ pub(super) mod doctor;
 pub(super) mod history;
 pub(super) mod init;
 pub(super) mod plan;
+pub(super) mod quarantine;
 pub(super) mod run;
 pub(super) mod status;
 pub(super) mod verify;
