@@ -120,7 +120,7 @@ pub(super) async fn go_on(
     run: &control::Run,
     pace: &RunPace,
 ) -> Done {
-    if desk.resume(&run.job).await?.is_live {
+    if run.is_live || desk.resume(&run.job).await?.is_live {
         return hand_over(settings, desk, run).await;
     }
     let options = options(desk, pace).await?;

@@ -44,13 +44,13 @@ impl Worker {
                 self.pass(after, key, &message).await
             }
             Ok(Recorded::Full(key, used)) => Next::Stop(Stop::Full(key, message, used)),
-            // Somebody has changed the row, or put another one beside it. If that is so each time, it is
-            // not a row that fails.
+            // Somebody has changed the row, or put another one beside it. If that is so each time, what
+            // fails is not a row.
             Ok(Recorded::Other) if self.vain < ATTEMPTS => {
                 self.vain += 1;
                 self.try_again(&message, jittered(FIRST_WAIT)).await
             }
-            Ok(Recorded::Other) => self.name_row(&chunk, message).await,
+            Ok(Recorded::Other) => Next::Stop(Stop::Fatal(message)),
             Err(fault) => match self.after_record(&fault) {
                 Choice::Again(wait) | Choice::Smaller(wait) => {
                     self.try_again(fault.message(), jittered(wait)).await

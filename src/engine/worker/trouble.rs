@@ -135,6 +135,7 @@ impl Worker {
     /// now; a batch that fails without a row, again and again, fails for another reason.
     pub(super) async fn name_row(&mut self, chunk: &Chunk, message: DbMessage) -> Next {
         match self.key_of(chunk).await {
+            Ok(_) if chunk.keys == 0 => Next::Stop(Stop::Fatal(message)),
             Ok(Some(key)) => Next::Stop(Stop::BadRow(key, message)),
             Ok(None) if self.vain > ATTEMPTS => Next::Stop(Stop::Fatal(message)),
             Ok(None) | Err(_) => {
