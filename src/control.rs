@@ -21,7 +21,7 @@ use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::{Plan, cuts, extent};
 use crate::run::{Intent, Overrides, Snapshot, Status, as_timestamp};
 
-pub use self::quarantine::{Bad, Decided, Skipped};
+pub use self::quarantine::{Bad, Skipped};
 pub use crate::ledger::control::Asked;
 pub use crate::ledger::journal::Line;
 pub use crate::ledger::runs::Run;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::finding::Finding;
 use crate::pg::{ConnectError, ConnectErrorKind, DbMessage, Fault};
-use crate::run::{Failure, FailureKind};
+use crate::run::{Failure, FailureKind, plain};
 
 /// What a caller can do something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,8 +112,8 @@ impl Error {
     #[must_use]
     pub fn because_of(mut self, message: &DbMessage) -> Error {
         self.0.sqlstate.clone_from(&message.sqlstate);
-        self.0.because.push(message.to_string());
-        let hint = message.hint.as_ref().map(|hint| format!("the server's hint: {hint}"));
+        self.0.because.push(plain(&message.to_string()));
+        let hint = message.hint.as_ref().map(|hint| plain(&format!("the server's hint: {hint}")));
         self.0.because.extend(hint);
         self
     }

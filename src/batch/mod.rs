@@ -12,5 +12,5 @@ mod tests;
 
 pub(crate) use apply::{Applied, Attempt, Fence, apply, took};
 pub(crate) use chunker::{Ahead, Look, chunk, key_of, next};
-pub(crate) use quarantine::{Recorded, Requeue, kept, quarantine, requeued};
+pub(crate) use quarantine::{Recorded, Requeue, quarantine, requeued};
 pub(crate) use sparse::{Search, search};

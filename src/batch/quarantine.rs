@@ -3,13 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::apply::{Fence, outcome, params};
+use crate::pg::message::cut;
 use crate::pg::{DbMessage, Fault, Param, Session};
 use crate::plan::{Route, Statements};
 use crate::run::Outcome;
 use crate::walk::{Chunk, Key, Range};
-
-/// The longest part of a message that is kept, in characters: a trigger may raise a megabyte (R15).
-const LONGEST: usize = 1_000;
 
 /// What came of recording a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +18,6 @@ pub(crate) enum Recorded {
     Full(Key, u64),
     /// The chunk is not ours, or it does not have a single row to do any more: nothing was written.
     Other,
-}
-
-/// Returns what is kept of a message: the server's own words, without DETAIL, which shows whole rows.
-pub(crate) fn kept(message: &DbMessage) -> String {
-    match message.message.char_indices().nth(LONGEST) {
-        None => message.message.clone(),
-        Some(_) => message.message.chars().take(LONGEST - 1).chain(['…']).collect(),
-    }
 }
 
 /// Records the only row of `chunk` instead of writing it, after which the range is `after`.
@@ -44,7 +34,8 @@ pub(crate) async fn quarantine(
     // The order is run, then range, and what is counted is what others have committed.
     let begin =
         format!("{begin}; SELECT FROM piecemeal.run WHERE id = {} FOR NO KEY UPDATE", fence.run);
-    let kept = kept(message);
+    // Without DETAIL, which shows whole rows.
+    let kept = cut(&message.message);
     let mut params = params(fence, (range, chunk, after), retries);
     params.extend([
         Param::Text(message.sqlstate.as_deref()),
@@ -104,18 +95,4 @@ pub(crate) async fn requeued(
     let after = Range { rev: range.rev + 1, done: row.get("done"), ..range.clone() };
     let key = row.get::<_, Option<Vec<String>>>("key").map(Key::new);
     Ok(Some((key, taken, after, outcome(row), started.elapsed())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_of_a_megabyte_is_cut_and_its_detail_is_not_kept() {
-        let mut message = DbMessage::local("é".repeat(1 << 20));
-        message.detail = Some("Failing row contains (secret)".into());
-        let kept = kept(&message);
-        assert_eq!((kept.chars().count(), kept.ends_with('…')), (LONGEST, true));
-        assert_eq!(super::kept(&DbMessage::local("short")), "short");
-    }
 }

@@ -89,7 +89,8 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
             Some(format!("takeover: {from} is gone; going on where its last batch ended"))
         }
         Event::Retried { why, wait, rows } if is_verbose => {
-            Some(format!("retry in {} ms with up to {rows} rows: {why}", wait.as_millis()))
+            let wait = wait.as_millis();
+            Some(words::plain(&format!("retry in {wait} ms with up to {rows} rows: {why}")))
         }
         Event::BatchCommitted { chunk, outcome } if is_verbose => Some(format!(
             "batch up to {}: {} rows changed in {:.1} ms",

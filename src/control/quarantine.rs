@@ -2,12 +2,12 @@
 
 use super::{Desk, broken, ended, refused};
 use crate::error::{Error, ErrorKind};
-use crate::ledger::quarantine;
+use crate::ledger::quarantine::{self, Decided};
 use crate::ledger::runs::Run;
 use crate::pg::Session;
 use crate::walk::Key;
 
-pub use crate::ledger::quarantine::{Bad, Decided, Skipped};
+pub use crate::ledger::quarantine::{Bad, Skipped};
 
 impl Desk {
     /// Returns the newest `limit` rows that are in the quarantine of a job's newest run, oldest first; only

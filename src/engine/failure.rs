@@ -3,7 +3,7 @@
 use super::worker::Unfit;
 use crate::pg::DbMessage;
 use crate::plan::Plan;
-use crate::run::{Failure, FailureKind, Rows, count, counted};
+use crate::run::{Failure, FailureKind, Rows, count, counted, plain};
 use crate::walk::Key;
 
 /// The server refused a row.
@@ -65,7 +65,7 @@ fn about_row(plan: &Plan, key: &Key, message: &DbMessage) -> Vec<String> {
     let row = format!("table {}, key ({}) = {key}", plan.target.keyset.table, plan.key_names());
     let context = message.context.as_ref().and_then(|context| context.lines().next());
     let place = context.map(|context| format!("in {context}"));
-    [message.to_string(), row].into_iter().chain(place).collect()
+    [message.to_string(), row].iter().chain(&place).map(|line| plain(line)).collect()
 }
 
 /// The order of the walk does not fit.
@@ -96,7 +96,7 @@ pub(super) fn refused(job: &str, message: &DbMessage) -> Failure {
     Failure {
         kind: FailureKind::Refused,
         message: format!("run `{job}` stopped: the server refused the statement"),
-        because: vec![message.to_string()],
+        because: vec![plain(&message.to_string())],
         hint: Some(format!(
             "`piecemeal plan {job}` shows what is wrong; then `piecemeal resume {job}`"
         )),

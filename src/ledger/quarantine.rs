@@ -154,7 +154,7 @@ pub(crate) async fn leave(
 
 /// What came of a decision about rows in quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decided {
+pub(crate) struct Decided {
     /// The rows that it is about.
     pub rows: u64,
     /// The status of the run.

@@ -136,7 +136,7 @@ fn skipped_rows_are_accepted_with_a_reason_and_the_end_says_how_many() {
     ended(&db, "job", "books");
     recorded(&db);
     cli.done(&["run", "job"]).says("3 quarantined (3 skipped)");
-    cli.done(&["verify", "job"]);
+    cli.done(&["verify", "job"]).says("3 quarantined (3 skipped)");
     assert!(cli.done(&["status", "job"]).stdout.contains("3 skipped"));
     let history = cli.done(&["history", "job"]).stdout;
     assert!(history.contains("so be it") && history.contains("skip"), "{history}");
@@ -546,5 +546,41 @@ fn a_commit_whose_answer_was_lost_records_a_row_once_and_does_it_once() {
     held.release();
     lose(&running);
     running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_row_that_a_trigger_suppresses_when_it_is_tried_again_is_not_silently_done() {
+    let db = Db::with(&numbers(50));
+    spoil(&db, "id = 30");
+    db.exec(
+        "CREATE FUNCTION suppress() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NEW.ok AND NEW.id = 30 AND NEW.n = 1 THEN RETURN NULL; END IF; RETURN NEW; END';
+         CREATE TRIGGER suppress BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION suppress()",
+    );
+    let cli = Cli::new(&db, "job", &job(10).text());
+    cli.call(&["run", "job", "-y"]).exits(5).says("1 row in quarantine");
+    repair(&db);
+    cli.call(&["quarantine", "job", "--retry"])
+        .exits(6)
+        .says("1 of 50 rows")
+        .says("a BEFORE trigger");
+    assert_eq!(cli.status("job")["rows"]["unchanged"], 1);
+    balanced(&db);
+}
+
+#[test]
+fn a_row_that_is_slow_by_itself_gets_its_time_also_when_it_is_tried_again() {
+    let db = Db::with(&numbers(50));
+    spoil(&db, "id = 30");
+    db.exec(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NEW.ok AND NEW.id = 30 AND NEW.n = 1 THEN PERFORM pg_sleep(0.5); END IF; RETURN NEW; END';
+         CREATE TRIGGER slow BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let cli = Cli::new(&db, "job", &job(10).text());
+    cli.call(&["run", "job", "-y"]).exits(5);
+    repair(&db);
+    cli.done(&["quarantine", "job", "--retry"]);
     done_once(&db, "job");
 }

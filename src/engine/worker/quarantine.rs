@@ -12,6 +12,7 @@ use crate::batch::{self, Recorded, Requeue};
 use crate::engine::recover::{ATTEMPTS, Choice, FIRST_WAIT, choose, jittered};
 use crate::job::Policy;
 use crate::ledger::quarantine::{self, Left};
+use crate::pg::message::cut;
 use crate::pg::{DbMessage, Fault};
 use crate::run::{Event, Outcome};
 use crate::walk::{Chunk, Key, Range};
@@ -93,7 +94,7 @@ impl Worker {
     async fn pass(&mut self, after: Range, key: Key, message: &DbMessage) -> Next {
         self.suspect.pass();
         self.stand_at(after);
-        let (sqlstate, message) = (message.sqlstate.clone(), batch::kept(message));
+        let (sqlstate, message) = (message.sqlstate.clone(), cut(&message.message));
         self.steering.voice.say(Event::Quarantined { key, sqlstate, message });
         self.steering.owe(1);
         self.steering.pay().await;
@@ -102,7 +103,7 @@ impl Worker {
 
     /// The rows to try again next.
     pub(super) fn rows_to_requeue(&mut self) -> u32 {
-        let rows = self.steering.cap(REQUEUED);
+        let rows = self.steering.cap(self.striper.sizer(None).rows().min(REQUEUED));
         self.suspect.cap(rows).min(self.granted).max(1)
     }
 
@@ -122,8 +123,10 @@ impl Worker {
         self.session = Some(session);
         match done {
             Ok(Some((Some(upto), keys, after, outcome, answered))) => {
+                let outcome = self.timed(outcome, answered);
+                self.striper.sizer(None).observe(keys, outcome.took, outcome.wal);
                 let chunk = Chunk { after: None, upto, keys, last: after.done, stripe: None };
-                Step::Committed(chunk, after, self.timed(outcome, answered))
+                Step::Committed(chunk, after, outcome)
             }
             Ok(Some((None, ..))) => Step::End,
             Ok(None) => Step::Fenced,
@@ -138,7 +141,7 @@ impl Worker {
             Err(fault) => return self.try_again(fault.message(), jittered(FIRST_WAIT)).await,
         };
         let fence = (self.fence.run, self.fence.token.as_str());
-        let kept = batch::kept(&message);
+        let kept = cut(&message.message);
         let why = (message.sqlstate.as_deref(), kept.as_str());
         let left = quarantine::leave(&mut session, fence, &self.range, why).await;
         self.session = Some(session);
