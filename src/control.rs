@@ -3,6 +3,8 @@
 //! Starting, steering and reading go through here; working is the engine's. Whether a run may go on
 //! is decided here once: same definition, same table, same cluster (R23, F73).
 
+mod quarantine;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,6 +21,7 @@ use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::{Plan, cuts, extent};
 use crate::run::{Intent, Overrides, Snapshot, Status, as_timestamp};
 
+pub use self::quarantine::{Bad, Skipped};
 pub use crate::ledger::control::Asked;
 pub use crate::ledger::journal::Line;
 pub use crate::ledger::runs::Run;

@@ -8,7 +8,7 @@ use std::fmt;
 use crate::finding::Finding;
 use crate::pg::fault::{is_denied, is_lock_timeout};
 use crate::pg::{ConnectError, ConnectErrorKind, DbMessage, Fault};
-use crate::run::{Failure, FailureKind};
+use crate::run::{Failure, FailureKind, plain};
 
 /// What a caller can do something about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +100,7 @@ impl Error {
     pub fn of_failure(failure: &Failure) -> Error {
         let (kind, code) = match failure.kind {
             FailureKind::BadRow => (ErrorKind::BadRow, "bad-row"),
+            FailureKind::Quarantined => (ErrorKind::BadRow, "quarantined"),
             FailureKind::Unverified => (ErrorKind::Unverified, "not-verified"),
             FailureKind::Refused => (ErrorKind::Unexpected, "statement-refused"),
             FailureKind::Unfit => (ErrorKind::Refused, "order-unfit"),
@@ -123,8 +124,8 @@ impl Error {
     #[must_use]
     pub fn because_of(mut self, message: &DbMessage) -> Error {
         self.0.sqlstate.clone_from(&message.sqlstate);
-        self.0.because.push(message.to_string());
-        let hint = message.hint.as_ref().map(|hint| format!("the server's hint: {hint}"));
+        self.0.because.push(plain(&message.to_string()));
+        let hint = message.hint.as_ref().map(|hint| plain(&format!("the server's hint: {hint}")));
         self.0.because.extend(hint);
         self
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::batch::took;
 use crate::pg::{Fault, Param, Session};
 use crate::plan::Statements;
-use crate::run::{Failure, FailureKind, Pending, count, counted};
+use crate::run::{Failure, FailureKind, Pending, Rows, count, counted};
 use crate::walk::{Key, Range, tiles};
 
 /// Keys of violations that are shown.
@@ -65,14 +65,14 @@ impl Tally {
     }
 }
 
-/// Looks at one stretch, `(after, upto]`.
+/// Looks at one stretch, `(after, upto]`. Rows in the quarantine of the run are accounted for there.
 pub(crate) async fn look(
     session: &mut Session,
     statements: &Statements,
-    after: Option<&Key>,
-    upto: &Key,
+    run: i64,
+    (after, upto): (Option<&Key>, &Key),
 ) -> Result<Window, Fault> {
-    let mut params = vec![Param::Texts(Some(upto.values()))];
+    let mut params = vec![Param::Int(run), Param::Texts(Some(upto.values()))];
     params.extend(after.map(|after| Param::Texts(Some(after.values()))));
     let sql = statements.look.of_stretch(after.is_some());
     let rows = session.transact_prepared(&statements.by_key.begin_read, sql, &params).await?;
@@ -93,6 +93,7 @@ pub(crate) async fn look(
 pub(crate) async fn sample(
     session: &mut Session,
     statements: &Statements,
+    run: i64,
     window: &Window,
     is_where_checked: bool,
 ) -> Result<Vec<Key>, Fault> {
@@ -100,6 +101,7 @@ pub(crate) async fn sample(
         Param::Int(SAMPLES),
         Param::Texts(Some(window.upto.values())),
         Param::Bool(is_where_checked),
+        Param::Int(run),
     ];
     params.extend(window.after.as_ref().map(|after| Param::Texts(Some(after.values()))));
     let sql = statements.sample.of_stretch(window.after.is_some());
@@ -112,16 +114,20 @@ pub(crate) async fn sample(
 ///
 /// # Errors
 /// What does not agree, in words.
-pub(crate) fn books(ranges: &[Range], matched: u64, changed: u64) -> Result<(), String> {
+pub(crate) fn books(ranges: &[Range], rows: &Rows) -> Result<(), String> {
     tiles(ranges).map_err(|gap| gap.to_string())?;
-    if matched == changed {
-        return Ok(());
-    }
-    Err(format!(
-        "{} of {} were left as they are by a trigger",
-        count(matched - changed),
-        counted(matched, "rows")
-    ))
+    left_alone(rows).map_or(Ok(()), Err)
+}
+
+/// Says that rows were to be done and were not, though nothing failed.
+fn left_alone(rows: &Rows) -> Option<String> {
+    (rows.unchanged > 0).then(|| {
+        format!(
+            "{} of {} were left as they are: a BEFORE trigger returned NULL for them, or somebody else changed them at that moment",
+            count(rows.unchanged),
+            counted(rows.matched, "rows")
+        )
+    })
 }
 
 /// What is to be proved, and of what run.
@@ -133,6 +139,8 @@ pub(crate) struct Question<'a> {
     pub(crate) pending: Pending,
     /// Whether the job has an `expect`.
     pub(crate) has_expect: bool,
+    /// What came of the rows.
+    pub(crate) rows: &'a Rows,
     /// Sweeps so far.
     pub(crate) sweeps: u64,
     /// Whether the run can still go on.
@@ -140,12 +148,18 @@ pub(crate) struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Decides whether what was seen proves the job done, and by what.
+    /// Decides whether what was seen proves the job done, and by what. As long as rows wait in quarantine
+    /// it is not, whatever else was seen.
     pub(crate) fn verdict(
         &self,
         tally: &Tally,
         books: Result<(), String>,
     ) -> Result<&'static str, Failure> {
+        let judged = self.judge(tally, books);
+        if self.rows.waiting() > 0 { Err(self.quarantined(judged)) } else { judged }
+    }
+
+    fn judge(&self, tally: &Tally, books: Result<(), String>) -> Result<&'static str, Failure> {
         let left = counted(tally.still, "rows");
         if tally.broken > 0 {
             let broken = counted(tally.broken, "rows");
@@ -164,11 +178,13 @@ impl Question<'_> {
                 format!("{left} still to do")
             };
             let why = if self.sweeps > 0 { OUTRUN } else { LEFT };
-            return Err(self.failure(tally, &what, why, &self.next()));
+            let why = left_alone(self.rows).unwrap_or_else(|| why.to_owned());
+            return Err(self.failure(tally, &what, &why, &self.next()));
         }
         if self.pending == Pending::Unproven && tally.still > 0 {
             let what = format!("{left} match `where`, and the walk had changed none");
-            return Err(self.failure(tally, &what, UNPROVEN, &self.anew()));
+            let why = left_alone(self.rows).unwrap_or_else(|| UNPROVEN.to_owned());
+            return Err(self.failure(tally, &what, &why, &self.anew()));
         }
         if self.pending == Pending::Mixed && !self.has_expect {
             let what = "`where` is still true for some of the rows that are done";
@@ -185,6 +201,27 @@ impl Question<'_> {
     /// Whether each row of the table says by itself that it is done.
     pub(crate) fn proves_rows(&self) -> bool {
         self.has_expect || self.pending.is_checked()
+    }
+
+    fn quarantined(&self, judged: Result<&'static str, Failure>) -> Failure {
+        let job = self.job;
+        let because = match judged {
+            Ok("rows") => vec!["every other row is done and verified".to_owned()],
+            Ok(_) => vec!["every other row is done, by the books".to_owned()],
+            Err(besides) => std::iter::once(besides.message).chain(besides.because).collect(),
+        };
+        Failure {
+            kind: FailureKind::Quarantined,
+            message: format!(
+                "run `{job}` has {} in quarantine",
+                counted(self.rows.waiting(), "rows")
+            ),
+            because,
+            hint: Some(format!(
+                "`piecemeal quarantine {job}` shows them; repair them, then `piecemeal quarantine {job} --retry`; or accept them as they are with `--skip --reason`"
+            )),
+            sqlstate: None,
+        }
     }
 
     fn failure(&self, tally: &Tally, what: &str, why: &str, hint: &str) -> Failure {
@@ -270,7 +307,32 @@ mod tests {
     #[test]
     fn a_suppressed_row_unbalances_the_books() {
         let range = Range { done: true, ..Range::default() };
-        assert_eq!(books(std::slice::from_ref(&range), 7, 7), Ok(()));
-        assert!(books(&[range], 7, 6).is_err());
+        let rows = Rows { matched: 7, changed: 6, quarantined: 1, ..Rows::default() };
+        assert_eq!(books(std::slice::from_ref(&range), &rows), Ok(()));
+        let rows = Rows { unchanged: 1, quarantined: 0, ..rows };
+        assert!(books(&[range], &rows).is_err());
+    }
+
+    #[test]
+    fn rows_in_quarantine_stand_against_a_verified_end_until_they_are_skipped() {
+        let rows = Rows { matched: 3, changed: 2, quarantined: 1, ..Rows::default() };
+        let question = |rows| Question {
+            job: "x",
+            pending: Pending::Proven,
+            has_expect: false,
+            rows,
+            sweeps: 0,
+            is_open: true,
+        };
+        let clean = Tally { looked: 3, ..Tally::default() };
+        let failure = question(&rows).verdict(&clean, Ok(())).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Quarantined);
+        assert_eq!(failure.because, ["every other row is done and verified"]);
+        let besides = Tally { still: 1, ..clean.clone() };
+        let failure = question(&rows).verdict(&besides, Ok(())).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Quarantined, "5 wins over 6");
+        assert!(failure.because[0].contains("1 row still to do"), "{failure:?}");
+        let skipped = Rows { skipped: 1, ..rows };
+        assert_eq!(question(&skipped).verdict(&clean, Ok(())), Ok("rows"));
     }
 }

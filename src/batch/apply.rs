@@ -70,18 +70,7 @@ pub(crate) async fn apply(
         None if attempt.is_search => &route.search,
         None => &route.batch,
     };
-    let mut params = vec![
-        Param::Int(fence.run),
-        Param::Int(range.no),
-        Param::Int(range.rev),
-        Param::Text(Some(&fence.token)),
-        Param::Texts(Some(chunk.upto.values())),
-        Param::Int(seen(chunk)),
-        Param::Int(i64::from(attempt.retries)),
-        Param::Bool(after.done),
-        Param::Texts(after.cursor.as_ref().map(Key::values)),
-    ];
-    params.extend(in_part(chunk, after.open.as_ref()));
+    let mut params = params(fence, (range, chunk, after), attempt.retries);
     params.extend(lower.map(|lower| Param::Texts(Some(lower))));
     let work = Act { begin, sql: form.of_stretch(lower.is_some()), params: &params };
     let Some(look) = attempt.ahead else {
@@ -95,6 +84,28 @@ pub(crate) async fn apply(
     // A look ahead that failed is looked up again, where its fault is dealt with.
     let ahead = found.ok().map(|found| Ahead { end: End::of(&found), look });
     Ok((applied(&rows), took, ahead))
+}
+
+/// Fence, chunk, and the range as it will be: what is bound to whatever moves a cursor, but for the lower
+/// end.
+pub(super) fn params<'a>(
+    fence: &'a Fence,
+    (range, chunk, after): (&Range, &'a Chunk, &'a Range),
+    retries: u32,
+) -> Vec<Param<'a>> {
+    let mut params = vec![
+        Param::Int(fence.run),
+        Param::Int(range.no),
+        Param::Int(range.rev),
+        Param::Text(Some(&fence.token)),
+        Param::Texts(Some(chunk.upto.values())),
+        Param::Int(seen(chunk)),
+        Param::Int(i64::from(retries)),
+        Param::Bool(after.done),
+        Param::Texts(after.cursor.as_ref().map(Key::values)),
+    ];
+    params.extend(in_part(chunk, after.open.as_ref()));
+    params
 }
 
 /// Keys that no pass has seen before.

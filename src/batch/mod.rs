@@ -6,9 +6,11 @@
 mod chunker;
 mod apply;
 mod sparse;
+mod quarantine;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use apply::{Applied, Attempt, Fence, apply, took};
 pub(crate) use chunker::{Ahead, Look, key_of, next};
+pub(crate) use quarantine::{Recorded, Requeue, quarantine, requeued};
 pub(crate) use sparse::{Search, search};

@@ -1,16 +1,17 @@
 //! The fence against a real server: what a superseded owner, or one whose memory is old, can do.
 
-use super::{Applied, Attempt, Fence, apply, next};
+use super::{Applied, Attempt, Fence, Recorded, Requeue, apply, next, quarantine, requeued};
 use crate::control::Desk;
 use crate::job::Job;
 use crate::ledger::Actor;
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::members;
+use crate::ledger::quarantine as ledger;
 use crate::ledger::ranges::{self, Taken};
-use crate::pg::{Connect, Database, Environment, Lane, Session};
+use crate::pg::{Connect, Database, DbMessage, Environment, Lane, Session};
 use crate::plan::Plan;
 use crate::sandbox::{Programs, Sandbox};
-use crate::walk::Range;
+use crate::walk::{Key, Range};
 
 struct Scene {
     _sandbox: Sandbox,
@@ -80,6 +81,22 @@ impl Scene {
         let fence = Fence { run: self.run, token: token.into() };
         let (range, attempt) = ((range, &chunk, &after), Attempt::default());
         apply(&mut session, route, &fence, range, attempt).await.unwrap().0
+    }
+
+    /// Records the next row from where `range` says that it is, if there is room for `max`.
+    async fn record(&self, token: &str, range: &Range, max: u32) -> Recorded {
+        self.record_of(token, range, 1, max).await
+    }
+
+    async fn record_of(&self, token: &str, range: &Range, keys: u32, max: u32) -> Recorded {
+        let mut session = self.session().await;
+        let route = self.plan.statements.of_range(range);
+        let leg = range.leg(1, false).unwrap();
+        let chunk = next(&mut session, route, leg, keys).await.unwrap();
+        let after = range.after_batch(&chunk);
+        let fence = Fence { run: self.run, token: token.into() };
+        let (range, why) = ((range, &chunk, &after), DbMessage::local("x"));
+        quarantine(&mut session, route, &fence, range, (&why, 0, max)).await.unwrap()
     }
 
     async fn rows_with(&self, n: i32) -> i64 {
@@ -172,4 +189,60 @@ async fn nobody_takes_a_range_of_a_run_that_stands_nor_without_being_a_member() 
     assert_eq!(scene.take("stranger").await, Taken::NotOurs);
     scene.exec("UPDATE piecemeal.run SET status = 'paused'").await;
     assert_eq!(scene.take("a").await, Taken::NotOurs);
+}
+
+#[tokio::test]
+async fn a_row_is_recorded_only_by_who_has_its_range_as_it_is() {
+    let scene = Scene::set().await;
+    scene.claim("zombie").await;
+    let range = taken(scene.take("zombie").await);
+    let key = Key::new(vec!["1".into()]);
+    assert_eq!(scene.record("zombie", &range, 1).await, Recorded::Done(key));
+    // The same again, from an old memory.
+    assert_eq!(scene.record("zombie", &range, 9).await, Recorded::Other);
+    scene.expire_lease().await;
+    scene.claim("successor").await;
+    let range = taken(scene.take("successor").await);
+    assert_eq!(scene.record("zombie", &range, 9).await, Recorded::Other);
+    assert_eq!(
+        scene.record("successor", &range, 1).await,
+        Recorded::Full(Key::new(vec!["2".into()]), 1)
+    );
+    assert_eq!(taken(scene.take("successor").await), range, "nothing has moved");
+}
+
+#[tokio::test]
+async fn a_chunk_of_two_rows_is_not_recorded_as_one() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    let range = taken(scene.take("a").await);
+    assert_eq!(scene.record_of("a", &range, 2, 9).await, Recorded::Other);
+    assert_eq!(taken(scene.take("a").await), range, "nothing has moved");
+}
+
+#[tokio::test]
+async fn rows_are_tried_again_only_by_who_has_their_range_as_it_is() {
+    let scene = Scene::set().await;
+    scene.claim("zombie").await;
+    let range = taken(scene.take("zombie").await);
+    scene.record("zombie", &range, 9).await;
+    scene.exec("UPDATE piecemeal.run SET status = 'failed', lease_token = NULL").await;
+    let actor = Actor("test".into());
+    let queued = ledger::requeue(&mut scene.session().await, scene.run, None, &actor).await;
+    assert_eq!(queued.unwrap().unwrap().rows, 1);
+    scene.exec("UPDATE piecemeal.run SET status = 'ready'; UPDATE piecemeal.range SET done = true, cursor = upto, rev = 9 WHERE no = 0").await;
+    scene.claim("a").await;
+    let range = taken(scene.take("a").await);
+    assert!(range.is_requeued);
+    let requeue = Requeue { rows: 5, retries: 0, is_lifted: false };
+    for (token, rev, rows) in
+        [("zombie", 0, None), ("a", 7, None), ("a", 0, Some(1)), ("a", 0, None)]
+    {
+        let fence = Fence { run: scene.run, token: token.into() };
+        let range = Range { rev: range.rev + rev, ..range.clone() };
+        let statements = &scene.plan.statements;
+        let done = requeued(&mut scene.session().await, statements, &fence, &range, requeue).await;
+        assert_eq!(done.unwrap().map(|(_, rows, ..)| rows), rows, "{token} {rev}");
+    }
+    assert_eq!((scene.rows_with(1).await, scene.rows_with(2).await), (1, 0));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::Styles;
 use clap::builder::styling::{AnsiColor, Effects};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use piecemeal::Key;
 use piecemeal::job::{Rate, parse_duration};
 use piecemeal::run::HoldChange;
 
@@ -136,6 +137,8 @@ pub(crate) enum Command {
     Cancel(Stop),
     /// Prove that every row was done
     Verify(OneJob),
+    /// List, retry or skip the rows that were set aside
+    Quarantine(Quarantine),
     /// Show who did what, when and why
     History(History),
     /// Remove a finished or cancelled run from the ledger
@@ -216,7 +219,7 @@ pub(crate) struct Run {
     pub(crate) pace: RunPace,
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct RunPace {
     /// Rows per second, instead of the job's, as in 5k/s
     #[arg(long, value_parser = rate)]
@@ -322,6 +325,28 @@ pub(crate) enum WhichSchedule {
     Off,
     /// Those that the job's file has now
     File,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Quarantine {
+    /// The job
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// Try them again, and go on with the run: those that can be done now leave the quarantine
+    #[arg(long, conflicts_with_all = ["skip", "last"])]
+    pub(crate) retry: bool,
+    /// Accept them as they are: the run may end without them
+    #[arg(long, requires = "reason", conflicts_with = "last")]
+    pub(crate) skip: bool,
+    /// Why they are accepted
+    #[arg(long, requires = "skip", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) reason: Option<String>,
+    /// Only the row with this key, as in 42, "(de, 42)" or '["de", 42]'; may be repeated
+    #[arg(long = "key", value_name = "KEY")]
+    pub(crate) keys: Vec<Key>,
+    /// The newest rows to show
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) last: u32,
 }
 
 #[derive(Debug, clap::Args)]

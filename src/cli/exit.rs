@@ -32,7 +32,7 @@ exits! {
     Refused = 3,
     /// stopped on request: paused, `--limit`, `--max-runtime`, `--until` or `max_hold` reached (resumable), or cancelled (final)
     Stopped = 4,
-    /// bad rows: stopped at one
+    /// bad rows: stopped at one, or finished with rows in quarantine (also if verification found something besides)
     BadRows = 5,
     /// verification failed
     Unverified = 6,

@@ -61,6 +61,7 @@ async fn dispatch(args: Args) -> Exit {
         Command::Throttle(it) => command::control::throttle(&settings, it).await,
         Command::Cancel(it) => command::control::cancel(&settings, it).await,
         Command::Verify(it) => command::verify::run(&settings, it).await,
+        Command::Quarantine(it) => command::quarantine::run(&settings, it).await,
         Command::History(it) => command::history::run(&settings, it).await,
         Command::Forget(it) => command::control::forget(&settings, it).await,
         Command::Demo(it) => command::demo::run(&settings, it).await,

@@ -91,7 +91,8 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
             Some(format!("takeover: {from} is gone; going on where its last batch ended"))
         }
         Event::Retried { why, wait, rows } if is_verbose => {
-            Some(format!("retry in {} ms with up to {rows} rows: {why}", wait.as_millis()))
+            let wait = wait.as_millis();
+            Some(words::plain(&format!("retry in {wait} ms with up to {rows} rows: {why}")))
         }
         Event::BatchCommitted { chunk, outcome } if is_verbose => Some(format!(
             "batch up to {}: {} rows changed in {:.1} ms",
@@ -107,6 +108,13 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
             "lifted: the row with key {key} takes longer than the {} ms of give_way by itself, and may",
             give_way.as_millis()
         )),
+        Event::Quarantined { key, sqlstate, message } => {
+            let sqlstate = sqlstate.as_ref().map(|it| format!(" (SQLSTATE {it})"));
+            Some(words::plain(&format!(
+                "quarantined: the row with key {key}: {message}{}",
+                sqlstate.unwrap_or_default()
+            )))
+        }
         Event::Paused(snapshot) => Some(format!(
             "paused: {}{}; `piecemeal resume {}` continues it here",
             snapshot.job,

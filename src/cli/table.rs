@@ -1,6 +1,6 @@
 //! Runs and journal lines in columns.
 
-use piecemeal::control::Line;
+use piecemeal::control::{Bad, Line};
 use piecemeal::report::{history, words};
 use piecemeal::run::Snapshot;
 use serde_json::Value;
@@ -20,6 +20,31 @@ pub(crate) fn of_runs(snapshots: &[Snapshot]) -> String {
         ]
     };
     aligned(&std::iter::once(head).chain(snapshots.iter().map(row)).collect::<Vec<_>>())
+}
+
+/// The longest part of a message that stands in a column, in characters; `-o json` has all that is kept.
+const MESSAGE: usize = 160;
+
+/// Returns one line for each row of a quarantine.
+pub(crate) fn of_quarantine(rows: &[Bad]) -> String {
+    let head = ["KEY", "STATE", "SQLSTATE", "TRIES", "TRIED", "MESSAGE"].map(str::to_owned);
+    let row = |bad: &Bad| {
+        let reason = bad.skipped.as_ref().map(|it| format!("{} ({})", it.reason, it.by));
+        let told = reason.as_ref().unwrap_or(&bad.message);
+        let mut told: String = words::plain(&told.chars().take(MESSAGE).collect::<String>());
+        if bad.message.chars().nth(MESSAGE).is_some() && reason.is_none() {
+            told.push('…');
+        }
+        [
+            words::plain(&bad.key.to_string()),
+            bad.state().to_owned(),
+            bad.sqlstate.clone().unwrap_or_else(|| "-".into()),
+            bad.tries.to_string(),
+            bad.tried_at.clone(),
+            told,
+        ]
+    };
+    aligned(&std::iter::once(head).chain(rows.iter().map(row)).collect::<Vec<_>>())
 }
 
 /// Returns one line for each line of the journal.

@@ -13,6 +13,7 @@
 //! another connection.
 
 mod recover;
+mod suspect;
 mod gauge;
 mod hold;
 mod stride;
@@ -28,6 +29,7 @@ mod vacuum_cost;
 mod vacuumer;
 mod handle;
 mod runner;
+mod failure;
 mod settle;
 mod newcomers;
 mod member;

@@ -159,43 +159,10 @@ pub(super) fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// The search for a row that cannot be done, by whole transactions (R14, R17).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Suspect {
-    /// Keys of the next chunk; 0 when nothing is suspected.
-    rows: u32,
-    /// Keys that may still hold the row.
-    left: u32,
-}
-
-impl Suspect {
-    /// Returns the keys that the next chunk may have.
-    pub(super) fn cap(self, rows: u32) -> u32 {
-        if self.left == 0 { rows } else { rows.min(self.rows) }
-    }
-
-    /// Whether a row is being searched for.
-    pub(super) fn is_on(self) -> bool {
-        self.left > 0
-    }
-
-    /// A chunk of `keys` holds a row that cannot be done.
-    pub(super) fn halve(&mut self, keys: u32) {
-        self.left = if self.left == 0 { keys } else { self.left };
-        self.rows = (keys / 2).max(1);
-    }
-
-    /// A chunk of `keys` was committed.
-    pub(super) fn clear(&mut self, keys: u32) {
-        self.left = self.left.saturating_sub(keys);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pg::DbMessage;
-    use proptest::prelude::*;
 
     fn message(sqlstate: &str) -> DbMessage {
         DbMessage { sqlstate: Some(sqlstate.into()), ..DbMessage::local("x") }
@@ -274,26 +241,5 @@ mod tests {
     #[test]
     fn a_fatal_fault_stops_at_once() {
         assert_eq!(choose(&Fault::Fatal(message("42703")), at(1_000, 1)), Choice::Stop);
-    }
-
-    proptest! {
-        #[test]
-        fn bisecting_finds_the_row_in_few_transactions(keys in 1u32..50_000, bad in any::<prop::sample::Index>()) {
-            let bad = u32::try_from(bad.index(keys as usize)).unwrap();
-            let (mut suspect, mut cursor, mut batches) = (Suspect::default(), 0, 0);
-            loop {
-                let rows = suspect.cap(keys).min(keys - cursor);
-                batches += 1;
-                if (cursor..cursor + rows).contains(&bad) {
-                    if rows == 1 { break }
-                    suspect.halve(rows);
-                } else {
-                    suspect.clear(rows);
-                    cursor += rows;
-                }
-            }
-            prop_assert_eq!(cursor, bad, "all rows before the bad one are committed");
-            prop_assert!(batches <= 2 * (33 - keys.leading_zeros()) + 2, "{} batches", batches);
-        }
     }
 }

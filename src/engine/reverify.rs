@@ -54,7 +54,7 @@ pub async fn verify(
         let mut session = database.session(Lane::Watch).await.map_err(broken)?;
         ranges::of_walk(&mut session, snapshot.run).await.map_err(broken)?
     };
-    let books = verify::books(&ranges, snapshot.rows.matched, snapshot.rows.changed);
+    let books = verify::books(&ranges, &snapshot.rows);
     let has_expect = plan.job.verify.expect.is_some();
     let pending = snapshot.pending();
     let started = Instant::now();
@@ -66,12 +66,13 @@ pub async fn verify(
     let (voice, _events) = mpsc::channel(1);
     let gauge = Arc::new(Mutex::new(Gauge::default()));
     let steering = Steering::new(brief, leaving, gauge, Voice(voice));
-    let mut verifier = Verifier::new(database, Arc::new(plan), steering, pending);
+    let mut verifier = Verifier::new(database, Arc::new(plan), steering, (snapshot.run, pending));
     let tally = verifier.look().await.map_err(|stop| stopped(&job, &stop))?;
     let question = Question {
         job: &job,
         pending,
         has_expect,
+        rows: &snapshot.rows,
         sweeps: snapshot.pass,
         is_open: !snapshot.status.is_final(),
     };
@@ -83,7 +84,7 @@ pub async fn verify(
 
 fn stopped(job: &str, stop: &Stop) -> Error {
     let (kind, code, message) = match stop {
-        Stop::Fatal(message) | Stop::BadRow(_, message) => {
+        Stop::Fatal(message) | Stop::BadRow(_, message) | Stop::Full(_, message, _) => {
             (ErrorKind::Unverified, "not-verified", Some(message))
         }
         Stop::GaveUp(message) => (ErrorKind::Unreachable, "unreachable", Some(message)),

@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::crew::{Crew, Limit};
+use super::failure::{bad_row, full, refused, unfit};
 use super::handle::Ending;
 use super::insist::insist;
 use super::runner::Runner;
 use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
-use super::worker::{REPLACED, Stop, Unfit, lost};
+use super::worker::{REPLACED, Stop, lost};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::ranges::{self, Sweep};
@@ -34,7 +35,6 @@ use crate::run::{
 };
 use crate::throttle::View;
 use crate::verify::{self, Question, Tally};
-use crate::walk::Key;
 
 /// Sweeps after the walk. Rows that still appear after three are being made faster than they are
 /// done, and no number of sweeps would end that.
@@ -150,7 +150,7 @@ impl Round<'_> {
             self.runner.database.clone(),
             Arc::clone(&self.runner.plan),
             self.steering(),
-            pending,
+            (self.runner.run, pending),
         );
         let tally = verifier.look().await?;
         self.judge(&snapshot, pending, tally, started.elapsed()).await
@@ -181,7 +181,7 @@ impl Round<'_> {
         let ranges =
             self.insist(|mut session| async move { ranges::of_walk(&mut session, run).await });
         let ranges = ranges.await.map_err(lost)?;
-        let books = verify::books(&ranges, snapshot.rows.matched, snapshot.rows.changed);
+        let books = verify::books(&ranges, &snapshot.rows);
         let is_same = self.insist(|mut session| {
             let plan = Arc::clone(&self.runner.plan);
             async move { is_same_table(&mut session, &plan).await }
@@ -193,6 +193,7 @@ impl Round<'_> {
             job: &self.runner.plan.job.name,
             pending,
             has_expect: self.runner.plan.job.verify.expect.is_some(),
+            rows: &snapshot.rows,
             sweeps: snapshot.pass,
             is_open: true,
         };
@@ -281,6 +282,7 @@ impl Round<'_> {
     }
 
     async fn settle_stop(&self, stop: Stop) -> Result<Ending, Error> {
+        let plan = &self.runner.plan;
         match stop {
             Stop::End | Stop::Limit => self.leave(Ending::Limit).await,
             Stop::Asked(Asked::For(Intent::Cancel)) => {
@@ -298,9 +300,14 @@ impl Round<'_> {
                 Err(fault) => Err(self.give_up(fault.message()).await),
             },
             Stop::GaveUp(message) => Err(self.give_up(&message).await),
-            Stop::BadRow(key, message) => Err(self.fail(self.bad_row(&key, &message)).await?),
-            Stop::Unfit(unfit) => Err(self.fail(self.unfit(unfit)).await?),
-            Stop::Fatal(message) => Err(self.fail(self.refused(&message)).await?),
+            Stop::BadRow(key, message) => Err(self.fail(bad_row(plan, &key, &message)).await?),
+            Stop::Full(key, message, used) => {
+                let rows = self.snapshot().await.ok().flatten().map(|it| it.rows);
+                let rows = rows.unwrap_or_default();
+                Err(self.fail(full(plan, (&key, &message), used, &rows)).await?)
+            }
+            Stop::Unfit(why) => Err(self.fail(unfit(&plan.job.name, why)).await?),
+            Stop::Fatal(message) => Err(self.fail(refused(&plan.job.name, &message)).await?),
         }
     }
 
@@ -405,60 +412,6 @@ impl Round<'_> {
         .because("its lease is not ours any more; nothing of ours was written after that")
         .with_hint(format!("`piecemeal watch {job}` follows it"))
     }
-
-    fn bad_row(&self, key: &Key, message: &DbMessage) -> Failure {
-        let plan = &self.runner.plan;
-        let job = &plan.job.name;
-        let row = format!("table {}, key ({}) = {key}", plan.target.keyset.table, plan.key_names());
-        let mut because = vec![message.to_string(), row];
-        because
-            .extend(message.context.as_ref().map(|context| format!("in {}", first_line(context))));
-        Failure {
-            kind: FailureKind::BadRow,
-            message: format!("run `{job}` stopped: the server refused a row"),
-            because,
-            hint: Some(format!(
-                "fix the row, then `piecemeal resume {job}`; to change the job's SQL: `piecemeal cancel {job}`, then `piecemeal run {job} --again`"
-            )),
-            sqlstate: message.sqlstate.clone(),
-        }
-    }
-
-    fn unfit(&self, unfit: Unfit) -> Failure {
-        let job = &self.runner.plan.job.name;
-        let (what, why) = match unfit {
-            Unfit::NotPending => (
-                "`where` is still true for rows that are done",
-                "in physical order the walk would meet them again, and do them twice; nothing of the batch that showed it was written",
-            ),
-            Unfit::Rewritten => (
-                "the table is rewritten again and again",
-                "after each VACUUM FULL, CLUSTER or rewriting ALTER TABLE a walk in physical order begins again",
-            ),
-        };
-        Failure {
-            kind: FailureKind::Unfit,
-            message: format!("run `{job}` stopped: {what}"),
-            because: vec![why.to_owned()],
-            hint: Some(format!(
-                "`piecemeal cancel {job}`, write `order = \"key\"` under [table], then `piecemeal run {job} --again`"
-            )),
-            sqlstate: None,
-        }
-    }
-
-    fn refused(&self, message: &DbMessage) -> Failure {
-        let job = &self.runner.plan.job.name;
-        Failure {
-            kind: FailureKind::Refused,
-            message: format!("run `{job}` stopped: the server refused the statement"),
-            because: vec![message.to_string()],
-            hint: Some(format!(
-                "`piecemeal plan {job}` shows what is wrong; then `piecemeal resume {job}`"
-            )),
-            sqlstate: message.sqlstate.clone(),
-        }
-    }
 }
 
 fn committed(snapshot: &Snapshot, kind: FailureKind) -> String {
@@ -467,8 +420,4 @@ fn committed(snapshot: &Snapshot, kind: FailureKind) -> String {
         return format!("{done}; nothing of batch {} was written", count(snapshot.batches + 1));
     }
     done
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }

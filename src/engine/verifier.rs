@@ -33,6 +33,7 @@ pub(super) struct Verifier {
     pub(super) plan: Arc<Plan>,
     pub(super) steering: Steering,
     pub(super) pending: Pending,
+    run: i64,
     sizer: Sizer,
     session: Option<Session>,
 }
@@ -42,10 +43,10 @@ impl Verifier {
         database: Database,
         plan: Arc<Plan>,
         steering: Steering,
-        pending: Pending,
+        (run, pending): (i64, Pending),
     ) -> Verifier {
         let sizer = Sizer::aiming_at(plan.window_target(), WINDOW.0, WINDOW.1);
-        Verifier { database, plan, steering, pending, sizer, session: None }
+        Verifier { database, plan, steering, pending, run, sizer, session: None }
     }
 
     /// Looks at every row up to the last there is now.
@@ -111,10 +112,12 @@ impl Verifier {
 
     async fn look_once(&mut self, left: Leg, rows: u32) -> Result<(Window, bool), Fault> {
         let plan = Arc::clone(&self.plan);
+        let run = self.run;
         let session = self.session().await?;
         let chunk = batch::next(session, &plan.statements.by_key, left, rows).await?;
         let window =
-            verify::look(session, &plan.statements, chunk.after.as_ref(), &chunk.upto).await?;
+            verify::look(session, &plan.statements, run, (chunk.after.as_ref(), &chunk.upto))
+                .await?;
         Ok((window, chunk.last))
     }
 
@@ -123,9 +126,11 @@ impl Verifier {
         let mut attempts = Attempts::default();
         while is_wrong && tally.samples.is_empty() {
             let plan = Arc::clone(&self.plan);
-            let is_checked = self.pending.is_checked();
+            let (run, is_checked) = (self.run, self.pending.is_checked());
             let found = match self.session().await {
-                Ok(session) => verify::sample(session, &plan.statements, window, is_checked).await,
+                Ok(session) => {
+                    verify::sample(session, &plan.statements, run, window, is_checked).await
+                }
                 Err(fault) => Err(fault),
             };
             match found {

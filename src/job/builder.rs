@@ -20,6 +20,7 @@ pub struct Builder {
     set: Vec<String>,
     batch: Vec<String>,
     pace: Vec<String>,
+    bad_rows: Vec<String>,
     verify: Vec<String>,
     /// Each window and each hold.
     entries: Vec<Entry>,
@@ -35,8 +36,9 @@ impl fmt::Debug for Builder {
 impl Builder {
     pub(super) fn new(name: String, table: &str) -> Self {
         let table = vec![format!("name = {}", quoted(table))];
-        let (set, batch, pace, verify) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { name, table, set, batch, pace, verify, entries: Vec::new() }
+        let (set, batch, pace) = (Vec::new(), Vec::new(), Vec::new());
+        let (bad_rows, verify, entries) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name, table, set, batch, pace, bad_rows, verify, entries }
     }
 
     /// Sets a column, named literally, from an SQL expression over the row.
@@ -144,6 +146,13 @@ impl Builder {
         self
     }
 
+    /// Records rows that the server refuses instead of stopping at the first, up to so many.
+    #[must_use]
+    pub fn quarantine(mut self, max: u32) -> Self {
+        self.bad_rows.push(format!("policy = \"quarantine\"\nmax = {max}"));
+        self
+    }
+
     /// Says what must be true of every row in the end, by an SQL condition.
     #[must_use]
     pub fn expect(mut self, condition: impl AsRef<str>) -> Self {
@@ -158,6 +167,7 @@ impl Builder {
             ("set", &self.set),
             ("batch", &self.batch),
             ("pace", &self.pace),
+            ("bad_rows", &self.bad_rows),
             ("verify", &self.verify),
         ];
         let entries = self.entries.iter().map(Entry::text);
@@ -196,7 +206,7 @@ pub(super) fn quoted(text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Hold, Limit, Signal, Size, Window, WindowRate, Work};
+    use super::super::{BadRows, Hold, Limit, Policy, Signal, Size, Window, WindowRate, Work};
     use super::*;
 
     #[test]
@@ -210,6 +220,7 @@ mod tests {
             .target(Duration::from_millis(50))
             .give_way(Duration::from_secs(1))
             .rate("20k rows/s".parse().unwrap())
+            .quarantine(7)
             .expect("loc IS NOT NULL")
             .build()
             .unwrap();
@@ -221,6 +232,7 @@ mod tests {
         assert_eq!(job.batch.give_way, Duration::from_secs(1));
         assert!(matches!(job.batch.size, Size::Target { target, .. } if target.as_millis() == 50));
         assert_eq!(job.pace.rate.unwrap().rows_per_second(), 20_000);
+        assert_eq!(job.bad_rows, BadRows { policy: Policy::Quarantine, max: 7 });
         assert_eq!(job.verify.expect.unwrap().text, "loc IS NOT NULL");
     }
 

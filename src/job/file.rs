@@ -13,8 +13,8 @@ use toml::de::{DeTable, DeValue};
 use super::document::{Reader, Section};
 use super::fragment::{Fragment, Refusal, scan};
 use super::hold::Hold;
-use super::keys::{self, nearest, not_available};
-use super::model::{Assignment, Order, Stripes, SynchronousCommit};
+use super::keys::{self, nearest};
+use super::model::{Assignment, Order, Policy, Stripes, SynchronousCommit};
 use super::name::{NameError, TableName, check_name};
 use super::pace::RawPace;
 use super::problem::Problem;
@@ -41,7 +41,7 @@ pub(super) struct RawJob {
     pub(super) batch: RawBatch,
     pub(super) pace: RawPace,
     pub(super) holds: Vec<Hold>,
-    pub(super) max_bad_rows: Option<u32>,
+    pub(super) bad_rows: (Option<Policy>, Option<u32>),
     pub(super) expect: Option<Fragment>,
 }
 
@@ -79,7 +79,7 @@ pub(super) fn read(document: &DeTable<'_>, source: &Source) -> (RawJob, Vec<Prob
         batch: file.batch(&root),
         pace: file.pace(&root),
         holds: file.holds(&root),
-        max_bad_rows: file.bad_rows(&root),
+        bad_rows: file.bad_rows(&root),
         expect: file.verify(&root),
     };
     (raw, file.reader.problems)
@@ -366,20 +366,18 @@ impl File<'_> {
         self.reader.measure(batch, "stripes", str::parse).map(Spanned::into_inner)
     }
 
-    fn bad_rows(&mut self, root: &Section<'_>) -> Option<u32> {
-        let bad_rows = self.reader.section(root, "bad_rows")?;
-        if let Some(policy) = self.reader.string(&bad_rows, "policy", "stop") {
-            match policy.get_ref().as_str() {
-                "stop" => {}
-                "quarantine" => {
-                    let help = "write policy = \"stop\", or leave it out; the run then stops at a bad row and can go on";
-                    let what = "bad_rows.policy = \"quarantine\"";
-                    self.note(not_available(what, help), policy.span());
-                }
-                _ => self.not_a_choice("bad_rows.policy", &policy, &["stop"]),
+    fn bad_rows(&mut self, root: &Section<'_>) -> (Option<Policy>, Option<u32>) {
+        let Some(bad_rows) = self.reader.section(root, "bad_rows") else { return (None, None) };
+        let written = self.reader.string(&bad_rows, "policy", "stop");
+        let policy = written.and_then(|written| {
+            let chosen = Policy::ALL.into_iter().find(|it| it.as_str() == written.get_ref());
+            if chosen.is_none() {
+                self.not_a_choice("bad_rows.policy", &written, &Policy::ALL.map(Policy::as_str));
             }
-        }
-        self.reader.integer(&bad_rows, "max", (0, u32::MAX)).map(Spanned::into_inner)
+            chosen
+        });
+        let max = self.reader.integer(&bad_rows, "max", (0, u32::MAX)).map(Spanned::into_inner);
+        (policy, max)
     }
 
     fn verify(&mut self, root: &Section<'_>) -> Option<Fragment> {

@@ -71,7 +71,7 @@ pub(super) fn header(section: &str) -> String {
 }
 
 /// Says that something is known but not there yet.
-pub(super) fn not_available(what: &str, instead: &str) -> Problem {
+fn not_available(what: &str, instead: &str) -> Problem {
     Problem::new("not-available", format!("`{what}` is not available yet in this version"))
         .help(instead)
 }

@@ -37,8 +37,8 @@ pub use fingerprint::{Identity, fingerprint};
 pub use fragment::{Fragment, Refusal, scan, scan_query};
 pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
-    Assignment, BadRows, Batch, Job, Order, Pace, Size, Stripes, SynchronousCommit, Table, Vacuum,
-    Verify, Work,
+    Assignment, BadRows, Batch, Job, Order, Pace, Policy, Size, Stripes, SynchronousCommit, Table,
+    Vacuum, Verify, Work,
 };
 pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};

@@ -242,11 +242,36 @@ impl fmt::Display for Vacuum {
     }
 }
 
-/// What happens when the server refuses a row: the run stops.
+/// What happens when the server refuses a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRows {
-    /// The most bad rows a run may meet; 100 if unset.
+    /// Whether the run goes on.
+    pub policy: Policy,
+    /// The most rows that may be in quarantine at the same time; 100 if unset.
     pub max: u32,
+}
+
+/// What happens to a row that the server refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// The run stops at it, and can go on when it is fixed.
+    #[default]
+    Stop,
+    /// It is recorded in the ledger, and the run goes on.
+    Quarantine,
+}
+
+impl Policy {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Stop, Self::Quarantine];
+
+    /// Returns its word in the job file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Quarantine => "quarantine",
+        }
+    }
 }
 
 /// What is true of every row in the end.

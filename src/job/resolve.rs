@@ -155,7 +155,10 @@ fn job(name: &str, raw: RawJob, table: Spanned<super::name::TableName>, source: 
             windows: raw.pace.windows.into_iter().map(|raw| raw.window).collect(),
         },
         holds: raw.holds,
-        bad_rows: BadRows { max: raw.max_bad_rows.unwrap_or(MAX_BAD_ROWS) },
+        bad_rows: BadRows {
+            policy: raw.bad_rows.0.unwrap_or_default(),
+            max: raw.bad_rows.1.unwrap_or(MAX_BAD_ROWS),
+        },
         verify: Verify { expect: raw.expect },
         source,
     }

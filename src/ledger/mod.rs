@@ -8,6 +8,7 @@ pub(crate) mod schema;
 pub(crate) mod runs;
 pub(crate) mod ranges;
 pub(crate) mod rewrite;
+pub(crate) mod quarantine;
 pub(crate) mod lease;
 pub(crate) mod members;
 pub(crate) mod control;

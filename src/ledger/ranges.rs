@@ -14,7 +14,7 @@ use crate::walk::{Key, Open, Range, Stripe};
 macro_rules! columns {
     () => {
         "no::int8 AS no, pass::int8 AS pass, after, upto, cursor, front, mark, stripe::int8 AS stripe, \
-         stripes::int8 AS stripes, rev, done, aside::int8 AS aside"
+         stripes::int8 AS stripes, rev, done, aside::int8 AS aside, is_requeued"
     };
 }
 
@@ -30,6 +30,7 @@ fn range(row: &Row) -> Range {
         rev: row.get("rev"),
         done: row.get("done"),
         aside: row.get("aside"),
+        is_requeued: row.get("is_requeued"),
     }
 }
 

@@ -36,19 +36,23 @@ WITH file AS MATERIALIZED ($extent), moved AS (
     SELECT min(no) AS no FROM piecemeal.range WHERE run_id = $1 AND pass = 0
 ), gone AS (
     DELETE FROM piecemeal.range r USING moved, first WHERE run_id = id AND pass = 0 AND r.no <> first.no
-    RETURNING batches, retries, matched, changed, unchanged, quarantined
+    RETURNING batches, retries, matched, changed, unchanged, quarantined, skipped, r.no
 ), kept AS (
     SELECT coalesce(sum(batches), 0) AS batches, coalesce(sum(retries), 0) AS retries,
            coalesce(sum(matched), 0) AS matched, coalesce(sum(changed), 0) AS changed,
-           coalesce(sum(unchanged), 0) AS unchanged, coalesce(sum(quarantined), 0) AS quarantined FROM gone
+           coalesce(sum(unchanged), 0) AS unchanged, coalesce(sum(quarantined), 0) AS quarantined,
+           coalesce(sum(skipped), 0) AS skipped FROM gone
 ), anew AS (
     UPDATE piecemeal.range r
     SET after = NULL, upto = file.upto, cursor = NULL, front = NULL, mark = NULL, stripe = NULL, stripes = NULL,
         rev = rev + 1, done = file.upto IS NULL, aside = 0, lease_token = NULL, lease_until = NULL, seen = 0,
         batches = r.batches + kept.batches, retries = r.retries + kept.retries, matched = r.matched + kept.matched,
         changed = r.changed + kept.changed, unchanged = r.unchanged + kept.unchanged,
-        quarantined = r.quarantined + kept.quarantined
+        quarantined = r.quarantined + kept.quarantined, skipped = r.skipped + kept.skipped
     FROM moved, first, kept, file WHERE run_id = id AND r.no = first.no
+), recorded AS (
+    UPDATE piecemeal.quarantine q SET range_no = first.no FROM moved, first, gone
+    WHERE q.run_id = moved.id AND q.range_no = gone.no
 ), noted AS (
     INSERT INTO piecemeal.journal (run_id, who, what, detail)
     SELECT id, concat_ws(' as ', owner ->> 'who', session_user), 'rewritten', jsonb_build_object('times', rewrites) FROM moved

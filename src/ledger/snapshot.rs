@@ -29,7 +29,7 @@ FROM piecemeal.run r, LATERAL (
            sum(batches)::int8 AS batches, sum(retries)::int8 AS retries,
            coalesce(sum(seen) FILTER (WHERE pass = 0), 0)::int8 AS seen,
            sum(matched)::int8 AS matched, sum(changed)::int8 AS changed, sum(unchanged)::int8 AS unchanged,
-           sum(quarantined)::int8 AS quarantined, sum(still)::int8 AS still
+           sum(quarantined)::int8 AS quarantined, sum(skipped)::int8 AS skipped, sum(still)::int8 AS still
     FROM piecemeal.range WHERE run_id = r.id
 ) g";
 
@@ -81,6 +81,7 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
             changed: sum("changed"),
             unchanged: sum("unchanged"),
             quarantined: sum("quarantined"),
+            skipped: sum("skipped"),
             still: sum("still"),
         },
         total: count("estimate"),

@@ -1,8 +1,9 @@
 //! What a failed statement means for the caller. The only file that knows SQLSTATEs.
 //!
-//! A fault says what to *do*, not what happened: that is in its message. The table follows
-//! PostgreSQL's Appendix A; every class that is not named is fatal, because an error that nobody
-//! has thought about must stop the run and be read by a person.
+//! A fault says what to *do*, not what happened: that is in its message. The table has an answer for every
+//! class of PostgreSQL's Appendix A. What else there is comes from functions that raise codes of their own,
+//! and is about a row: the search for it ends at that row, or shows that it is about none. Where a
+//! statement has nothing to do with rows of anybody's, its sender says so.
 
 use super::message::DbMessage;
 
@@ -36,6 +37,15 @@ impl Fault {
         }
     }
 
+    /// The same for a statement that touches no row of anybody's: it is not a row that is bad.
+    #[must_use]
+    pub fn without_rows(self) -> Fault {
+        match self {
+            Fault::BadRow(message) => Fault::Fatal(message),
+            fault => fault,
+        }
+    }
+
     /// Whether the connection must be closed after this fault.
     pub fn spoils_connection(&self) -> bool {
         matches!(self, Fault::Unknown(_))
@@ -64,22 +74,40 @@ pub(crate) fn classify(message: DbMessage) -> Fault {
         return Fault::Fatal(message);
     }
     match code.as_str() {
-        // Serialization failure, deadlock, in a failed transaction.
-        "40001" | "40P01" | "25P02" => Fault::Again(message),
+        // Cannot be from a row of anybody's: in a failed transaction; a statement that a pooler does not
+        // know any more; PostgreSQL 16's snapshot that was too old.
+        "25P02" | "26000" | "72000" => Fault::Again(message),
         // Lock not available; statement timeout or a cancel from outside; 25P04 is PostgreSQL 17's
         // transaction timeout.
         "55P03" | "57014" | "25P04" => Fault::Smaller(message),
         // A standby after a failover, or a session that was ended for being idle.
-        "25006" | "25P03" => Fault::Unknown(message),
-        // WITH CHECK OPTION; more than one row from a subquery; the row is too big for its page; what
-        // a function raises (statements are sent unnamed, so no cached plan can be stale).
-        "44000" | "21000" | "54000" | "0A000" => Fault::BadRow(message),
-        _ => match &code[..2] {
-            "22" | "23" | "27" | "38" | "39" | "P0" => Fault::BadRow(message),
-            // Connection exceptions, out of resources, operator intervention, system errors.
-            "08" | "53" | "57" | "58" => Fault::Unknown(message),
-            _ => Fault::Fatal(message),
-        },
+        "25006" | "25P03" | "40003" => Fault::Unknown(message),
+        // More than one row from a subquery; the row is too big for its page, or needs too deep a stack;
+        // what a function raises (statements are sent unnamed, so no cached plan can be stale); a function
+        // that ends without RETURN.
+        "54000" | "54001" | "0A000" | "2F005" | "40002" => Fault::BadRow(message),
+        // A file that the server does not find does not come back by waiting.
+        "58P01" | "58P02" => Fault::Fatal(message),
+        code => by_class(&code[..2], message),
+    }
+}
+
+/// What the classes of Appendix A mean, but for the codes named above. A class that is not among them is
+/// none of the server's own: a function of somebody's raised it, and that is about a row.
+fn by_class(class: &str, message: DbMessage) -> Fault {
+    match class {
+        // Serialization failure, deadlock.
+        "40" => Fault::Again(message),
+        // Connection exceptions, out of resources, operator intervention, system errors.
+        "08" | "53" | "57" | "58" => Fault::Unknown(message),
+        // What is wrong is the statement, a privilege, a transaction, the configuration, or the server
+        // itself; also what has no business to be an error at all.
+        "03" | "0A" | "0B" | "0F" | "0L" | "0P" | "0Z" | "24" | "25" | "26" | "28" | "2B"
+        | "2D" | "2F" | "34" | "3B" | "3D" | "3F" | "42" | "54" | "55" | "72" | "F0" | "HV"
+        | "XX" => Fault::Fatal(message),
+        // Among them data exceptions, broken constraints, and what functions raise: 00 to 02, 09, 10, 20,
+        // 21, 22, 23, 27, 38, 39, 44, P0, and whatever somebody has thought out.
+        _ => Fault::BadRow(message),
     }
 }
 
@@ -117,54 +145,120 @@ mod tests {
         classify(DbMessage { sqlstate: Some(code.to_owned()), ..DbMessage::local("x") })
     }
 
-    #[test]
-    fn every_known_sqlstate_has_its_fault() {
-        let table = [
-            ("40001", "again"),
-            ("40P01", "again"),
-            ("0A000", "bad row"),
-            ("55P03", "smaller"),
-            ("57014", "smaller"),
-            ("22001", "bad row"),
-            ("22P02", "bad row"),
-            ("22003", "bad row"),
-            ("23502", "bad row"),
-            ("23503", "bad row"),
-            ("23505", "bad row"),
-            ("23514", "bad row"),
-            ("23P01", "bad row"),
-            ("44000", "bad row"),
-            ("P0001", "bad row"),
-            ("P0004", "bad row"),
-            ("54000", "bad row"),
-            ("08006", "unknown"),
-            ("53100", "unknown"),
-            ("53200", "unknown"),
-            ("53300", "unknown"),
-            ("57P01", "unknown"),
-            ("57P02", "unknown"),
-            ("57P03", "unknown"),
-            ("58030", "unknown"),
-            ("25006", "unknown"),
-            ("25P03", "unknown"),
-            ("42501", "fatal"),
-            ("42703", "fatal"),
-            ("42P01", "fatal"),
-            ("42804", "fatal"),
-            ("28P01", "fatal"),
-            ("XX000", "fatal"),
-            ("XX001", "fatal"),
-        ];
-        for (code, expected) in table {
-            let word = match fault(code) {
-                Fault::Again(_) => "again",
-                Fault::Smaller(_) => "smaller",
-                Fault::BadRow(_) => "bad row",
-                Fault::Unknown(_) => "unknown",
-                Fault::Fatal(_) => "fatal",
-            };
-            assert_eq!(word, expected, "{code}");
+    fn word(code: &str) -> &'static str {
+        match fault(code) {
+            Fault::Again(_) => "again",
+            Fault::Smaller(_) => "smaller",
+            Fault::BadRow(_) => "bad row",
+            Fault::Unknown(_) => "unknown",
+            Fault::Fatal(_) => "fatal",
         }
+    }
+
+    /// Codes that mean something else than their class.
+    const CODES: &[(&str, &str)] = &[
+        ("0A000", "bad row"),
+        ("25006", "unknown"),
+        ("25P02", "again"),
+        ("25P03", "unknown"),
+        ("25P04", "smaller"),
+        ("26000", "again"),
+        ("2F005", "bad row"),
+        ("40002", "bad row"),
+        ("40003", "unknown"),
+        ("54000", "bad row"),
+        ("54001", "bad row"),
+        ("55P03", "smaller"),
+        ("57014", "smaller"),
+        ("58P01", "fatal"),
+        ("58P02", "fatal"),
+        ("72000", "again"),
+    ];
+
+    /// Every class of Appendix A, of all releases since 13, and what its other codes mean.
+    const CLASSES: &[(&str, &str)] = &[
+        ("00", "bad row"),
+        ("01", "bad row"),
+        ("02", "bad row"),
+        ("03", "fatal"),
+        ("08", "unknown"),
+        ("09", "bad row"),
+        ("0A", "fatal"),
+        ("0B", "fatal"),
+        ("0F", "fatal"),
+        ("0L", "fatal"),
+        ("0P", "fatal"),
+        ("0Z", "fatal"),
+        ("10", "bad row"),
+        ("20", "bad row"),
+        ("21", "bad row"),
+        ("22", "bad row"),
+        ("23", "bad row"),
+        ("24", "fatal"),
+        ("25", "fatal"),
+        ("26", "fatal"),
+        ("27", "bad row"),
+        ("28", "fatal"),
+        ("2B", "fatal"),
+        ("2D", "fatal"),
+        ("2F", "fatal"),
+        ("34", "fatal"),
+        ("38", "bad row"),
+        ("39", "bad row"),
+        ("3B", "fatal"),
+        ("3D", "fatal"),
+        ("3F", "fatal"),
+        ("40", "again"),
+        ("42", "fatal"),
+        ("44", "bad row"),
+        ("53", "unknown"),
+        ("54", "fatal"),
+        ("55", "fatal"),
+        ("57", "unknown"),
+        ("58", "unknown"),
+        ("72", "fatal"),
+        ("F0", "fatal"),
+        ("HV", "fatal"),
+        ("P0", "bad row"),
+        ("XX", "fatal"),
+    ];
+
+    #[test]
+    fn every_class_of_sqlstates_has_its_fault_and_some_codes_have_one_of_their_own() {
+        for (code, expected) in CODES {
+            assert_eq!(word(code), *expected, "{code}");
+        }
+        for (class, expected) in CLASSES {
+            for rest in ["000", "001", "P0X", "Z99"] {
+                let code = format!("{class}{rest}");
+                if CODES.iter().all(|(known, _)| *known != code) {
+                    assert_eq!(word(&code), *expected, "{code}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_every_day_is_as_it_should_be() {
+        let table = [
+            ("40001 40P01", "again"),
+            ("22001 22P02 22003 22012 23502 23503 23505 23514 23P01 44000 P0001 P0004", "bad row"),
+            ("08006 53100 53200 53300 57P01 57P02 57P03 58030", "unknown"),
+            ("42501 42703 42P01 42804 28P01 XX000 XX001 54011", "fatal"),
+            // What somebody's own function may raise.
+            ("45000 AB123 U0001 ZZZZZ", "bad row"),
+        ];
+        for (codes, expected) in table {
+            for code in codes.split(' ') {
+                assert_eq!(word(code), expected, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_statement_without_rows_of_anybodys_has_no_bad_row() {
+        assert!(matches!(fault("22023").without_rows(), Fault::Fatal(_)));
+        assert!(matches!(fault("40P01").without_rows(), Fault::Again(_)));
     }
 
     #[test]

@@ -1,10 +1,22 @@
 //! What the server said, whole.
 //!
 //! The driver's own `Display` prints only `db error`; here the message, SQLSTATE, detail, hint and
-//! place are kept as values, so that every error for people shows them all. No row values are added.
+//! place are kept as values, so that every error for people shows them all. No row values are added, and
+//! no part is longer than people read: a trigger may raise a megabyte (R15).
 
 use std::error::Error as _;
 use std::fmt;
+
+/// The longest part of what the server said that is kept, in characters.
+const LONGEST: usize = 1_000;
+
+/// Cuts a text that is longer than people read.
+pub(crate) fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(LONGEST - 1).chain(['…']).collect(),
+    }
+}
 
 /// A server's error, or the driver's, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +63,10 @@ impl From<&tokio_postgres::Error> for DbMessage {
         };
         DbMessage {
             sqlstate: Some(db.code().code().to_owned()),
-            message: db.message().to_owned(),
-            detail: db.detail().map(str::to_owned),
-            hint: db.hint().map(str::to_owned),
-            context: db.where_().map(str::to_owned),
+            message: cut(db.message()),
+            detail: db.detail().map(cut),
+            hint: db.hint().map(cut),
+            context: db.where_().map(cut),
             position,
             constraint: db
                 .schema()
@@ -88,5 +100,17 @@ impl fmt::Display for DbMessage {
             write!(f, "; {detail}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_of_a_megabyte_is_cut_by_characters() {
+        let text = cut(&"é".repeat(1 << 20));
+        assert_eq!((text.chars().count(), text.ends_with('…')), (LONGEST, true));
+        assert_eq!(cut("short"), "short");
     }
 }

@@ -239,7 +239,8 @@ async fn transact(client: &Client, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
     );
     let fault = |error| Fault::from(&error);
     match (begun, answered, ended) {
-        (Err(first), _, _) => Err(fault(first)),
+        // What begins a transaction touches no row.
+        (Err(first), _, _) => Err(fault(first).without_rows()),
         (Ok(()), Err(second), _) => Err(fault(second)),
         (Ok(()), Ok(_), Err(last)) => Err(fault(last)),
         (Ok(()), Ok(rows), Ok(())) => Ok(rows),

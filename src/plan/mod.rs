@@ -15,6 +15,7 @@ mod split;
 mod statements;
 mod sparse;
 mod served;
+mod quarantine;
 mod target;
 mod newcomer;
 mod around;

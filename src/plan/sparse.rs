@@ -35,7 +35,7 @@ impl Text<'_> {
     SELECT {hot} AS hot, {LSN} AS lsn, {fetched} AS fetched FROM piecemeal.range
     WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4 AND {same_table} FOR NO KEY UPDATE
 ), piecemeal_found AS MATERIALIZED (
-    SELECT {keys}, {matches} AS piecemeal_is_match FROM {table}
+    SELECT {keys}, {to_do} AS piecemeal_is_match FROM {table}
     WHERE {stretch}
     AND {found}
     AND EXISTS (SELECT FROM piecemeal_fence)
@@ -67,6 +67,7 @@ SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM pie
             same_table = same_table(self.target),
             found = self.found(is_served),
             passed = if is_served { "0".into() } else { passed(self.target) },
+            to_do = self.to_do(),
             matches = self.matches(),
             stretch = self.stretch(5, has_lower.then_some(9)),
             order = self.keyset.order(""),
@@ -77,14 +78,20 @@ SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM pie
         )
     }
 
+    /// A row that is to do, and not in quarantine.
+    fn to_do(&self) -> String {
+        format!("({} AND NOT {})", self.matches(), self.is_quarantined(1))
+    }
+
     /// What a scan returns: matches, and the row at which its time is over.
     fn found(&self, is_served: bool) -> String {
         if is_served {
-            return format!("{} AND $8::float8 IS NOT NULL", self.filter());
+            let quarantined = self.is_quarantined(1);
+            return format!("{} AND NOT {quarantined} AND $8::float8 IS NOT NULL", self.filter());
         }
         format!(
             "({} OR clock_timestamp() > (SELECT clock_timestamp() + $8 * interval '1 second'))",
-            self.matches()
+            self.to_do()
         )
     }
 

@@ -83,6 +83,11 @@ pub struct Route {
     pub stripe: Forms,
     /// The same for a stretch in which the rows are counted while they are gone through; for blocks.
     pub search: Forms,
+    /// Records the only row of a chunk instead of writing it: as for the batch up to the stripes, then
+    /// SQLSTATE, message, the most rows in quarantine, and lower end.
+    pub quarantine: Forms,
+    /// The same for the keys of that stripe alone.
+    pub quarantine_stripe: Forms,
     /// The UPDATE of the batch alone, for people and EXPLAIN: upper end, lower end.
     pub update: Forms,
     /// The work and the counting of a batch, without ledger: for a rehearsal: upper end, lower end.
@@ -114,10 +119,15 @@ pub struct Statements {
     pub physical: Option<Route>,
     /// The batch along the key where few rows match; see the module.
     pub sparse: Forms,
-    /// What a stretch of keys looks like now: upper end, lower end.
+    /// The batch over rows of the quarantine that are tried again: run, range, rev, token, most rows,
+    /// retries.
+    pub requeued: String,
+    /// Begins it where a single row takes longer than others should wait.
+    pub begin_lifted_requeued: Begin,
+    /// What a stretch of keys looks like now: run, upper end, lower end.
     pub look: Forms,
     /// Some keys of a stretch that are not as they should be: limit, upper end, whether `where` is
-    /// checked, lower end.
+    /// checked, run, lower end.
     pub sample: Forms,
     /// Begins a batch where few rows match: those that were found are gone to one by one.
     pub begin_sparse_batch: Begin,
@@ -135,8 +145,9 @@ impl Statements {
         let by_key = Text { job, target, keyset, axis: keyset, is_physical: false };
         let physical = Text { job, target, keyset, axis: &heap, is_physical: true };
         let look = job.batch.give_way.mul_f64(1.0 - REHEARSED).as_millis().max(1);
-        let follow = if is_served { Follow::Indexes } else { Follow::Index };
-        let sparse = batch_guards(job, target, follow).begin() + ONE_BY_ONE;
+        let one_by_one = if is_served { Follow::Indexes } else { Follow::Index };
+        let one_by_one = batch_guards(job, target, one_by_one);
+        let lifted = Guards { statement_timeout: LIFTED, ..one_by_one.clone() };
         Statements {
             same_table: format!("SELECT {}", same_table(target)),
             last_key: keyset.last_key(),
@@ -147,7 +158,9 @@ impl Statements {
             by_key: Route::of(&by_key, Follow::Index),
             physical: (job.table.order == Order::Physical)
                 .then(|| Route::of(&physical, Follow::Blocks)),
-            begin_sparse_batch: sparse,
+            requeued: by_key.requeued(),
+            begin_lifted_requeued: lifted.begin() + ONE_BY_ONE,
+            begin_sparse_batch: one_by_one.begin() + ONE_BY_ONE,
             begin_look: format!("SET LOCAL statement_timeout = {look}"),
         }
     }
@@ -191,6 +204,8 @@ impl Route {
             batch: Forms::of(|has_lower| text.batch(has_lower, Pass::Whole)),
             stripe: Forms::of(|has_lower| text.batch(has_lower, Pass::Stripe)),
             search: Forms::of(|has_lower| text.batch(has_lower, Pass::Search)),
+            quarantine: Forms::of(|has_lower| text.quarantine(has_lower, false)),
+            quarantine_stripe: Forms::of(|has_lower| text.quarantine(has_lower, true)),
             update: Forms::of(|has_lower| text.update(1, has_lower.then_some(2), "")),
             rehearsal: Forms::of(|has_lower| text.rehearsal(has_lower)),
             keys: Forms::of(|has_lower| text.keys(has_lower)),
@@ -299,12 +314,12 @@ impl Text<'_> {
     /// Rows that a trigger suppresses are not returned by the UPDATE, so they must be counted apart
     /// (F45). The count is of the same snapshot, and costs only where such a trigger exists. A `where`
     /// that is volatile may count fewer than were changed; those that were changed did match.
-    fn matched(&self, has_lower: bool, stripe: &str) -> String {
+    fn matched(&self, has_lower: bool, and: &str) -> String {
         if !self.target.has_before_update_trigger {
             return "(SELECT count(*) FROM piecemeal_work)".into();
         }
         format!(
-            "(SELECT count(*) FROM {} WHERE {}{stripe} AND {} AND EXISTS (SELECT FROM piecemeal_fence))",
+            "(SELECT count(*) FROM {} WHERE {} AND {}{and})",
             self.keyset.table,
             self.stretch(5, has_lower.then_some(LOWER)),
             self.matches(),
@@ -312,12 +327,11 @@ impl Text<'_> {
     }
 
     fn batch(&self, has_lower: bool, pass: Pass) -> String {
-        let stripe = if pass == Pass::Stripe {
-            format!("\nAND {}", self.keyset.in_stripe(STRIPE, STRIPES))
-        } else {
-            String::new()
-        };
-        let and = format!("{stripe}\nAND EXISTS (SELECT FROM piecemeal_fence)");
+        let and = format!(
+            "{}\nAND NOT {}\nAND EXISTS (SELECT FROM piecemeal_fence)",
+            self.in_stripe(pass == Pass::Stripe),
+            self.is_quarantined(1)
+        );
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
     SELECT {hot} AS hot, {lsn} AS lsn, {passed} AS passed FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
@@ -345,7 +359,7 @@ SELECT seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) 
             passed = if pass == Pass::Search { passed(self.target) } else { "0::int8".into() },
             update = self.update(5, has_lower.then_some(LOWER), &and),
             still = self.still_matches(),
-            matched = self.matched(has_lower, &stripe),
+            matched = self.matched(has_lower, &and),
             ttl = crate::ledger::lease::TTL.as_secs(),
             took = TOOK,
             same_table = same_table(self.target),
@@ -354,10 +368,17 @@ SELECT seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) 
         )
     }
 
+    pub(super) fn in_stripe(&self, is_striped: bool) -> String {
+        if !is_striped {
+            return String::new();
+        }
+        format!("\nAND {}", self.keyset.in_stripe(STRIPE, STRIPES))
+    }
+
     /// Whether places still mean what they meant: the table was not rewritten, by VACUUM FULL, CLUSTER or
     /// otherwise, since the walk began. The statement holds a lock on the table, so that it is not
     /// rewritten before the batch has ended.
-    fn same_file(&self) -> String {
+    pub(super) fn same_file(&self) -> String {
         if !self.is_physical {
             return String::new();
         }
@@ -398,13 +419,15 @@ UNION ALL SELECT NULL, count(*) FROM {} WHERE {} HAVING NOT EXISTS (SELECT FROM 
 
     fn look(&self, has_lower: bool) -> String {
         format!(
-            "SELECT count(*) AS looked, count(*) FILTER (WHERE {still}) AS still,\n\
-             count(*) FILTER (WHERE {breaks}) AS broken, {took} AS took FROM {table} WHERE {stretch}",
+            "SELECT count(*) AS looked, count(*) FILTER (WHERE {still} AND NOT {quarantined}) AS still,\n\
+             count(*) FILTER (WHERE {breaks} AND NOT {quarantined}) AS broken, {took} AS took\n\
+             FROM {table} WHERE {stretch}",
+            quarantined = self.is_quarantined(1),
             still = self.still_matches(),
             breaks = self.breaks(),
             took = TOOK,
             table = self.keyset.table,
-            stretch = self.stretch(1, has_lower.then_some(2)),
+            stretch = self.stretch(2, has_lower.then_some(3)),
         )
     }
 
@@ -416,12 +439,13 @@ UNION ALL SELECT NULL, count(*) FROM {} WHERE {} HAVING NOT EXISTS (SELECT FROM 
     fn sample(&self, has_lower: bool) -> String {
         format!(
             "SELECT {key} FROM {table} WHERE {stretch}\n\
-             AND ({breaks} OR ($3 AND {still})) LIMIT $1",
+             AND ({breaks} OR ($3 AND {still})) AND NOT {quarantined} LIMIT $1",
+            quarantined = self.is_quarantined(4),
             key = self.keyset.key(),
             still = self.still_matches(),
             breaks = self.breaks(),
             table = self.keyset.table,
-            stretch = self.stretch(2, has_lower.then_some(4)),
+            stretch = self.stretch(2, has_lower.then_some(5)),
         )
     }
 }

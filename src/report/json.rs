@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::control::Line;
+use crate::control::{Bad, Line};
 use crate::error::Error;
 use crate::finding::Finding;
 use crate::run::{Eta, Event, Shown, Snapshot, Status};
@@ -27,7 +27,7 @@ pub fn run(snapshot: &Snapshot) -> Value {
         "rows": {
             "done": snapshot.rows.seen, "total": snapshot.total(), "total_is_estimate": !snapshot.is_walked(),
             "changed": snapshot.rows.changed, "unchanged": snapshot.rows.unchanged,
-            "quarantined": snapshot.rows.quarantined,
+            "quarantined": snapshot.rows.quarantined, "skipped": snapshot.rows.skipped,
         },
         "fraction": snapshot.fraction(),
         "rate": { "rows_per_s": pulse.rate, "limit_rows_per_s": pulse.limit },
@@ -88,6 +88,32 @@ pub fn history(lines: &[Line]) -> Value {
     json!({ "v": VERSION, "history": lines.iter().map(line).collect::<Vec<_>>() })
 }
 
+/// Returns the document of `quarantine -o json`.
+pub fn quarantine(snapshot: &Snapshot, rows: &[Bad]) -> Value {
+    json!({
+        "v": VERSION, "job": snapshot.job, "run": snapshot.run,
+        "quarantined": snapshot.rows.quarantined, "skipped": snapshot.rows.skipped,
+        "rows": rows.iter().map(row_of_quarantine).collect::<Vec<_>>(),
+    })
+}
+
+/// Returns a line of `quarantine -o jsonl`.
+pub fn bad(snapshot: &Snapshot, row: &Bad) -> Value {
+    let mut line = row_of_quarantine(row);
+    line["v"] = VERSION.into();
+    line["job"] = snapshot.job.as_str().into();
+    line["run"] = snapshot.run.into();
+    line
+}
+
+fn row_of_quarantine(row: &Bad) -> Value {
+    json!({
+        "key": row.key, "state": row.state(), "sqlstate": row.sqlstate, "message": row.message,
+        "seen_at": row.seen_at, "tried_at": row.tried_at, "tries": row.tries,
+        "skipped": row.skipped.as_ref().map(|it| json!({ "at": it.at, "by": it.by, "reason": it.reason })),
+    })
+}
+
 /// Returns a line of `--progress jsonl`, without its time; `None` for what programs are not told.
 pub fn event(job: &str, event: &Event) -> Option<Value> {
     let line = |name: &str, more: Value| {
@@ -112,6 +138,10 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
         Event::Lifted { key, give_way } => {
             line("lifted", json!({ "key": key.values(), "give_way_ms": give_way.as_millis() }))
         }
+        Event::Quarantined { key, sqlstate, message } => line(
+            "quarantined",
+            json!({ "key": key.values(), "sqlstate": sqlstate, "message": message }),
+        ),
         Event::Held(holding) => line(
             "held",
             json!({

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::run::{Eta, Phase, Shown, Snapshot, Status};
-pub use crate::run::{count, counted};
+pub use crate::run::{count, counted, plain};
 
 /// Writes a large count in short, as in `29.3M`.
 pub fn short(n: u64) -> String {
@@ -100,10 +100,17 @@ pub fn batch(snapshot: &Snapshot) -> String {
     parts.extend((workers > 1).then(|| format!("{workers} workers")));
     parts.extend(pulse.limit.map(|limit| format!("limit {} rows/s", count(limit.into()))));
     parts.push(format!("{} retried", snapshot.retries));
-    parts.push(format!("{} quarantined", snapshot.rows.quarantined));
+    parts.push(quarantined(snapshot));
     parts.extend(pulse.window.clone());
     parts.extend(pulse.vacuum.clone());
     parts.join(" · ")
+}
+
+/// Writes how many rows are recorded instead of done, as in `3 quarantined (1 skipped)`.
+pub fn quarantined(snapshot: &Snapshot) -> String {
+    let rows = &snapshot.rows;
+    let skipped = (rows.skipped > 0).then(|| format!(" ({} skipped)", count(rows.skipped)));
+    format!("{} quarantined{}", count(rows.quarantined), skipped.unwrap_or_default())
 }
 
 /// Writes why the run is not going, or what it is waiting out; `None` while all is well.
@@ -136,7 +143,7 @@ fn holding(snapshot: &Snapshot) -> String {
 fn slowed(snapshot: &Snapshot) -> Option<String> {
     let pulse = &snapshot.pulse;
     if let Some(why) = &pulse.trouble {
-        return Some(format!("waiting: {why}"));
+        return Some(plain(&format!("waiting: {why}")));
     }
     let slowing = pulse.slowing.as_ref()?;
     Some(format!("slowed to {}: {}", percent(Some(slowing.share)), slowing.reason))
@@ -158,14 +165,14 @@ pub fn done(snapshot: &Snapshot) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let mean = snapshot.rows.changed as f64 / walked.max(0.001);
     let mut text = format!(
-        "done: {}, {} in {} ({}), {}, {} retried, {} quarantined",
+        "done: {}, {} in {} ({}), {}, {} retried, {}",
         snapshot.job,
         counted(snapshot.rows.changed, "rows"),
         span(elapsed),
         rate(Some(mean)),
         counted(snapshot.batches, "batches"),
         snapshot.retries,
-        snapshot.rows.quarantined,
+        quarantined(snapshot),
     );
     text.extend(held(snapshot).map(|held| format!("\n{held}")));
     text.extend(verified(snapshot).map(|verified| format!("\nverified: {verified}")));
@@ -201,6 +208,9 @@ fn verified(snapshot: &Snapshot) -> Option<String> {
     let mut proofs = Vec::new();
     proofs.extend(snapshot.pending().is_checked().then_some("no row left for `where`"));
     proofs.extend(snapshot.has_expect.then_some("none against `expect`"));
+    let skipped = snapshot.rows.skipped;
+    let but = (skipped > 0).then(|| format!("but {} that were skipped", counted(skipped, "rows")));
+    proofs.extend(but.as_deref());
     Some(format!("{} ({looked})", proofs.join(", ")))
 }
 

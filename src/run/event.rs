@@ -28,6 +28,8 @@ pub struct Failure {
 pub enum FailureKind {
     /// A row cannot be done.
     BadRow,
+    /// Everything else is done, and rows wait in quarantine.
+    Quarantined,
     /// Verification found rows that are not as the job promised.
     Unverified,
     /// The server refused the statement itself: a column is gone, a privilege is missing.
@@ -89,6 +91,15 @@ pub enum Event {
         key: Key,
         /// The bound that does not hold for it.
         give_way: Duration,
+    },
+    /// A row that cannot be done was recorded instead, or is left in the quarantine.
+    Quarantined {
+        /// Its key.
+        key: Key,
+        /// The server's code.
+        sqlstate: Option<String>,
+        /// What the server said, at most 1,000 characters of it.
+        message: String,
     },
     /// This process was told to leave, and does when its batch has ended.
     Leaving,

@@ -52,6 +52,8 @@ pub struct Rows {
     pub unchanged: u64,
     /// Rows recorded instead of written.
     pub quarantined: u64,
+    /// Those of them that somebody has accepted as they are.
+    pub skipped: u64,
     /// Rows for which `where` was still true after the change.
     pub still: u64,
 }
@@ -111,6 +113,13 @@ pub struct Snapshot {
     pub has_where: bool,
     /// Whether the job has an `expect`.
     pub has_expect: bool,
+}
+
+impl Rows {
+    /// Returns how many rows are in quarantine and wait for somebody.
+    pub fn waiting(&self) -> u64 {
+        self.quarantined.saturating_sub(self.skipped)
+    }
 }
 
 impl Snapshot {

@@ -24,6 +24,8 @@ pub(crate) struct Range {
     pub done: bool,
     /// How many times it was put aside, because somebody had locked its rows.
     pub aside: i64,
+    /// Whether it has no keys of its own, but rows of the quarantine that are tried again.
+    pub is_requeued: bool,
 }
 
 /// A chunk that is being done in stripes, and how far that is.

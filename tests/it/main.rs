@@ -4,6 +4,7 @@ mod support;
 
 mod walk;
 mod batch;
+mod quarantine;
 mod stripes;
 mod sparse;
 mod physical;

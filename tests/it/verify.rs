@@ -143,7 +143,7 @@ fn a_row_that_a_trigger_leaves_alone_is_still_to_do() {
     let db = Db::with(PLACES);
     db.exec(SUPPRESS);
     let cli = Cli::new(&db, "places", &places().text());
-    cli.call(&["run", "places", "-y"]).exits(6).says("1 row").says("(30)");
+    cli.call(&["run", "places", "-y"]).exits(6).says("1 row").says("(30)").says("a BEFORE trigger");
     db.exec("DROP TRIGGER suppress ON t");
     cli.done(&["resume", "places"]);
     ended(&db, "places", "rows");

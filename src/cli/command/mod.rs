@@ -9,6 +9,7 @@ pub(super) mod history;
 pub(super) mod init;
 pub(super) mod new;
 pub(super) mod plan;
+pub(super) mod quarantine;
 pub(super) mod run;
 pub(super) mod schema;
 pub(super) mod status;

@@ -109,11 +109,22 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
         run = desk.adopt(run).await?;
     }
     desk.check_same(&plan, &run).await?;
-    if desk.resume(&name).await?.is_live {
-        return hand_over(settings, &desk, &run).await;
+    go_on(settings, &desk, plan, &run, &args.pace).await
+}
+
+/// Takes back what made a run stand, and goes on with it here, unless somebody stands by to do so.
+pub(super) async fn go_on(
+    settings: &Settings,
+    desk: &Desk,
+    plan: Plan,
+    run: &control::Run,
+    pace: &RunPace,
+) -> Done {
+    if run.is_live || desk.resume(&run.job).await?.is_live {
+        return hand_over(settings, desk, run).await;
     }
-    let options = options(&desk, &args.pace).await?;
-    follow(settings, &desk, plan, run.id, options).await
+    let options = options(desk, pace).await?;
+    follow(settings, desk, plan, run.id, options).await
 }
 
 /// The owner that stands by goes on with the run.

@@ -29,11 +29,15 @@ pub(crate) async fn run(settings: &Settings, args: &OneJob) -> Done {
     noted?;
     if settings.is_json() {
         let document = json!({ "v": 1, "job": job.name, "verified": verified.how,
-            "looked": verified.looked, "took_s": verified.took.as_secs_f64() });
+            "looked": verified.looked, "skipped": snapshot.rows.skipped,
+            "took_s": verified.took.as_secs_f64() });
         settings.printer.data(&document.to_string())?;
     }
+    let skipped =
+        (snapshot.rows.skipped > 0).then(|| format!("; {}", words::quarantined(snapshot)));
+    let skipped = skipped.unwrap_or_default();
     settings.printer.say(&format!(
-        "verified: `{}` by {}, {} rows looked at in {}",
+        "verified: `{}` by {}, {} rows looked at in {}{skipped}",
         job.name,
         if verified.how == "rows" { "its rows" } else { "the books alone" },
         words::count(verified.looked),

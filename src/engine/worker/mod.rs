@@ -4,6 +4,7 @@
 //! gone backwards (R3). One batch is in flight at a time, so there is nothing else to remember.
 //! Not here: what it does after a fault (`trouble`), and the choice of that (`recover`).
 
+mod quarantine;
 mod search;
 mod trouble;
 
@@ -11,9 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::crew::{Crew, Grant};
-use super::recover::Suspect;
 use super::steering::{Asked, Steering};
 use super::striper::Striper;
+use super::suspect::Suspect;
 use crate::batch::{self, Ahead, Applied, Attempt, Fence, Look};
 use crate::ledger::ranges::Taken;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
@@ -35,6 +36,8 @@ pub(super) enum Stop {
     Limit,
     /// This row cannot be done.
     BadRow(Key, DbMessage),
+    /// This row cannot be done either, and so many are in quarantine already.
+    Full(Key, DbMessage, u64),
     /// Signals have let nothing through for too long; what the last one said.
     HeldTooLong(String),
     /// It has not got better for too long.
@@ -91,6 +94,8 @@ pub(super) struct Worker {
     timeouts: u32,
     /// Stretches put aside since the last committed batch.
     barren: u32,
+    /// Times that a row which failed alone could not be recorded, since then.
+    vain: u32,
     is_lifted: bool,
     stuck_since: Option<Instant>,
     /// The time of an empty transaction: what a batch takes beyond it is the server's.
@@ -124,6 +129,7 @@ impl Worker {
             failures: 0,
             timeouts: 0,
             barren: 0,
+            vain: 0,
             is_lifted: false,
             stuck_since: None,
             round_trip: Duration::ZERO,
@@ -192,6 +198,9 @@ impl Worker {
     }
 
     async fn step(&mut self) -> Step {
+        if self.range.is_requeued {
+            return self.requeued().await;
+        }
         self.striper.aim_at(self.time());
         let Some(leg) = self.leg(&self.range) else { return Step::End };
         if let Some(search) = self.wanted_search() {
@@ -225,7 +234,7 @@ impl Worker {
                 Step::Committed(chunk, after, outcome)
             }
             Ok((Applied::Fenced, ..)) => Step::Fenced,
-            Err(fault) => Step::Failed(keys, Some(chunk), fault),
+            Err(fault) => Step::Failed(chunk.keys.max(1), Some(chunk), fault),
         }
     }
 
@@ -304,6 +313,9 @@ impl Worker {
     /// The most rows that the next batch may change.
     fn wanted(&mut self) -> u32 {
         self.granted = u32::MAX;
+        if self.range.is_requeued {
+            return self.rows_to_requeue();
+        }
         match (self.wanted_search(), self.leg(&self.range)) {
             (Some(search), _) => search.most(),
             (None, Some(leg)) => self.keys(&leg),
@@ -318,11 +330,16 @@ impl Worker {
         self.suspect.cap(Striper::keys(leg.stripe, rows)).min(self.granted).max(1)
     }
 
-    async fn advance(&mut self, chunk: Chunk, range: Range, outcome: Outcome) -> Next {
-        (self.failures, self.timeouts, self.barren) = (0, 0, 0);
+    /// Something was committed: whatever was in the way is not there any more.
+    fn stand_at(&mut self, range: Range) {
+        (self.failures, self.timeouts, self.barren, self.vain) = (0, 0, 0, 0);
         (self.is_lifted, self.stuck_since) = (false, None);
-        self.suspect.clear(chunk.keys);
         self.range = range;
+    }
+
+    async fn advance(&mut self, chunk: Chunk, range: Range, outcome: Outcome) -> Next {
+        self.suspect.clear(chunk.keys);
+        self.stand_at(range);
         let rows = self.striper.sizer(chunk.stripe).rows();
         self.steering.note(|gauge| {
             gauge.timing.observe(Striper::rows(chunk.stripe, chunk.keys), outcome.took);
@@ -340,10 +357,10 @@ impl Worker {
 /// Why to stop when the ledger could not be asked.
 pub(super) fn lost(fault: Fault) -> Stop {
     match fault {
-        Fault::Fatal(message) => Stop::Fatal(message),
-        Fault::Again(message)
-        | Fault::Smaller(message)
-        | Fault::BadRow(message)
-        | Fault::Unknown(message) => Stop::GaveUp(message),
+        // The ledger has no rows of anybody's that could be bad.
+        Fault::Fatal(message) | Fault::BadRow(message) => Stop::Fatal(message),
+        Fault::Again(message) | Fault::Smaller(message) | Fault::Unknown(message) => {
+            Stop::GaveUp(message)
+        }
     }
 }

@@ -11,7 +11,8 @@ use super::{Next, REPLACED, Stop, Unfit, Worker, lost};
 use crate::batch;
 use crate::engine::insist::insist;
 use crate::engine::recover::{
-    Choice, FIRST_WAIT, Locked, Situation, between_asides, choose, jittered, may_be_table, timeouts,
+    ATTEMPTS, Choice, FIRST_WAIT, Locked, Situation, between_asides, choose, jittered,
+    may_be_table, timeouts,
 };
 use crate::engine::striper::Striper;
 use crate::ledger::ranges;
@@ -41,7 +42,7 @@ impl Worker {
             Choice::PutAside => return self.put_aside(keys, chunk, &message).await,
             Choice::Lift => self.lift(chunk.as_ref()).await,
             Choice::Bisect => self.suspect.halve(keys),
-            Choice::BadRow => return self.name_row(chunk, message).await,
+            Choice::BadRow => return self.bad_row(chunk, message).await,
             Choice::GiveUp => return Next::Stop(Stop::GaveUp(message)),
             Choice::Stop if is_not_pending(&message) => {
                 return Next::Stop(Stop::Unfit(Unfit::NotPending));
@@ -51,7 +52,7 @@ impl Worker {
         self.try_again(&message, pause).await
     }
 
-    fn situation(&mut self, keys: u32, chunk: Option<&Chunk>) -> Situation {
+    pub(super) fn situation(&mut self, keys: u32, chunk: Option<&Chunk>) -> Situation {
         let locked = match chunk {
             None => Locked::Wait,
             Some(_) if self.range.aside == 0 => Locked::First,
@@ -75,7 +76,7 @@ impl Worker {
         self.striper.sizer(stripe).shrink(Striper::rows(stripe, keys));
     }
 
-    async fn try_again(&mut self, message: &DbMessage, pause: Duration) -> Next {
+    pub(super) async fn try_again(&mut self, message: &DbMessage, pause: Duration) -> Next {
         let next = self.leg(&self.range).map_or(1, |leg| self.keys(&leg));
         self.steering.tell_retry(message.to_string(), pause, next);
         self.steering.wait(pause).await;
@@ -130,13 +131,17 @@ impl Worker {
         None
     }
 
-    /// A chunk of one key that fails names its row; without a chunk it was the read that failed. A row
-    /// that is not there any more has moved, and is met where it is now.
-    async fn name_row(&mut self, chunk: Option<Chunk>, message: DbMessage) -> Next {
-        let Some(chunk) = chunk else { return Next::Stop(Stop::Fatal(message)) };
-        match self.key_of(&chunk).await {
+    /// Stops at the only row of `chunk`. One that is not there any more has moved, and is met where it is
+    /// now; a batch that fails without a row, again and again, fails for another reason.
+    pub(super) async fn name_row(&mut self, chunk: &Chunk, message: DbMessage) -> Next {
+        match self.key_of(chunk).await {
+            Ok(_) if chunk.keys == 0 => Next::Stop(Stop::Fatal(message)),
             Ok(Some(key)) => Next::Stop(Stop::BadRow(key, message)),
-            Ok(None) | Err(_) => self.try_again(&message, jittered(FIRST_WAIT)).await,
+            Ok(None) if self.vain > ATTEMPTS => Next::Stop(Stop::Fatal(message)),
+            Ok(None) | Err(_) => {
+                self.vain += 1;
+                self.try_again(&message, jittered(FIRST_WAIT)).await
+            }
         }
     }
 

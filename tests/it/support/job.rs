@@ -69,6 +69,11 @@ impl Toml {
         self
     }
 
+    /// Records up to so many bad rows and goes on.
+    pub(crate) fn quarantine(self, max: u32) -> Toml {
+        self.with(&format!("[bad_rows]\npolicy = \"quarantine\"\nmax = {max}"))
+    }
+
     /// Expects something of every row at the end.
     pub(crate) fn expect(mut self, condition: &str) -> Toml {
         self.rest = format!("[verify]\nexpect = '''{condition}'''\n");

@@ -1,0 +1,105 @@
+//! What is written down when a run cannot go on: the words of each reason, for people. Pure.
+
+use super::worker::Unfit;
+use crate::pg::DbMessage;
+use crate::plan::Plan;
+use crate::run::{Failure, FailureKind, Rows, count, counted, plain};
+use crate::walk::Key;
+
+/// The server refused a row.
+pub(super) fn bad_row(plan: &Plan, key: &Key, message: &DbMessage) -> Failure {
+    let job = &plan.job.name;
+    Failure {
+        kind: FailureKind::BadRow,
+        message: format!("run `{job}` stopped: the server refused a row"),
+        because: about_row(plan, key, message),
+        hint: Some(format!(
+            "fix the row, then `piecemeal resume {job}`; or write `policy = \"quarantine\"` under [bad_rows] and resume; to change the job's SQL: `piecemeal cancel {job}`, then `piecemeal run {job} --again`"
+        )),
+        sqlstate: message.sqlstate.clone(),
+    }
+}
+
+/// The server refused a row, and `used` are in quarantine already.
+pub(super) fn full(
+    plan: &Plan,
+    (key, message): (&Key, &DbMessage),
+    used: u64,
+    rows: &Rows,
+) -> Failure {
+    let (job, max) = (&plan.job.name, plan.job.bad_rows.max);
+    let mut because = about_row(plan, key, message);
+    because.push(format!(
+        "{} in quarantine already, and `max` under [bad_rows] is {}",
+        counted(used, "rows"),
+        count(max.into())
+    ));
+    // A few bad rows among good ones are the rows' fault; bad ones only are the job's.
+    let is_expression = rows.changed <= rows.quarantined;
+    if is_expression {
+        because.push(format!(
+            "this looks like the expression, and not like the rows: of {} that were tried, {} could be done",
+            counted(rows.changed + rows.quarantined + 1, "rows"),
+            count(rows.changed)
+        ));
+    }
+    let hint = if is_expression {
+        format!(
+            "look at [set]; to change it: `piecemeal cancel {job}`, then `piecemeal run {job} --again`"
+        )
+    } else {
+        format!(
+            "`piecemeal quarantine {job}` shows them; repair or skip some, or raise `max`, then `piecemeal resume {job}`"
+        )
+    };
+    Failure {
+        kind: FailureKind::BadRow,
+        message: format!("run `{job}` stopped: one bad row more than may be in quarantine"),
+        because,
+        hint: Some(hint),
+        sqlstate: message.sqlstate.clone(),
+    }
+}
+
+fn about_row(plan: &Plan, key: &Key, message: &DbMessage) -> Vec<String> {
+    let row = format!("table {}, key ({}) = {key}", plan.target.keyset.table, plan.key_names());
+    let context = message.context.as_ref().and_then(|context| context.lines().next());
+    let place = context.map(|context| format!("in {context}"));
+    [message.to_string(), row].iter().chain(&place).map(|line| plain(line)).collect()
+}
+
+/// The order of the walk does not fit.
+pub(super) fn unfit(job: &str, unfit: Unfit) -> Failure {
+    let (what, why) = match unfit {
+        Unfit::NotPending => (
+            "`where` is still true for rows that are done",
+            "in physical order the walk would meet them again, and do them twice; nothing of the batch that showed it was written",
+        ),
+        Unfit::Rewritten => (
+            "the table is rewritten again and again",
+            "after each VACUUM FULL, CLUSTER or rewriting ALTER TABLE a walk in physical order begins again",
+        ),
+    };
+    Failure {
+        kind: FailureKind::Unfit,
+        message: format!("run `{job}` stopped: {what}"),
+        because: vec![why.to_owned()],
+        hint: Some(format!(
+            "`piecemeal cancel {job}`, write `order = \"key\"` under [table], then `piecemeal run {job} --again`"
+        )),
+        sqlstate: None,
+    }
+}
+
+/// The server refused the statement itself.
+pub(super) fn refused(job: &str, message: &DbMessage) -> Failure {
+    Failure {
+        kind: FailureKind::Refused,
+        message: format!("run `{job}` stopped: the server refused the statement"),
+        because: vec![plain(&message.to_string())],
+        hint: Some(format!(
+            "`piecemeal plan {job}` shows what is wrong; then `piecemeal resume {job}`"
+        )),
+        sqlstate: message.sqlstate.clone(),
+    }
+}
