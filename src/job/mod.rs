@@ -23,6 +23,7 @@ mod read;
 mod resolve;
 mod secret;
 mod source;
+mod sync;
 mod syntax;
 mod units;
 mod when;
@@ -30,12 +31,12 @@ mod window;
 
 pub use builder::Builder;
 pub use entry::{HoldBuilder, WindowBuilder};
-pub use fingerprint::{Identity, fingerprint};
+pub use fingerprint::{Identity, SyncIdentity, fingerprint};
 pub use fragment::{Fragment, Refusal, scan, scan_query};
 pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
-    Assignment, BadRows, Batch, Job, Order, Pace, Size, Stripes, SynchronousCommit, Table, Vacuum,
-    Verify, Work,
+    Assignment, BadRows, Batch, Job, Order, Pace, Size, Stripes, Sync, SynchronousCommit, Table,
+    Vacuum, Verify, Work,
 };
 pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};
