@@ -61,11 +61,9 @@ fn judge(trigger: &Trigger, found: &Found) -> State {
     if !found.has_trigger {
         return State::Missing;
     }
-    let plain = |name: &str, value: &str| {
-        format!("{}={}", name.to_lowercase(), value.trim_matches('\''))
-    };
-    let wanted: Vec<_> =
-        trigger.settings.iter().map(|(name, value)| plain(name, value)).collect();
+    let plain =
+        |name: &str, value: &str| format!("{}={}", name.to_lowercase(), value.trim_matches('\''));
+    let wanted: Vec<_> = trigger.settings.iter().map(|(name, value)| plain(name, value)).collect();
     let settings: Vec<_> = found
         .settings
         .iter()

@@ -15,7 +15,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
 /// Hears who is in the way, each time.
-pub(crate) type Told<'a> = &'a mut (dyn FnMut(&Blocker) + Send);
+pub(super) type Told<'a> = &'a mut (dyn FnMut(&Blocker) + Send);
 
 /// Somebody who holds a lock that a statement of ours needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +85,9 @@ pub(crate) async fn drop(
                 one(session, oid, &sql, patience, told).await?;
                 tables.push(table);
             }
-            None => session.script(&guards(), &format!("DROP FUNCTION IF EXISTS {function}()")).await?,
+            None => {
+                session.script(&guards(), &format!("DROP FUNCTION IF EXISTS {function}()")).await?
+            }
         }
     }
     Ok(tables)
@@ -103,6 +105,8 @@ async fn one(
     patience: Duration,
     told: Told<'_>,
 ) -> Result<(), Fault> {
+    // Readers are in the way only of a DROP.
+    let needs_readers_gone = sql.starts_with("DROP");
     let started = Instant::now();
     let mut wait = WAITS.0;
     loop {
@@ -114,7 +118,7 @@ async fn one(
         if !is_in_the_way || started.elapsed() >= patience {
             return Err(fault);
         }
-        for blocker in blockers(session, oid).await? {
+        if let Some(blocker) = blocker(session, oid, needs_readers_gone).await? {
             told(&blocker);
         }
         // Apart from others who wait like this.
@@ -123,7 +127,7 @@ async fn one(
     }
 }
 
-const BLOCKERS: &str = "\
+const BLOCKER: &str = "\
 SELECT a.pid::int8 AS pid, coalesce(a.usename::text, 'unknown') AS user,
        coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start), 0)::int8 AS seconds,
        pg_catalog.left(pg_catalog.regexp_replace(coalesce(a.query, ''), '\\s+', ' ', 'g'), 60) AS query
@@ -132,26 +136,22 @@ FROM (SELECT DISTINCT l.pid FROM pg_catalog.pg_locks l
       AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
       AND (l.relation = ($1::int8)::oid
            OR l.relation IN (SELECT relid FROM pg_catalog.pg_partition_tree((($1::int8)::oid)::pg_catalog.regclass)))
-      AND (l.mode NOT IN ('AccessShareLock', 'RowShareLock') OR NOT $2)) held
+      AND ($2 OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))) held
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = held.pid
 ORDER BY a.xact_start LIMIT 1";
 
 /// Returns who holds the table against us for the longest time, if anybody still does.
-async fn blockers(session: &mut Session, oid: u32) -> Result<Vec<Blocker>, Fault> {
-    let mut found = Vec::new();
-    // Readers are in the way of a DROP only; whoever writes is named before them.
-    for writers in [true, false] {
-        let params = [i64::from(oid).into(), Param::Bool(writers)];
-        let rows = session.transact(&Guards::reading(), BLOCKERS, &params).await?;
-        found.extend(rows.first().map(|row| Blocker {
-            pid: row.get("pid"),
-            user: row.get("user"),
-            seconds: row.get("seconds"),
-            query: row.get("query"),
-        }));
-        if !found.is_empty() {
-            break;
-        }
-    }
-    Ok(found)
+async fn blocker(
+    session: &mut Session,
+    oid: u32,
+    counts_readers: bool,
+) -> Result<Option<Blocker>, Fault> {
+    let params = [i64::from(oid).into(), Param::Bool(counts_readers)];
+    let rows = session.transact(&Guards::reading(), BLOCKER, &params).await?;
+    Ok(rows.first().map(|row| Blocker {
+        pid: row.get("pid"),
+        user: row.get("user"),
+        seconds: row.get("seconds"),
+        query: row.get("query"),
+    }))
 }

@@ -16,8 +16,8 @@ mod ddl;
 #[cfg(test)]
 mod tests;
 
-pub use ddl::Blocker;
-pub(crate) use ddl::{Told, create, drop};
-pub use design::{Column, Design, Trigger, Written};
 pub(crate) use catalog::{State, state};
+pub use ddl::Blocker;
+pub(crate) use ddl::{create, drop};
 pub(crate) use design::name_of;
+pub use design::{Column, Design, Trigger, Written};

@@ -150,22 +150,24 @@ fn pending(design: &Design) -> String {
         truth(pending, design, "NEW")
     );
     if design.forward.len() > 1 {
-        text += &format!(
-            "        ELSIF piecemeal_new AND NOT piecemeal_old AND {} IS TRUE THEN
-            -- Still to do: what was not written is computed, before anything is computed back.
-",
-            truth(pending, design, "OLD")
-        );
-        for written in &design.forward {
-            let one = std::slice::from_ref(written);
-            text += &format!(
-                "            IF NOT {} THEN\n{}            END IF;\n",
-                changed(&columns(one)),
-                assigned(one, design)
-            );
-        }
+        text += &halves(pending, design);
     }
     text
+}
+
+fn halves(pending: &str, design: &Design) -> String {
+    let each = design.forward.iter().map(|written| {
+        let one = std::slice::from_ref(written);
+        let (is_changed, assigned) = (changed(&columns(one)), assigned(one, design));
+        format!("            IF NOT {is_changed} THEN\n{assigned}            END IF;\n")
+    });
+    format!(
+        "        ELSIF piecemeal_new AND NOT piecemeal_old AND {} IS TRUE THEN
+            -- Still to do: what was not written is computed, before anything is computed back.
+{}",
+        truth(pending, design, "OLD"),
+        each.collect::<String>()
+    )
 }
 
 fn reversed(design: &Design) -> String {
