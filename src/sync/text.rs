@@ -98,7 +98,7 @@ END",
         filter = filter.unwrap_or_default(),
         insert = inserted(design),
         update = updated(design, name),
-        forward = assigned(&design.forward, design),
+        forward = assigned(&design.forward, design, 3),
         reverse = reversed(design),
     )
 }
@@ -158,7 +158,7 @@ fn pending(design: &Design) -> String {
 fn halves(pending: &str, design: &Design) -> String {
     let each = design.forward.iter().map(|written| {
         let one = std::slice::from_ref(written);
-        let (is_changed, assigned) = (changed(&columns(one)), assigned(one, design));
+        let (is_changed, assigned) = (changed(&columns(one)), assigned(one, design, 4));
         format!("            IF NOT {is_changed} THEN\n{assigned}            END IF;\n")
     });
     format!(
@@ -174,7 +174,7 @@ fn reversed(design: &Design) -> String {
     if design.reverse.is_empty() {
         return String::new();
     }
-    format!("    ELSIF NOT piecemeal_old THEN\n{}", assigned(&design.reverse, design))
+    format!("    ELSIF NOT piecemeal_old THEN\n{}", assigned(&design.reverse, design, 2))
 }
 
 /// The row `which`, with its columns under the table's name.
@@ -191,14 +191,16 @@ fn wrapped(fragment: &str) -> String {
 }
 
 /// Everything is computed from the row as it was written, then assigned.
-fn assigned(written: &[Written], design: &Design) -> String {
+fn assigned(written: &[Written], design: &Design, depth: usize) -> String {
     let values: Vec<_> = written.iter().map(|it| wrapped(&it.expression)).collect();
     let targets: Vec<_> = written.iter().map(|it| format!("NEW.{}", it.column.name)).collect();
     format!(
-        "            SELECT {} INTO {} {};\n",
+        "{:indent$}SELECT {} INTO {} {};\n",
+        "",
         values.join(", "),
         targets.join(", "),
-        from("NEW", design)
+        from("NEW", design),
+        indent = 4 * depth,
     )
 }
 
