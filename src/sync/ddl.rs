@@ -14,6 +14,10 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 /// How long is waited after the first attempt, and at most after a later one.
 const WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
+/// Two who begin at once would fail on each other's function; it ends with the transaction.
+const ONE_AT_A_TIME: &str =
+    "SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtext('piecemeal.sync'))";
+
 /// Hears who is in the way, each time.
 pub(super) type Told<'a> = &'a mut (dyn FnMut(&Blocker) + Send);
 
@@ -55,7 +59,8 @@ pub(crate) async fn create(
         return Ok(found);
     }
     // The function first: alone it does nothing, and where the trigger is there it locks no table.
-    session.script(&guards(), &trigger.function_sql).await?;
+    let function = format!("{ONE_AT_A_TIME}; {}", trigger.function_sql);
+    one(session, trigger.oid, &function, patience, told).await?;
     if state(session, trigger).await? != State::Same {
         one(session, trigger.oid, &trigger.trigger_sql, patience, told).await?;
     }
@@ -86,7 +91,7 @@ pub(crate) async fn drop(
                 tables.push(table);
             }
             None => {
-                session.script(&guards(), &format!("DROP FUNCTION IF EXISTS {function}()")).await?
+                session.script(&guards(), &format!("DROP FUNCTION IF EXISTS {function}()")).await?;
             }
         }
     }

@@ -181,3 +181,22 @@ async fn whatever_was_changed_of_a_trigger_is_seen_and_made_good() {
         assert_eq!(state(&mut session, &trigger).await.unwrap(), State::Same, "{change}");
     }
 }
+
+#[tokio::test]
+async fn several_who_begin_at_once_make_one_trigger() {
+    let scene = Scene::with("CREATE TABLE posts (id int, lat float8, lng float8, loc point)").await;
+    let trigger = scene.trigger(both_ways()).await;
+    for _ in 0..10 {
+        let mut sessions = [scene.session().await, scene.session().await, scene.session().await];
+        let [a, b, c] = &mut sessions;
+        let (mut quiet_a, mut quiet_b, mut quiet_c) = (|_: &_| (), |_: &_| (), |_: &_| ());
+        let made = tokio::join!(
+            create(a, &trigger, PATIENCE, &mut quiet_a),
+            create(b, &trigger, PATIENCE, &mut quiet_b),
+            create(c, &trigger, PATIENCE, &mut quiet_c),
+        );
+        assert!(made.0.is_ok() && made.1.is_ok() && made.2.is_ok(), "{made:?}");
+        assert_eq!(state(a, &trigger).await.unwrap(), State::Same);
+        assert_eq!(drop(a, "posts-loc", PATIENCE, &mut |_| ()).await.unwrap().len(), 1);
+    }
+}

@@ -88,8 +88,10 @@ fn findings(folder: &Path, codes: &mut BTreeSet<String>) {
             let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
             for quoted in text.split('"').skip(1).step_by(2) {
                 let is_word = |c: char| c.is_ascii_lowercase() || c == '-';
-                let begins =
-                    ["key-", "column-", "table-", "server-", "role-", "old-", "replica-", "hold-", "sync-"];
+                let begins = [
+                    "key-", "column-", "table-", "server-", "role-", "old-", "replica-", "hold-",
+                    "sync-",
+                ];
                 let is_code = quoted.chars().all(is_word)
                     && begins.iter().any(|begin| quoted.starts_with(begin) && quoted != *begin);
                 codes.extend(is_code.then(|| quoted.to_owned()));

@@ -392,6 +392,18 @@ fn no_row_is_missed_of_writers_who_began_before_the_trigger() {
 }
 
 #[test]
+fn identical_processes_may_begin_at_once() {
+    let db = Db::with(POSTS);
+    let cli = Cli::new(&db, "job", &posts(BOTH_WAYS));
+    let pods: Vec<_> = (0..4).map(|_| cli.start(&["join", "job", "--yes"])).collect();
+    for pod in pods {
+        pod.wait().exits(0);
+    }
+    assert_eq!(db.rows(APART), Vec::<Vec<String>>::new());
+    oracle::ended(&db, "job", "rows");
+}
+
+#[test]
 fn a_writer_in_the_way_is_named_and_readers_do_not_matter() {
     let db = Db::with(POSTS);
     let (reader, writer) = (db.session(), db.session());
