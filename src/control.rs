@@ -3,6 +3,7 @@
 //! Starting, steering and reading go through here; working is the engine's. Whether a run may go on
 //! is decided here once: same definition, same table, same cluster (R23, F73).
 
+mod in_step;
 mod quarantine;
 
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub async fn open_run(job: &Job, database: &Database, actor: &Actor) -> Result<(
         Some(run) => {
             check_open(&run)?;
             desk.check_same(&plan, &run).await?;
+            desk.keep_in_step(&plan, &mut |_| ()).await?;
             run.id
         }
         None => desk.create(&plan, None).await?,
@@ -202,6 +204,8 @@ impl Desk {
     /// not.
     pub async fn create(&self, plan: &Plan, last: Option<&Run>) -> Result<i64, Error> {
         self.install(None).await?;
+        // Committed before the bound is taken: no row lies behind it that the trigger has not seen.
+        self.keep_in_step(plan, &mut |_| ()).await?;
         let mut session = self.session().await?;
         let (upto, filenode) =
             extent(&mut session, &plan.statements).await.map_err(|fault| broken(&fault))?;
@@ -353,7 +357,7 @@ impl Desk {
         journal::read(&mut session, job, i64::from(limit)).await.map_err(|fault| broken(&fault))
     }
 
-    /// Removes the runs of a job from the ledger, if they have all ended.
+    /// Removes the runs of a job from the ledger, if they have all ended, and its sync trigger.
     ///
     /// # Errors
     /// When one of them could still go on.
@@ -366,6 +370,7 @@ impl Desk {
                 &format!("`piecemeal cancel {job}` stops it for good; then it can be forgotten"),
             ));
         }
+        self.drop_sync(job, &mut |_| ()).await?;
         runs::forget(&mut session, job).await.map_err(|fault| broken(&fault))
     }
 

@@ -45,6 +45,7 @@ pub mod error;
 
 // Parts: each does one thing with a session.
 mod ledger;
+pub mod sync;
 pub mod plan;
 pub mod throttle;
 mod batch;

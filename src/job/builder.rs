@@ -22,8 +22,29 @@ pub struct Builder {
     pace: Vec<String>,
     bad_rows: Vec<String>,
     verify: Vec<String>,
+    sync: Option<SyncParts>,
     /// Each window and each hold.
     entries: Vec<Entry>,
+}
+
+/// What `[sync]` says so far.
+#[derive(Clone, Default)]
+struct SyncParts {
+    forward: Vec<String>,
+    reverse: Vec<String>,
+    filter: Vec<String>,
+}
+
+impl SyncParts {
+    fn text(&self) -> String {
+        let table = |name: &str, columns: &[String]| {
+            (!columns.is_empty()).then(|| format!("{name} = {{ {} }}", columns.join(", ")))
+        };
+        let tables = [table("forward", &self.forward), table("reverse", &self.reverse)];
+        let lines: Vec<String> =
+            tables.into_iter().flatten().chain(self.filter.iter().cloned()).collect();
+        format!("[sync]\n{}\n", lines.join("\n"))
+    }
 }
 
 /// Its `Debug` shows no part, because a hold may name a standby with its password (R28).
@@ -38,13 +59,13 @@ impl Builder {
         let table = vec![format!("name = {}", quoted(table))];
         let (set, batch, pace) = (Vec::new(), Vec::new(), Vec::new());
         let (bad_rows, verify, entries) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name, table, set, batch, pace, bad_rows, verify, entries }
+        Self { name, table, set, batch, pace, bad_rows, verify, sync: None, entries }
     }
 
     /// Sets a column, named literally, from an SQL expression over the row.
     #[must_use]
     pub fn set(mut self, column: impl AsRef<str>, expression: impl AsRef<str>) -> Self {
-        self.set.push(format!("{} = {}", quoted(column.as_ref()), quoted(expression.as_ref())));
+        self.set.push(assignment(column, expression));
         self
     }
 
@@ -160,6 +181,37 @@ impl Builder {
         self
     }
 
+    /// Keeps rows in step by a trigger that sets the new columns as the job does.
+    #[must_use]
+    pub fn sync(mut self) -> Self {
+        self.sync.get_or_insert_default();
+        self
+    }
+
+    /// Says what the trigger sets a new column to, instead of what the job does.
+    #[must_use]
+    pub fn sync_forward(mut self, column: impl AsRef<str>, expression: impl AsRef<str>) -> Self {
+        let assignment = assignment(column, expression);
+        self.sync.get_or_insert_default().forward.push(assignment);
+        self
+    }
+
+    /// Says what the trigger sets an old column to when a new one was written.
+    #[must_use]
+    pub fn sync_reverse(mut self, column: impl AsRef<str>, expression: impl AsRef<str>) -> Self {
+        let assignment = assignment(column, expression);
+        self.sync.get_or_insert_default().reverse.push(assignment);
+        self
+    }
+
+    /// Says which rows the trigger keeps in step, by an SQL condition.
+    #[must_use]
+    pub fn sync_filter(mut self, condition: impl AsRef<str>) -> Self {
+        let line = format!("where = {}", quoted(condition.as_ref()));
+        self.sync.get_or_insert_default().filter.push(line);
+        self
+    }
+
     /// Checks all parts by the rules of the job file, and reports everything that is wrong.
     pub fn build(self) -> Result<Job, Problems> {
         let sections = [
@@ -175,10 +227,15 @@ impl Builder {
             .into_iter()
             .filter(|(_, lines)| !lines.is_empty())
             .map(|(name, lines)| format!("[{name}]\n{}\n", lines.join("\n")))
+            .chain(self.sync.iter().map(SyncParts::text))
             .chain(entries)
             .collect();
         Job::parse(&self.name, Source { path: None, text: text.join("\n") })
     }
+}
+
+fn assignment(column: impl AsRef<str>, expression: impl AsRef<str>) -> String {
+    format!("{} = {}", quoted(column.as_ref()), quoted(expression.as_ref()))
 }
 
 pub(super) fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
@@ -234,6 +291,23 @@ mod tests {
         assert_eq!(job.pace.rate.unwrap().rows_per_second(), 20_000);
         assert_eq!(job.bad_rows, BadRows { policy: Policy::Quarantine, max: 7 });
         assert_eq!(job.verify.expect.unwrap().text, "loc IS NOT NULL");
+    }
+
+    #[test]
+    fn sync_reaches_the_job() {
+        let job = Job::builder("posts-loc", "posts").set("loc", "point(lng, lat)");
+        let plain = job.clone().sync().build().unwrap().sync.unwrap();
+        assert_eq!(plain.forward[0].expression.text, "point(lng, lat)");
+        assert!(plain.reverse.is_empty() && plain.filter.is_none());
+        let sync = job
+            .sync_forward("loc", "point(lng + 0, lat)")
+            .sync_reverse("l\"at", "loc[1]")
+            .sync_reverse("lng", "loc[0]")
+            .sync_filter("kind = 'geo'");
+        let sync = sync.build().unwrap().sync.unwrap();
+        assert_eq!(sync.forward[0].expression.text, "point(lng + 0, lat)");
+        assert_eq!(sync.reverse[0].column, "l\"at");
+        assert_eq!(sync.filter.unwrap().text, "kind = 'geo'");
     }
 
     #[test]

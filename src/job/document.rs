@@ -78,10 +78,10 @@ impl Reader {
     /// Takes a table whose keys are the user's own.
     pub(super) fn free_section<'d>(
         &mut self,
-        root: &Section<'d>,
+        parent: &Section<'d>,
         name: &'static str,
     ) -> Option<Section<'d>> {
-        let value = root.table.get(name)?;
+        let value = parent.table.get(last_word(name))?;
         if let DeValue::Table(table) = value.get_ref() {
             return Some(Section { name, table, span: value.span() });
         }
@@ -101,8 +101,7 @@ impl Reader {
         name: &'static str,
         most: usize,
     ) -> Vec<Section<'d>> {
-        let key = name.rsplit('.').next().unwrap_or(name);
-        let Some(value) = parent.table.get(key) else { return Vec::new() };
+        let Some(value) = parent.table.get(last_word(name)) else { return Vec::new() };
         let header = header(name);
         let Some(list) = value.get_ref().as_array() else {
             let help = if value.get_ref().is_table() {
@@ -243,6 +242,11 @@ impl Reader {
         let message = format!("`{what}` must be {expected}, found {}", found(value.get_ref()));
         self.problems.push(Problem::new("wrong-type", message).at(value.span()).help(help));
     }
+}
+
+/// The key of a table within the one that holds it.
+fn last_word(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 fn is_list_of_tables(value: &DeValue<'_>) -> bool {

@@ -19,6 +19,7 @@ use super::name::{NameError, TableName, check_name};
 use super::pace::RawPace;
 use super::problem::Problem;
 use super::source::Source;
+use super::sync::RawSync;
 use super::units::{parse_duration_in, show_duration};
 use super::window::TARGETS;
 
@@ -43,6 +44,7 @@ pub(super) struct RawJob {
     pub(super) holds: Vec<Hold>,
     pub(super) bad_rows: (Option<Policy>, Option<u32>),
     pub(super) expect: Option<Fragment>,
+    pub(super) sync: Option<RawSync>,
 }
 
 /// `[table]`, read.
@@ -81,6 +83,7 @@ pub(super) fn read(document: &DeTable<'_>, source: &Source) -> (RawJob, Vec<Prob
         holds: file.holds(&root),
         bad_rows: file.bad_rows(&root),
         expect: file.verify(&root),
+        sync: file.sync(&root),
     };
     (raw, file.reader.problems)
 }
@@ -245,18 +248,24 @@ impl File<'_> {
 
     fn set(&mut self, root: &Section<'_>) -> Vec<Assignment> {
         let Some(set) = self.reader.free_section(root, "set") else { return Vec::new() };
-        let entries = set.entries();
+        self.assignments(&set, "set")
+    }
+
+    /// Takes columns and the expressions that they are set to, at least one.
+    pub(super) fn assignments(&mut self, section: &Section<'_>, name: &str) -> Vec<Assignment> {
+        let entries = section.entries();
+        let header = keys::header(name);
         if entries.is_empty() {
-            let problem = Problem::new("missing-key", "[set] names no column")
+            let problem = Problem::new("missing-key", format!("{header} names no column"))
                 .help("add below it for example loc = \"point(lng, lat)\"");
-            self.note(problem, set.span.clone());
+            self.note(problem, section.span.clone());
         }
         let mut assignments = Vec::new();
         for (column, value) in entries {
             if let Err(error) = check_name(column.get_ref()) {
-                self.bad_name("[set]", &error, column.span());
+                self.bad_name(&header, &error, column.span());
             }
-            if let Some(expression) = self.expression(&keys::path("set", column.get_ref()), value) {
+            if let Some(expression) = self.expression(&keys::path(name, column.get_ref()), value) {
                 let column_span = column.span();
                 let column = column.into_inner().to_owned();
                 assignments.push(Assignment { column, expression, column_span });
@@ -265,7 +274,7 @@ impl File<'_> {
         assignments
     }
 
-    fn fragment(&mut self, section: &Section<'_>, key: &str) -> Option<Fragment> {
+    pub(super) fn fragment(&mut self, section: &Section<'_>, key: &str) -> Option<Fragment> {
         let (_, value) = section.entries().into_iter().find(|(name, _)| *name.get_ref() == key)?;
         self.expression(key, value)
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::fragment::Fragment;
-use super::model::{Job, Order, Work};
+use super::model::{Assignment, Job, Order, Work};
 
 /// The version of what the ledger keeps; it rises when an older run can no longer be continued.
 const ENGINE: u32 = 1;
@@ -37,6 +37,22 @@ pub struct Identity {
     pub set: BTreeMap<String, String>,
     /// What is true in the end.
     pub expect: Option<String>,
+    /// How rows are kept in step; runs of older releases do not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync: Option<SyncIdentity>,
+}
+
+/// What of `[sync]` a run is bound to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SyncIdentity {
+    /// The new columns from the old ones.
+    pub forward: BTreeMap<String, String>,
+    /// The old columns from the new ones.
+    pub reverse: BTreeMap<String, String>,
+    /// Which rows are kept in step.
+    #[serde(rename = "where")]
+    pub filter: Option<String>,
 }
 
 impl Identity {
@@ -44,7 +60,11 @@ impl Identity {
     pub fn of(job: &Job) -> Self {
         let text = |fragment: &Option<Fragment>| fragment.as_ref().map(|it| it.text.clone());
         let Work::Set(assignments) = &job.work;
-        let set = assignments.iter().map(|it| (it.column.clone(), it.expression.text.clone()));
+        let sync = job.sync.as_ref().map(|sync| SyncIdentity {
+            forward: texts(&sync.forward),
+            reverse: texts(&sync.reverse),
+            filter: text(&sync.filter),
+        });
         Self {
             engine: ENGINE,
             table: job.table.name.to_string(),
@@ -52,8 +72,9 @@ impl Identity {
             order: job.table.order,
             filter: text(&job.table.filter),
             search_path: job.table.search_path.clone(),
-            set: set.collect(),
+            set: texts(assignments),
             expect: text(&job.verify.expect),
+            sync,
         }
     }
 
@@ -71,13 +92,9 @@ impl Identity {
             .into_iter()
             .filter_map(|(name, old, new)| change(name, old.as_deref(), new.as_deref()))
             .collect();
-        let columns =
-            self.set.keys().chain(other.set.keys().filter(|it| !self.set.contains_key(*it)));
-        changes.extend(columns.filter_map(|column| {
-            let (old, new) = (self.set.get(column), other.set.get(column));
-            change(&format!("[set] {column}"), old.map(String::as_str), new.map(String::as_str))
-        }));
+        changes.extend(by_column("[set] ", &self.set, &other.set));
         changes.extend(change("expect", self.expect.as_deref(), other.expect.as_deref()));
+        changes.extend(sync_differences(self.sync.as_ref(), other.sync.as_ref()));
         changes
     }
 }
@@ -91,6 +108,30 @@ pub fn fingerprint(identity: &Identity) -> String {
         let _ = write!(digits, "{byte:02x}");
     }
     digits
+}
+
+fn texts(assignments: &[Assignment]) -> BTreeMap<String, String> {
+    assignments.iter().map(|it| (it.column.clone(), it.expression.text.clone())).collect()
+}
+
+type Columns = BTreeMap<String, String>;
+
+fn by_column(prefix: &str, old: &Columns, new: &Columns) -> Vec<String> {
+    let columns = old.keys().chain(new.keys().filter(|it| !old.contains_key(*it)));
+    let changes = columns.filter_map(|column| {
+        let (old, new) = (old.get(column), new.get(column));
+        change(&format!("{prefix}{column}"), old.map(String::as_str), new.map(String::as_str))
+    });
+    changes.collect()
+}
+
+fn sync_differences(old: Option<&SyncIdentity>, new: Option<&SyncIdentity>) -> Vec<String> {
+    let none = SyncIdentity::default();
+    let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+    let mut changes = by_column("[sync] forward.", &old.forward, &new.forward);
+    changes.extend(by_column("[sync] reverse.", &old.reverse, &new.reverse));
+    changes.extend(change("[sync] where", old.filter.as_deref(), new.filter.as_deref()));
+    changes
 }
 
 fn listed(names: &[String]) -> String {
@@ -159,11 +200,25 @@ mod tests {
             ("[set]", "order = 'physical'\n[set]", "order: `key` → `physical`"),
             ("[set]", "search_path = ['e']\n[set]", "search_path: `[]` → `[e]`"),
             ("[set]", "[verify]\nexpect = 'true'\n[set]", "expect: nothing → `true`"),
+            ("[set]", "[sync]\nforward = { a = '1' }\n[set]", "[sync] forward.a: nothing → `1`"),
         ] {
             let changed = identity(&BASE.replace(from, to));
             assert_eq!(base.differences(&changed), [said]);
             assert_ne!(fingerprint(&base), fingerprint(&changed), "{said}");
         }
+    }
+
+    #[test]
+    fn each_part_of_sync_matters_and_its_default_is_set() {
+        let sync = |lines: &str| identity(&format!("{BASE}[sync]\n{lines}"));
+        let base = sync("reverse = { c = 'a' }\n");
+        assert_eq!(
+            base.differences(&sync("reverse = { c = 'b' }\nwhere = 'd'")),
+            ["[sync] reverse.c: `a` → `b`", "[sync] where: nothing → `d`"]
+        );
+        assert_eq!(sync(""), sync("forward = { b = '2', a = '1' }"));
+        let read: Identity = serde_json::from_value(serde_json::to_value(&base).unwrap()).unwrap();
+        assert_eq!(read, base);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::problem::Problem;
 
 /// The tables of a job file and their keys; the first is the file itself. The columns under [set] are free.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
-    ("", &["description", "table", "set", "batch", "pace", "hold", "bad_rows", "verify"]),
+    ("", &["description", "table", "set", "batch", "pace", "hold", "bad_rows", "verify", "sync"]),
     ("table", &["name", "key", "order", "where", "search_path"]),
     ("batch", &["target", "min", "max", "give_way", "rows", "synchronous_commit", "stripes"]),
     ("pace", &["rate", "workers", "vacuum", "max_hold", "window"]),
@@ -15,6 +15,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     (HOLD, &["on", "above", "floor", "url", "sql", "name"]),
     ("bad_rows", &["policy", "max"]),
     ("verify", &["expect"]),
+    ("sync", &["forward", "reverse", "where"]),
 ];
 
 /// The table of a window; there may be several.
@@ -22,6 +23,10 @@ pub(super) const WINDOW: &str = "pace.window";
 
 /// The table of a hold; there may be several.
 pub(super) const HOLD: &str = "hold";
+
+/// What the sync trigger writes, by column.
+pub(super) const FORWARD: &str = "sync.forward";
+pub(super) const REVERSE: &str = "sync.reverse";
 
 /// Table and key, how people write it, and what to do without it.
 const LATER: &[(&str, &str, &str, &str)] = &[
@@ -31,12 +36,6 @@ const LATER: &[(&str, &str, &str, &str)] = &[
     ("", "sql", "[sql]", ONLY_SET),
     ("", "transform", "[transform]", ONLY_SET),
     ("", "expand", "[expand]", "remove it, and apply its statements yourself before the run"),
-    (
-        "",
-        "sync",
-        "[sync]",
-        "remove it, and create the trigger that keeps new rows in step yourself",
-    ),
     (
         "",
         "contract",

@@ -25,6 +25,7 @@ mod resolve;
 mod schema;
 mod secret;
 mod source;
+mod sync;
 mod syntax;
 mod units;
 mod when;
@@ -33,11 +34,11 @@ mod window;
 pub use builder::Builder;
 pub use draft::{Draft, DraftColumn};
 pub use entry::{HoldBuilder, WindowBuilder};
-pub use fingerprint::{Identity, fingerprint};
+pub use fingerprint::{Identity, SyncIdentity, fingerprint};
 pub use fragment::{Fragment, Refusal, scan, scan_query};
 pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
-    Assignment, BadRows, Batch, Job, Order, Pace, Policy, Size, Stripes, SynchronousCommit, Table,
+    Assignment, BadRows, Batch, Job, Order, Pace, Policy, Size, Stripes, Sync, SynchronousCommit, Table,
     Vacuum, Verify, Work,
 };
 pub use name::{NameError, TableName};

@@ -42,6 +42,8 @@ pub struct Job {
     pub bad_rows: BadRows,
     /// What is true of every row in the end.
     pub verify: Verify,
+    /// How rows are kept in step while old and new columns live side by side; not at all if none.
+    pub sync: Option<Sync>,
     /// The text it was read from.
     pub source: Source,
 }
@@ -279,6 +281,17 @@ impl Policy {
 pub struct Verify {
     /// A condition that must be true, not only not false, for every row.
     pub expect: Option<Fragment>,
+}
+
+/// How a trigger keeps rows in step that others write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sync {
+    /// The new columns from the old ones; `[set]` if the job does not say.
+    pub forward: Vec<Assignment>,
+    /// The old columns from the new ones; empty if the old ones may fall behind.
+    pub reverse: Vec<Assignment>,
+    /// Which rows are kept in step; every row if none.
+    pub filter: Option<Fragment>,
 }
 
 impl Job {

@@ -12,6 +12,7 @@ use super::name::is_word;
 use super::pace;
 use super::problem::{Problem, Problems};
 use super::source::Source;
+use super::sync;
 use super::syntax;
 use super::units::show_duration;
 
@@ -41,6 +42,7 @@ pub(super) fn resolve(name: &str, mut source: Source) -> Result<Job, Problems> {
         }
     };
     problems.extend(key_columns_set(&raw));
+    problems.extend(sync::contradictions(&raw));
     problems.extend(contradictions(&raw.batch));
     problems.extend(pace::contradictions(&raw.pace, &raw.batch, GIVE_WAY));
     match (raw.table.name.clone(), problems.is_empty()) {
@@ -145,6 +147,7 @@ fn job(name: &str, raw: RawJob, table: Spanned<super::name::TableName>, source: 
             search_path: raw.table.search_path,
             name_span,
         },
+        sync: raw.sync.map(|sync| sync.resolve(&raw.set)),
         work: Work::Set(raw.set),
         batch: batch(&raw.batch),
         pace: Pace {

@@ -37,6 +37,9 @@ const PLANNER_OF_INDEXES: &str = "\
 SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on; SET LOCAL enable_bitmapscan = on; \
 SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; ";
 
+/// By what a trigger of ours knows that it is the walk that writes: the job's trigger in this setting.
+pub(crate) const WALK: &str = "piecemeal.walk";
+
 /// What the planner is kept on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follow {
@@ -65,6 +68,8 @@ pub struct Guards {
     pub follow: Follow,
     /// Whether the transaction may write.
     pub read_only: bool,
+    /// The name of the job's sync trigger, if it is the walk of a job that has one.
+    pub walk: Option<String>,
 }
 
 /// The beginning of a transaction.
@@ -106,6 +111,7 @@ impl Guards {
             synchronous_commit: Some("on"),
             follow: Follow::Nothing,
             read_only: false,
+            walk: None,
         }
     }
 
@@ -145,6 +151,9 @@ impl Guards {
         );
         if let Some(mode) = self.synchronous_commit {
             let _ = write!(sql, "SET LOCAL synchronous_commit = {mode}; ");
+        }
+        if let Some(trigger) = &self.walk {
+            let _ = write!(sql, "SET LOCAL {WALK} = '{trigger}'; ");
         }
         sql.push_str(match self.follow {
             Follow::Nothing => "",

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::facts::{CollationVersion, Facts, Partitions, Relation, Server, Table};
 use crate::job::{Job, TableName};
 use crate::pg::{DbMessage, Fault, Guards, Param, Session};
+use crate::sync::name_of;
 
 const SERVER: &str = include_str!("catalog/server.sql");
 const RELATIONS: &str = include_str!("catalog/relations.sql");
@@ -49,6 +50,11 @@ pub(super) async fn read(session: &mut Session, job: &Job) -> Result<Facts, Faul
         None => facts.near = read_near(session, name).await?,
         Some(relation) if relation.is_ordinary() => {
             facts.table = read_table(session, relation, facts.server.major()).await?;
+            // The job's own trigger lets the walk by.
+            let own = name_of(&job.name);
+            if let Some(table) = &mut facts.table {
+                table.triggers.retain(|trigger| trigger.name != own);
+            }
         }
         Some(_) => {}
     }

@@ -56,6 +56,11 @@ impl fmt::Display for Plan {
         )?;
         writeln!(f, "vacuum: {}", self.vacuum())?;
         writeln!(f, "verified by: {}", self.verified_by())?;
+        if let Some(trigger) = &self.sync {
+            writeln!(f, "sync: a trigger at every INSERT and UPDATE, {}", trigger.writes)?;
+            section(f, "sync trigger, before the walk", trigger.function_sql.lines())?;
+            section(f, "made by", trigger.trigger_sql.lines())?;
+        }
         section(
             f,
             "batch (with the cursor and its fence, in one transaction)",

@@ -29,41 +29,62 @@ pub struct Explained {
     pub batch: Vec<String>,
 }
 
-/// Compiles every expression of the job against the table.
+/// A piece of the job's SQL in a statement that the server is to accept.
+pub(super) struct Trial<'f> {
+    /// How the piece is called in the job file.
+    pub(super) name: String,
+    pub(super) fragment: &'f Fragment,
+    /// What stands before it, and behind it.
+    pub(super) prefix: String,
+    pub(super) suffix: String,
+}
+
+impl<'f> Trial<'f> {
+    /// Tries whether a column takes the value of an expression.
+    pub(super) fn assignment(
+        name: String,
+        fragment: &'f Fragment,
+        target: &Target,
+        column: &str,
+    ) -> Trial<'f> {
+        let prefix = format!("UPDATE {} SET {column} = (\n", target.keyset.table);
+        Trial { name, fragment, prefix, suffix: "\n) WHERE false".into() }
+    }
+}
+
+/// Returns every expression of the walk.
+pub(super) fn trials<'j>(job: &'j Job, target: &Target) -> Vec<Trial<'j>> {
+    let Work::Set(assignments) = &job.work;
+    let set = assignments.iter().zip(&target.set_columns).map(|(assignment, column)| {
+        let name = format!("[set] {}", assignment.column);
+        Trial::assignment(name, &assignment.expression, target, column)
+    });
+    let conditions = [("where", job.table.filter.as_ref()), ("expect", job.verify.expect.as_ref())];
+    let conditions = conditions.into_iter().filter_map(|(name, fragment)| {
+        let prefix = format!("SELECT FROM {} WHERE (\n", target.keyset.table);
+        let name = name.to_owned();
+        Some(Trial { name, fragment: fragment?, prefix, suffix: "\n) IS TRUE".into() })
+    });
+    set.chain(conditions).collect()
+}
+
+/// Compiles expressions of the job against the table.
 pub(super) async fn compile(
     session: &mut Session,
     job: &Job,
     target: &Target,
+    trials: &[Trial<'_>],
 ) -> Result<Vec<Finding>, Fault> {
-    let table = &target.keyset.table;
-    let Work::Set(assignments) = &job.work;
-    let mut trials = Vec::new();
-    for (assignment, column) in assignments.iter().zip(&target.set_columns) {
-        let prefix = format!("UPDATE {table} SET {column} = (\n");
-        trials.push((
-            format!("[set] {}", assignment.column),
-            &assignment.expression,
-            prefix,
-            "\n) WHERE false",
-        ));
-    }
-    let conditions = [("where", job.table.filter.as_ref()), ("expect", job.verify.expect.as_ref())];
-    for (name, fragment) in conditions {
-        if let Some(fragment) = fragment {
-            let prefix = format!("SELECT FROM {table} WHERE (\n");
-            trials.push((name.to_owned(), fragment, prefix, "\n) IS TRUE"));
-        }
-    }
     let guards = Guards { search_path: target.search_path.clone(), ..Guards::reading() };
     let mut findings = Vec::new();
-    for (name, fragment, prefix, suffix) in trials {
+    for Trial { name, fragment, prefix, suffix } in trials {
         let sql = format!("EXPLAIN {prefix}{}{suffix}", fragment.text);
         match session.transact(&guards, &sql, &[]).await {
             Ok(_) => {}
             Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
             Err(fault) => {
                 let before = "EXPLAIN ".chars().count() + prefix.chars().count();
-                findings.push(refused(job, &name, fragment, before, fault.message()));
+                findings.push(refused(job, name, fragment, before, fault.message()));
             }
         }
     }

@@ -10,6 +10,7 @@ mod check;
 mod resolve;
 mod describe;
 mod explain;
+mod sync;
 mod prepare;
 mod split;
 mod statements;

@@ -6,12 +6,13 @@ use super::explain::{self, Explained};
 use super::served::{Served, served};
 use super::statements::Statements;
 use super::target::{Target, family};
-use super::{catalog, check};
+use super::{catalog, check, sync};
 use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::job::{Identity, Job, Size};
 use crate::ledger::lease::backend;
 use crate::pg::{Database, Fault, Guards, Lane, Session};
+use crate::sync::Trigger;
 use crate::walk::{Key, Sizer};
 
 /// How long a table that was never analyzed may be counted for; after that its size is unknown.
@@ -28,6 +29,8 @@ pub struct Plan {
     pub target: Target,
     /// What will be sent.
     pub statements: Statements,
+    /// The trigger that keeps rows in step, if the job has one.
+    pub sync: Option<Trigger>,
     /// What preflight found, worst first; nothing that refuses.
     pub findings: Vec<Finding>,
     /// How the server would do it.
@@ -69,10 +72,16 @@ impl Plan {
         let mut session = database.session(Lane::Work).await.map_err(broken)?;
         let facts = catalog::read(&mut session, job).await.map_err(broken)?;
         let mut findings = check::findings(&facts, job);
-        let (Some(target), Some(table)) = (facts.resolve(job), &facts.table) else {
+        let (Some(target), Some(subject)) = (facts.resolve(job), facts.subject()) else {
             return Err(Error::refused(&job.name, findings));
         };
-        findings.extend(explain::compile(&mut session, job, &target).await.map_err(broken)?);
+        let table = subject.1;
+        let trials = explain::trials(job, &target);
+        findings
+            .extend(explain::compile(&mut session, job, &target, &trials).await.map_err(broken)?);
+        let (sync, found) =
+            sync::look(&mut session, job, subject, &target).await.map_err(broken)?;
+        findings.extend(found);
         if refuses(&findings) {
             return Err(Error::refused(&job.name, sorted(findings)));
         }
@@ -101,6 +110,7 @@ impl Plan {
             job: job.clone(),
             target,
             statements,
+            sync,
             findings: sorted(findings),
             explained,
             last_key,

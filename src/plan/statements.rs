@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::target::Target;
 use crate::job::{Job, Order, Size, Work};
 use crate::pg::{Begin, Follow, Guards};
+use crate::sync::name_of;
 use crate::walk::{Axis, Heap, Keyset, Range};
 
 /// How long the query for the end of a chunk may take. It locks nothing, and reads at most as many
@@ -191,6 +192,7 @@ impl Route {
         let read = Guards {
             read_only: true,
             synchronous_commit: None,
+            walk: None,
             statement_timeout: BOUNDARY_TIMEOUT,
             // Less, so that a table that is locked is told from one that is slow.
             lock_timeout: BOUNDARY_TIMEOUT / 2,
@@ -227,6 +229,7 @@ fn batch_guards(job: &Job, target: &Target, follow: Follow) -> Guards {
         synchronous_commit: Some(job.batch.synchronous_commit.as_str()),
         follow,
         read_only: false,
+        walk: job.sync.as_ref().map(|_| name_of(&job.name)),
     }
 }
 

@@ -80,6 +80,9 @@ pub fn plan(preview: &Preview<'_>) -> Value {
     json!({ "v": json::VERSION, "plan": {
         "job": plan.job.name, "table": plan.target.keyset.table, "key": columns, "index": plan.target.index, "order": plan.job.table.order.as_str(),
         "rows": plan.estimate, "last_key": plan.last_key.as_ref().map(Key::values),
+        "sync": plan.sync.as_ref().map(|it| json!({
+            "name": it.name, "writes": it.writes, "function_sql": it.function_sql, "trigger_sql": it.trigger_sql,
+        })),
         "batch_sql": plan.statements.of_walk().update.of_stretch(true),
         "boundary_sql": plan.statements.of_walk().boundary.of_stretch(true),
         "batch_explain": plan.explained.batch, "boundary_explain": plan.explained.boundary,

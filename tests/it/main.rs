@@ -26,3 +26,4 @@ mod connect;
 mod draft;
 mod privileges;
 mod secrets;
+mod sync;

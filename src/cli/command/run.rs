@@ -7,6 +7,7 @@ use piecemeal::engine::{self, Ending, Options, Report};
 use piecemeal::job::Identity;
 use piecemeal::report::{json, words};
 use piecemeal::run::Status;
+use piecemeal::sync::Blocker;
 use piecemeal::{Error, ErrorKind, Job, Plan};
 
 use super::Done;
@@ -76,16 +77,33 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
     let plan = build(job, desk).await?;
     let run = if let Some(run) = open {
         desk.check_same(&plan, run).await?;
+        keep_in_step(settings, desk, &plan).await?;
         run.id
     } else {
         show_findings(settings, &plan);
         if !agreed(settings, &plan) {
             return Err(not_agreed(&plan).into());
         }
+        desk.install(None).await?;
+        keep_in_step(settings, desk, &plan).await?;
         desk.create(&plan, found.as_ref()).await?
     };
     let options = Options { joins: how.joins, ..options(desk, how.pace).await? };
     follow(settings, desk, plan, run, options).await
+}
+
+/// Makes the sync trigger of a job that has one, and says who is in the way.
+async fn keep_in_step(settings: &Settings, desk: &Desk, plan: &Plan) -> Result<(), Error> {
+    let printer = settings.printer;
+    let table = &plan.target.keyset.table;
+    let mut told = |blocker: &Blocker| {
+        printer.say(&format!("waiting to make the sync trigger: {table} is held by {blocker}"));
+    };
+    if desk.keep_in_step(plan, &mut told).await? {
+        let writes = plan.sync.as_ref().map_or("", |trigger| &trigger.writes);
+        printer.say(&format!("sync: a trigger keeps {table} in step, {writes}"));
+    }
+    Ok(())
 }
 
 fn not_ended(run: &control::Run) -> Error {
@@ -109,6 +127,7 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
         run = desk.adopt(run).await?;
     }
     desk.check_same(&plan, &run).await?;
+    keep_in_step(settings, &desk, &plan).await?;
     go_on(settings, &desk, plan, &run, &args.pace).await
 }
 

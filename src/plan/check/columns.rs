@@ -15,13 +15,18 @@ const DROPPED: &str = "........pg.dropped.";
 pub(crate) fn set_columns(facts: &Facts, job: &Job) -> Vec<Finding> {
     let Some((relation, table)) = facts.subject() else { return Vec::new() };
     let judge = |set: &Assignment| {
-        let finding = match table.column(&set.column) {
-            Some(column) if !column.is_dropped => unsettable(relation, column)?,
-            _ => absent(relation, table, &set.column),
-        };
+        let finding = judge(relation, table, set)?;
         Some(finding.at(place(relation, &set.column)).span(Some(set.column_span.clone())))
     };
     assignments(job).iter().filter_map(judge).collect()
+}
+
+/// What stands against setting a column.
+pub(crate) fn judge(relation: &Relation, table: &Table, set: &Assignment) -> Option<Finding> {
+    match table.column(&set.column) {
+        Some(column) if !column.is_dropped => unsettable(relation, column),
+        _ => Some(absent(relation, table, &set.column)),
+    }
 }
 
 fn place(relation: &Relation, column: &str) -> String {

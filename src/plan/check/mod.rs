@@ -75,7 +75,7 @@ fn set_columns<'f>(table: &'f Table, job: &Job) -> Vec<&'f Column> {
     assignments(job).iter().filter_map(|set| table.column(&set.column)).collect()
 }
 
-fn assignments(job: &Job) -> &[Assignment] {
+pub(super) fn assignments(job: &Job) -> &[Assignment] {
     let Work::Set(assignments) = &job.work;
     assignments
 }

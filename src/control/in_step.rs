@@ -1,0 +1,78 @@
+//! The sync trigger of a job, from the front desk: made before the walk has a bound, dropped when its
+//! runs are forgotten.
+
+use std::time::Duration;
+
+use super::{Desk, broken};
+use crate::error::{Error, ErrorKind};
+use crate::pg::Fault;
+use crate::pg::fault::is_lock_timeout;
+use crate::plan::Plan;
+use crate::sync::{self, Blocker, State, Trigger};
+
+/// How long a trigger that is to be dropped waits for those who hold its table.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+impl Desk {
+    /// Sees to it that the sync trigger of a job is there as the plan has it, and committed; does
+    /// nothing for a job without one. Returns whether it had to be made. `told` hears who holds the
+    /// table against it, at each attempt, up to `max_hold` of the job.
+    ///
+    /// # Errors
+    /// When the server refuses it, or its lock could not be had.
+    pub async fn keep_in_step(
+        &self,
+        plan: &Plan,
+        told: &mut (dyn FnMut(&Blocker) + Send),
+    ) -> Result<bool, Error> {
+        let Some(trigger) = &plan.sync else { return Ok(false) };
+        let mut session = self.session().await?;
+        let mut last = None;
+        let mut remember = |blocker: &Blocker| {
+            last = Some(blocker.clone());
+            told(blocker);
+        };
+        let patience = plan.job.pace.max_hold;
+        let made = sync::create(&mut session, trigger, patience, &mut remember).await;
+        let found =
+            made.map_err(|fault| not_made(&plan.job.name, trigger, &fault, last.as_ref()))?;
+        Ok(found != State::Same)
+    }
+
+    /// Drops the sync trigger of a job, if there is one; returns the tables that had it.
+    ///
+    /// # Errors
+    /// When the server refuses it, or its lock could not be had within a minute.
+    pub async fn drop_sync(
+        &self,
+        job: &str,
+        told: &mut (dyn FnMut(&Blocker) + Send),
+    ) -> Result<Vec<String>, Error> {
+        let mut session = self.session().await?;
+        let dropped = sync::drop(&mut session, job, PATIENCE, told).await;
+        dropped.map_err(|fault| {
+            if is_lock_timeout(fault.message()) {
+                let what = format!("the sync trigger of `{job}` could not be dropped");
+                return Error::new(ErrorKind::Refused, "sync-locked", what)
+                    .because("others have used its table all the while")
+                    .with_hint("try again when the long transactions on it have ended");
+            }
+            broken(&fault)
+        })
+    }
+}
+
+fn not_made(job: &str, trigger: &Trigger, fault: &Fault, blocker: Option<&Blocker>) -> Error {
+    let what = format!("the sync trigger of `{job}` could not be made");
+    if !is_lock_timeout(fault.message()) {
+        return Error::of_fault(what, fault);
+    }
+    let error = Error::new(ErrorKind::Refused, "sync-locked", what)
+        .because(format!("writers have held {} all the while", trigger.table))
+        .with_hint(format!(
+            "`piecemeal run {job}` tries again; nothing but its function is there yet"
+        ));
+    blocker
+        .into_iter()
+        .fold(error, |error, blocker| error.because(format!("the last was {blocker}")))
+}

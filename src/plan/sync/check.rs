@@ -1,0 +1,204 @@
+//! What stands against a sync trigger, and what a person should know before it is there.
+
+use super::Subject;
+use super::reads::Reads;
+use crate::finding::Finding;
+use crate::job::Assignment;
+use crate::plan::check::{columns, key};
+use crate::plan::facts::Index;
+
+/// What can be said before the server has seen the expressions.
+pub(super) fn before(subject: &Subject<'_>) -> Vec<Finding> {
+    let checks = [privileges, targets, order_of_triggers, volatility, defaults, others, pending];
+    checks.iter().flat_map(|check| check(subject)).collect()
+}
+
+/// What follows from what the expressions read.
+pub(super) fn after(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
+    let mut found = in_place(subject, reads);
+    found.extend(generated(subject, reads));
+    found
+}
+
+fn privileges(subject: &Subject<'_>) -> Vec<Finding> {
+    let (relation, table) = (subject.relation, subject.table);
+    let mut found = Vec::new();
+    if !subject.situation.is_owner {
+        let finding = Finding::refuse("sync-owner", "this role does not own the table")
+            .at(&relation.name)
+            .because("a trigger that also fires for replicated rows is made by the table's owner")
+            .recipe(format!("run it as {}, or as a member of that role", table.owner));
+        found.push(finding);
+    }
+    if !subject.situation.can_create {
+        let what = format!("this role may not create a function in schema {}", relation.schema);
+        let finding = Finding::refuse("sync-create", what)
+            .at(&relation.name)
+            .because("the trigger's function stands beside its table, so that it needs no ledger")
+            .recipe(format!("GRANT CREATE ON SCHEMA {} TO <this role>;", relation.schema));
+        found.push(finding);
+    }
+    found
+}
+
+/// What is written is there, can be written, and moves no row.
+fn targets(subject: &Subject<'_>) -> Vec<Finding> {
+    let order = key::walked(subject.table, subject.job).map(Index::order).unwrap_or_default();
+    let (relation, table) = (subject.relation, subject.table);
+    let judge = |it: &Assignment| {
+        let finding = columns::judge(relation, table, it).or_else(|| {
+            let column = table.column(&it.column)?;
+            let moves = order.contains(&column.number).then_some("the key that is walked");
+            let moves = moves.or_else(|| {
+                table.partition_columns.contains(&column.name).then_some("the partition key")
+            })?;
+            let what = format!("the sync trigger sets `{}`, which is part of {moves}", it.column);
+            Some(
+                Finding::refuse("sync-moves-row", what)
+                    .because(
+                        "a row that moves may be met twice, never, or be refused by the server",
+                    )
+                    .recipe("leave this column to the application"),
+            )
+        })?;
+        let place = format!("{}, column `{}`", relation.name, it.column);
+        Some(finding.at(place).span(Some(it.column_span.clone())))
+    };
+    // Those of [set] have been judged with the others.
+    let is_set = |it: &&Assignment| {
+        !super::super::check::assignments(subject.job).iter().any(|set| set.column == it.column)
+    };
+    subject.written().filter(is_set).filter_map(judge).collect()
+}
+
+fn order_of_triggers(subject: &Subject<'_>) -> Vec<Finding> {
+    let later = &subject.situation.later;
+    if later.is_empty() {
+        return Vec::new();
+    }
+    let what = format!("trigger {} fires after the sync trigger", later.join(", "));
+    let finding = Finding::warn("sync-trigger-after", what)
+        .at(&subject.relation.name)
+        .because("triggers fire in the order of their names; what a later one changes is not kept in step")
+        .recipe("rename it so that it comes before zzz_, unless it leaves the columns of [sync] alone");
+    vec![finding]
+}
+
+fn volatility(subject: &Subject<'_>) -> Vec<Finding> {
+    let judge = |it: &Assignment| {
+        let volatile = subject.situation.volatile_in(&it.expression.text);
+        let first = volatile.first()?;
+        let what = format!("`{}` is kept in step by {first}(), which is volatile", it.column);
+        Some(
+            Finding::warn("sync-volatile", what)
+                .at(&subject.relation.name)
+                .because("computed twice it may give two values, and old and new would differ")
+                .recipe("if it is a function of yours that depends on its arguments alone, declare it IMMUTABLE or STABLE")
+                .span(Some(it.expression.span.clone())),
+        )
+    };
+    subject.written().filter_map(judge).collect()
+}
+
+/// An INSERT that gives a column its default looks like one that does not know the column.
+fn defaults(subject: &Subject<'_>) -> Vec<Finding> {
+    let sync = subject.sync;
+    // Without a way back, it does not matter what was given of the old columns.
+    let judge = |it: &Assignment| {
+        let is_new = sync.forward.iter().any(|new| new.column == it.column);
+        let column = subject.table.column(&it.column)?;
+        let default = subject.situation.default(column.number)?;
+        let is_volatile = default.is_identity
+            || default
+                .sql
+                .as_ref()
+                .is_some_and(|sql| !subject.situation.volatile_in(sql).is_empty());
+        let place = format!("{}, column `{}`", subject.relation.name, it.column);
+        let drop = format!(
+            "ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT;",
+            subject.relation.name, column.quoted
+        );
+        let finding = if is_volatile {
+            let what = format!("column `{}` has a default that differs each time", it.column);
+            Finding::refuse("sync-default-volatile", what)
+                .because("whether an INSERT gave the column, or left it out, could not be told")
+                .recipe(drop)
+        } else if is_new {
+            let what =
+                format!("column `{}` has a default, and the sync trigger sets it", it.column);
+            Finding::warn("sync-default", what)
+                .because("an INSERT that gives just this value is taken for one that does not know the column")
+                .recipe(format!("the trigger sets the column in every INSERT; if nothing else needs the default: {drop}"))
+        } else {
+            return None;
+        };
+        Some(finding.at(place).span(Some(it.column_span.clone())))
+    };
+    subject.written().filter_map(judge).collect()
+}
+
+/// The walk and the trigger write the same columns.
+fn others(subject: &Subject<'_>) -> Vec<Finding> {
+    let set = super::super::check::assignments(subject.job);
+    let forward = &subject.sync.forward;
+    let lacks = |all: &[Assignment], it: &&Assignment| !all.iter().any(|a| a.column == it.column);
+    let left = set
+        .iter()
+        .filter(|it| lacks(forward, it))
+        .map(|it| (it, "is set by the walk, and not kept in step", "add it under [sync.forward]"));
+    let more = forward
+        .iter()
+        .filter(|it| lacks(set, it))
+        .map(|it| (it, "is kept in step, and not set by the walk", "add it under [set]"));
+    let tell = |(it, what, recipe): (&Assignment, &str, &str)| {
+        Finding::warn("sync-other-columns", format!("column `{}` {what}", it.column))
+            .at(&subject.relation.name)
+            .because("rows from before and rows written meanwhile would differ in it")
+            .recipe(recipe)
+            .span(Some(it.column_span.clone()))
+    };
+    left.chain(more).map(tell).collect()
+}
+
+/// The walk must leave alone what the new side has written.
+fn pending(subject: &Subject<'_>) -> Vec<Finding> {
+    if subject.sync.reverse.is_empty() || subject.job.table.filter.is_some() {
+        return Vec::new();
+    }
+    let finding = Finding::warn("sync-without-where", "the walk sets every row, also those that the new side has written")
+        .at(&subject.relation.name)
+        .because("a new value that the old columns cannot hold in full would be lost when the walk computes it from them")
+        .recipe("say under [table] which rows are still to do, as in `where = \"loc IS NULL\"`");
+    vec![finding]
+}
+
+/// A column that is computed from itself would be computed again at each write.
+fn in_place(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
+    let forward = &subject.sync.forward;
+    let judge = |it: &Assignment| {
+        reads.forward.contains(&it.column).then(|| {
+            let what = format!("`sync.forward` reads `{}`, which it sets", it.column);
+            Finding::refuse("sync-in-place", what)
+                .at(&subject.relation.name)
+                .because("the trigger could not tell a value that is done from one that is not")
+                .recipe("write the new value into a column of its own")
+                .span(Some(it.column_span.clone()))
+        })
+    };
+    forward.iter().filter_map(judge).collect()
+}
+
+fn generated(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
+    let columns = subject.columns().filter(|column| column.is_generated);
+    let read = columns.filter(|column| {
+        reads.forward.contains(&column.name) || reads.reverse.contains(&column.name)
+    });
+    let tell = |column: &crate::plan::facts::Column| {
+        let what = format!("[sync] reads `{}`, which is generated", column.name);
+        Finding::refuse("sync-reads-generated", what)
+            .at(&subject.relation.name)
+            .because("the server computes it after all triggers; a trigger sees nothing in it")
+            .recipe("read the columns that it is computed from")
+    };
+    read.map(tell).collect()
+}
