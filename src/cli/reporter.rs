@@ -16,6 +16,8 @@ use super::settings::Settings;
 pub(crate) trait Reporter: Send {
     /// Shows one event.
     fn event(&mut self, event: &Event);
+    /// The run goes on with something else, for which there is another reporter.
+    fn hand_on(&mut self) {}
     /// Shows how the run ended.
     fn end(&mut self, ended: &Result<Report, Error>);
 }
@@ -128,6 +130,8 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Rewritten { .. } => Some(
             "the table was rewritten (VACUUM FULL, CLUSTER or ALTER TABLE); the walk begins again over what is left to do".into(),
         ),
+        Event::Statement { part, no, of, sql } => Some(format!("{part} {no}/{of}: {sql}")),
+        Event::Blocked { by } => Some(format!("waiting: {by}")),
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {
             Some(format!("sweep {pass}: {} still to do, walked once more", counted(*rows, "rows")))

@@ -31,7 +31,11 @@ mod runner;
 mod settle;
 mod member;
 mod reverify;
+mod keeper;
+mod shaper;
+mod shape_step;
 
 pub use handle::{Ending, Handle, Leaver, Options, Report};
 pub use reverify::{Verified, verify};
 pub use runner::start;
+pub use shaper::{Statements, shape};

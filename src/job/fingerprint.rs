@@ -1,7 +1,8 @@
 //! What makes two jobs the same run.
 //!
 //! A run goes on only with the job it began with: another `where` would call rows done that never were looked at.
-//! Batch, pace, holds, bad rows and the description may change at any time and are no part of it.
+//! Batch, pace, holds, bad rows and the description may change at any time and are no part of it; neither are gates,
+//! the jobs that come before, and the statements that undo, so that a way back can be written when it is missed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -37,6 +38,12 @@ pub struct Identity {
     pub set: BTreeMap<String, String>,
     /// What is true in the end.
     pub expect: Option<String>,
+    /// The statements that come before; what undoes them may be added later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expand: Vec<String>,
+    /// The statements that come in the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contract: Vec<String>,
 }
 
 impl Identity {
@@ -44,6 +51,7 @@ impl Identity {
     pub fn of(job: &Job) -> Self {
         let text = |fragment: &Option<Fragment>| fragment.as_ref().map(|it| it.text.clone());
         let Work::Set(assignments) = &job.work;
+        let texts = |list: &[Fragment]| list.iter().map(|it| it.text.clone()).collect();
         let set = assignments.iter().map(|it| (it.column.clone(), it.expression.text.clone()));
         Self {
             engine: ENGINE,
@@ -54,6 +62,8 @@ impl Identity {
             search_path: job.table.search_path.clone(),
             set: set.collect(),
             expect: text(&job.verify.expect),
+            expand: texts(&job.shape.expand.up),
+            contract: texts(&job.shape.contract.up),
         }
     }
 
@@ -78,6 +88,8 @@ impl Identity {
             change(&format!("[set] {column}"), old.map(String::as_str), new.map(String::as_str))
         }));
         changes.extend(change("expect", self.expect.as_deref(), other.expect.as_deref()));
+        changes.extend(statements("[expand] up", &self.expand, &other.expand));
+        changes.extend(statements("[contract] up", &self.contract, &other.contract));
         changes
     }
 }
@@ -95,6 +107,17 @@ pub fn fingerprint(identity: &Identity) -> String {
 
 fn listed(names: &[String]) -> String {
     format!("[{}]", names.join(", "))
+}
+
+/// Names the statements that changed, by their numbers.
+fn statements(part: &str, old: &[String], new: &[String]) -> Vec<String> {
+    let text = |list: &[String], at: usize| list.get(at).cloned();
+    let numbers = 0..old.len().max(new.len());
+    let changed = numbers.filter_map(|at| {
+        let (old, new) = (text(old, at), text(new, at));
+        change(&format!("{part} {}", at + 1), old.as_deref(), new.as_deref())
+    });
+    changed.collect()
 }
 
 fn change(name: &str, old: Option<&str>, new: Option<&str>) -> Option<String> {
@@ -159,11 +182,20 @@ mod tests {
             ("[set]", "order = 'physical'\n[set]", "order: `key` → `physical`"),
             ("[set]", "search_path = ['e']\n[set]", "search_path: `[]` → `[e]`"),
             ("[set]", "[verify]\nexpect = 'true'\n[set]", "expect: nothing → `true`"),
+            ("[set]", "[expand]\nup = ['SELECT 1']\n[set]", "[expand] up 1: nothing → `SELECT 1`"),
+            ("[set]", "[contract]\nup = ['SELECT 1']\n[set]", "[contract] up 1: nothing → `SELECT 1`"),
         ] {
             let changed = identity(&BASE.replace(from, to));
             assert_eq!(base.differences(&changed), [said]);
             assert_ne!(fingerprint(&base), fingerprint(&changed), "{said}");
         }
+    }
+
+    #[test]
+    fn a_way_back_and_a_gate_may_be_added_later() {
+        let job = format!("{BASE}[expand]\nup = ['SELECT 1']\n[contract]\nup = ['SELECT 2']\n");
+        let later = job.replace("1']", "1']\ndown = ['SELECT 3']") + "[[gate]]\nmessage = 'x'\n";
+        assert_eq!(fingerprint(&identity(&job)), fingerprint(&identity(&later)));
     }
 
     #[test]

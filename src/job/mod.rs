@@ -22,16 +22,20 @@ mod problem;
 mod read;
 mod resolve;
 mod secret;
+mod sequence;
+mod shape;
+mod shapes;
 mod source;
+mod statement;
 mod syntax;
 mod units;
 mod when;
 mod window;
 
 pub use builder::Builder;
-pub use entry::{HoldBuilder, WindowBuilder};
+pub use entry::{GateBuilder, HoldBuilder, WindowBuilder};
 pub use fingerprint::{Identity, fingerprint};
-pub use fragment::{Fragment, Refusal, scan, scan_query};
+pub use fragment::{Fragment, Refusal, scan, scan_query, scan_statement};
 pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
     Assignment, BadRows, Batch, Job, Order, Pace, Size, Stripes, SynchronousCommit, Table, Vacuum,
@@ -39,7 +43,10 @@ pub use model::{
 };
 pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};
+pub use sequence::{Knot, in_order};
+pub use shape::{Gate, Part, Shape, Steps};
 pub use source::Source;
+pub use statement::{Manner, Outside, manner};
 pub use units::{Rate, UnitError, parse_bytes, parse_duration, show_bytes, show_duration};
 pub use when::When;
 pub(crate) use when::parse_clock;

@@ -3,13 +3,14 @@
 use crate::pg::{Fault, Guards, Session};
 
 /// The version that this library writes and reads.
-pub(crate) const VERSION: i32 = 3;
+pub(crate) const VERSION: i32 = 4;
 
 /// What makes each version of the one before, from an empty database on.
 const STEPS: [&str; VERSION as usize] = [
     include_str!("schema/001.sql"),
     include_str!("schema/002.sql"),
     include_str!("schema/003.sql"),
+    include_str!("schema/004.sql"),
 ];
 
 /// Returns the DDL that makes this version of version `from`; 0 is an empty database.
@@ -41,7 +42,7 @@ SELECT count(*) FILTER (WHERE c.relname = 'ledger') = 1 AS is_there,
                          AND has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT')
                          AND has_table_privilege(c.oid, 'UPDATE')), false) AS is_usable
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'member', 'journal') AND c.relkind = 'r'";
+WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'member', 'step', 'journal') AND c.relkind = 'r'";
 
 const NEWEST: &str = "SELECT max(version) FROM piecemeal.ledger";
 

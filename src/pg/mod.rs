@@ -30,5 +30,5 @@ pub(crate) use guards::{Follow, Guards};
 pub(crate) use message::DbMessage;
 pub use pool::Database;
 pub(crate) use pool::Lane;
-pub(crate) use session::{Act, Param, Session};
+pub(crate) use session::{Act, Param, Session, Together};
 pub(crate) use tokio_postgres::CancelToken;

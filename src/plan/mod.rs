@@ -10,6 +10,7 @@ mod check;
 mod resolve;
 mod describe;
 mod explain;
+mod outline;
 mod prepare;
 mod split;
 mod statements;
@@ -23,6 +24,8 @@ mod preflight_tests;
 
 pub(crate) use around::{Around, look_around};
 pub use forecast::{Forecast, Growth, Windowed};
+pub use outline::Outline;
+pub(crate) use outline::path_of;
 pub(crate) use prepare::is_locked;
 pub use prepare::{Plan, extent, is_same_table, last_key};
 pub use rehearsal::{CameTo, Fired, Measured, Rehearsal, Rehearsed};

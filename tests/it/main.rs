@@ -19,3 +19,4 @@ mod commits;
 mod give_way;
 mod vacuum;
 mod upgrade;
+mod shape;

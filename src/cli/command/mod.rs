@@ -8,8 +8,10 @@ pub(super) mod history;
 pub(super) mod init;
 pub(super) mod plan;
 pub(super) mod run;
+pub(super) mod shape;
 pub(super) mod status;
 pub(super) mod verify;
+pub(super) mod wait;
 pub(super) mod watch;
 
 use super::exit::Exit;

@@ -66,6 +66,20 @@ pub(super) fn findings(facts: &Facts, job: &Job) -> Vec<Finding> {
     findings
 }
 
+/// The questions that a job of statements alone is asked, which may name no table.
+const WITHOUT_ROWS: &[Check] = &[
+    |facts, _| server::version(facts),
+    |facts, _| server::writable(facts),
+    access::search_path,
+    |facts, _| access::ledger(facts),
+];
+
+/// Returns what was found before the statements of expand have been run.
+pub(super) fn before_expand(facts: &Facts, job: &Job) -> Vec<Finding> {
+    let checks = if job.has_work() { CHECKS } else { WITHOUT_ROWS };
+    checks.iter().flat_map(|check| check(facts, job)).collect()
+}
+
 /// Returns the columns that the job sets and that are there.
 fn set_columns<'f>(table: &'f Table, job: &Job) -> Vec<&'f Column> {
     assignments(job).iter().filter_map(|set| table.column(&set.column)).collect()
