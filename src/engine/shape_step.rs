@@ -207,37 +207,36 @@ impl Shaper {
                 tokio::time::sleep(OTHER).await;
                 continue;
             }
-            if let Some(step) = step
-                && self.is_there(hand, outside, step).await?
-            {
-                let record = &place.record(None);
-                let noted = self
-                    .insist(|mut session| async move { steps::finish(&mut session, record).await });
-                noted.await.map_err(Halt::Broken)?;
-                continue;
+            if step.is_some() && self.is_there(hand, outside).await? {
+                return self.finish(place).await;
             }
             begun += 1;
-            let came = self.begin_outside(hand, place).await;
-            if let Err(fault) = came {
-                self.clean_up(hand, outside).await;
-                if !is_waited_out(&fault) || begun >= ANEW {
-                    return Err(Halt::Refused(self.refused(which, sql, fault.message())));
-                }
-                self.wait(which, (fault.message(), None), (Instant::now(), begun)).await?;
+            let fault = match self.begin_outside(hand, place).await {
+                Ok(()) => return self.finish(place).await,
+                Err(fault) => fault,
+            };
+            self.clean_up(hand, outside).await;
+            if !is_waited_out(&fault) || begun >= ANEW {
+                return Err(Halt::Refused(self.refused(which, sql, fault.message())));
             }
+            self.wait(which, (fault.message(), None), (Instant::now(), begun)).await?;
         }
     }
 
+    async fn finish(&self, place: Place<'_>) -> Result<(), Halt> {
+        let record = &place.record(None);
+        let noted =
+            self.insist(|mut session| async move { steps::finish(&mut session, record).await });
+        noted.await.map_err(Halt::Broken)
+    }
+
     /// Whether a statement that was begun has had its effect; what is left of one that was interrupted goes away.
-    async fn is_there(&self, hand: &Hand, outside: &Outside, _begun: &Step) -> Result<bool, Halt> {
-        match self.look(hand, outside).await.map_err(Halt::Broken)? {
-            Found::Done => Ok(true),
-            Found::Nothing => Ok(false),
-            Found::Remains(_) => {
-                self.clean_up(hand, outside).await;
-                Ok(false)
-            }
+    async fn is_there(&self, hand: &Hand, outside: &Outside) -> Result<bool, Halt> {
+        let found = self.look(hand, outside).await.map_err(Halt::Broken)?;
+        if matches!(found, Found::Remains(_)) {
+            self.clean_up(hand, outside).await;
         }
+        Ok(found == Found::Done)
     }
 
     async fn look(&self, hand: &Hand, outside: &Outside) -> Result<Found, Fault> {
