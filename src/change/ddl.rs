@@ -34,21 +34,23 @@ impl Path {
             statement_timeout: STATEMENT_TIMEOUT,
             ..Guards::ledger()
         };
-        self.within(guards)
+        self.within(&guards)
     }
 
     /// Returns how a transaction begins that only reads by these names.
     pub(crate) fn begin_read(&self) -> String {
-        self.within(Guards::reading())
+        self.within(&Guards::reading())
     }
 
-    fn within(&self, guards: Guards) -> String {
+    fn within(&self, guards: &Guards) -> String {
         match self {
             Path::Own => {
                 guards.begin().trim_end_matches([';', ' ']).to_owned()
                     + "; SET LOCAL search_path TO DEFAULT"
             }
-            Path::Schemas(schemas) => Guards { search_path: schemas.clone(), ..guards }.begin(),
+            Path::Schemas(schemas) => {
+                Guards { search_path: schemas.clone(), ..guards.clone() }.begin()
+            }
         }
     }
 

@@ -70,7 +70,7 @@ impl Shaper {
                 Attempt::Unrecorded(fault) => {
                     tokio::time::sleep(OTHER).await;
                     self.asked(hand)?;
-                    return Err(Halt::Broken(fault));
+                    return Err(Halt::from(fault));
                 }
             };
             if !is_waited_out(&fault) {
@@ -78,7 +78,7 @@ impl Shaper {
                 if self.statements.lenient.contains(&which.0) && is_without_effect(message) {
                     return self.pass_over(place, message).await;
                 }
-                return Err(Halt::Refused(self.refused(which, sql, message)));
+                return Err(Halt::Refused(Box::new(self.refused(which, sql, message))));
             }
             attempts += 1;
             self.wait(which, (fault.message(), blocker), (started, attempts)).await?;
@@ -166,7 +166,7 @@ impl Shaper {
             let by = blocker.map(|it| format!("; {it}")).unwrap_or_default();
             let mut message = message.clone();
             message.message = format!("statement {no} of {part}: {}{by}", message.message);
-            return Err(Halt::GaveUp(message));
+            return Err(Halt::GaveUp(Box::new(message)));
         }
         let wait = FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(8));
         tokio::time::sleep(jittered(wait.min(LONGEST_WAIT))).await;
@@ -179,7 +179,7 @@ impl Shaper {
         let record = &place.record(Some(&note));
         let noted =
             self.insist(|mut session| async move { steps::record(&mut session, record).await });
-        noted.await.map_err(Halt::Broken)
+        noted.await.map_err(Halt::from)
     }
 
     /// Runs a statement outside any transaction, and looks at what came of it.
@@ -197,7 +197,7 @@ impl Shaper {
         let mut begun = 0;
         loop {
             self.asked(hand)?;
-            let steps = self.steps().await.map_err(Halt::Broken)?;
+            let steps = self.steps().await.map_err(Halt::from)?;
             let step = steps.of(which.0, which.1);
             if step.is_some_and(|step| step.is_done) {
                 return Ok(());
@@ -217,7 +217,7 @@ impl Shaper {
             };
             self.clean_up(hand, outside).await;
             if !is_waited_out(&fault) || begun >= ANEW {
-                return Err(Halt::Refused(self.refused(which, sql, fault.message())));
+                return Err(Halt::Refused(Box::new(self.refused(which, sql, fault.message()))));
             }
             self.wait(which, (fault.message(), None), (Instant::now(), begun)).await?;
         }
@@ -227,12 +227,12 @@ impl Shaper {
         let record = &place.record(None);
         let noted =
             self.insist(|mut session| async move { steps::finish(&mut session, record).await });
-        noted.await.map_err(Halt::Broken)
+        noted.await.map_err(Halt::from)
     }
 
     /// Whether a statement that was begun has had its effect; what is left of one that was interrupted goes away.
     async fn is_there(&self, hand: &Hand, outside: &Outside) -> Result<bool, Halt> {
-        let found = self.look(hand, outside).await.map_err(Halt::Broken)?;
+        let found = self.look(hand, outside).await.map_err(Halt::from)?;
         if matches!(found, Found::Remains(_)) {
             self.clean_up(hand, outside).await;
         }
@@ -256,21 +256,21 @@ impl Shaper {
         let Outside::CreateIndex { index, .. } = outside else { return Ok(()) };
         let words: Vec<String> = place.sql.split_whitespace().map(str::to_uppercase).collect();
         let is_optional = words.windows(3).any(|it| it == ["IF", "NOT", "EXISTS"]);
-        match self.look(hand, outside).await.map_err(Halt::Broken)? {
+        match self.look(hand, outside).await.map_err(Halt::from)? {
             Found::Nothing => Ok(()),
             Found::Done if is_optional => {
                 self.pass_over(place, &DbMessage::local("the index is there already")).await
             }
             Found::Done => {
                 let message = DbMessage::local(format!("an index {index} is there already"));
-                Err(Halt::Refused(self.refused(which, place.sql, &message)))
+                Err(Halt::Refused(Box::new(self.refused(which, place.sql, &message))))
             }
             Found::Remains(names) => {
                 let message = DbMessage::local(format!(
                     "an index {index} is there, and is not valid: an attempt to build it has failed; DROP INDEX CONCURRENTLY {}",
                     names.join(", ")
                 ));
-                Err(Halt::Refused(self.refused(which, place.sql, &message)))
+                Err(Halt::Refused(Box::new(self.refused(which, place.sql, &message))))
             }
         }
     }

@@ -52,11 +52,17 @@ pub(super) enum Halt {
     /// Somebody asked for it.
     Asked(Asked),
     /// It did not get better for too long; what stood against it.
-    GaveUp(DbMessage),
+    GaveUp(Box<DbMessage>),
     /// A statement cannot be run.
-    Refused(Failure),
+    Refused(Box<Failure>),
     /// The ledger could not be used.
-    Broken(Fault),
+    Broken(Box<Fault>),
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Halt {
+        Halt::Broken(Box::new(fault))
+    }
 }
 
 /// Starts to run the statements of a run.
@@ -116,7 +122,7 @@ impl Shaper {
         let keeping = tokio::spawn(keeper.drive(stopped));
         let ended = match self.hand(holder.clone(), orders).await {
             Ok(hand) => self.all(&hand).await,
-            Err(fault) => Err(Halt::Broken(fault)),
+            Err(fault) => Err(Halt::from(fault)),
         };
         stop.send_replace(true);
         // Should it have panicked, the lease runs out by itself.
@@ -141,13 +147,15 @@ impl Shaper {
             let list = self.job.shape.statements(part).unwrap_or_default();
             for (no, statement) in (1..).zip(list) {
                 self.asked(hand)?;
-                let known = self.steps().await.map_err(Halt::Broken)?;
+                let known = self.steps().await.map_err(Halt::from)?;
                 match known.of(part, no) {
                     Some(step) if step.sql != statement.text => {
-                        return Err(Halt::Refused(self.changed(part, no)));
+                        return Err(Halt::Refused(Box::new(self.changed(part, no))));
                     }
-                    Some(step) if step.is_done => continue,
-                    known => self.run_one(hand, (part, no, list.len()), &statement.text, known).await?,
+                    Some(step) if step.is_done => {}
+                    known => {
+                        self.run_one(hand, (part, no, list.len()), &statement.text, known).await?;
+                    }
                 }
             }
         }

@@ -47,6 +47,8 @@ pub(super) struct RawJob {
     pub(super) shape: Shape,
     /// Where [contract] is.
     pub(super) contract: Option<Range<usize>>,
+    /// Where the jobs are that it comes after.
+    pub(super) after: Option<Range<usize>>,
 }
 
 /// `[table]`, read.
@@ -79,6 +81,7 @@ pub(super) fn read(document: &DeTable<'_>, source: &Source) -> (RawJob, Vec<Prob
     let raw = RawJob {
         shape: file.shape(&root),
         contract: root.span_of("contract"),
+        after: root.span_of("after"),
         description: file.description(&root),
         table: file.table(&root),
         set: file.set(&root),
@@ -139,7 +142,8 @@ impl File<'_> {
 
     fn table(&mut self, root: &Section<'_>) -> RawTable {
         let Some(table) = self.reader.section(root, "table") else {
-            let has_rows = root.mentions("set") || !root.mentions("expand");
+            let has_statements = ["expand", "contract"].iter().any(|key| root.mentions(key));
+            let has_rows = root.mentions("set") || !has_statements;
             if !root.mentions("table") && has_rows {
                 let problem =
                     Problem::new("missing-key", "a job needs a [table] with the name of the table")

@@ -68,9 +68,8 @@ fn shape_and_rows(name: &str, raw: &RawJob) -> Vec<Problem> {
         found.extend(of_rows.map(|(what, span)| without_rows(what).at(span)));
     }
     if raw.shape.after.iter().any(|after| after == name) {
-        found.push(
-            Problem::new("contradiction", "`after` names the job itself").help("remove it from the list"),
-        );
+        let problem = Problem::new("contradiction", "`after` names the job itself");
+        found.push(problem.at(raw.after.clone().unwrap_or_default()).help("remove it from the list"));
     }
     found
 }

@@ -141,8 +141,8 @@ fn created(rest: &[&str]) -> Option<Outside> {
 
 /// Reads the name behind the kind, in either place that CONCURRENTLY may have.
 fn reindexed(words: &[&str]) -> Option<Outside> {
-    let is_kind = |word: &&str| ["INDEX", "TABLE"].iter().any(|it| it.eq_ignore_ascii_case(word));
-    let at = words.iter().position(|word| is_kind(&word))?;
+    let is_kind = |word: &str| ["INDEX", "TABLE"].iter().any(|it| it.eq_ignore_ascii_case(word));
+    let at = words.iter().position(|word| is_kind(word))?;
     let rest = &words[at + 1..];
     let is_there = rest.first().is_some_and(|word| word.eq_ignore_ascii_case("CONCURRENTLY"));
     let (relation, _) = named(if is_there { &rest[1..] } else { rest });

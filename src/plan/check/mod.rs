@@ -9,6 +9,7 @@
 pub(super) mod access;
 pub(super) mod collation;
 pub(super) mod columns;
+pub(super) mod ddl;
 pub(super) mod key;
 pub(super) mod order;
 pub(super) mod replication;
@@ -51,6 +52,7 @@ pub(super) const CHECKS: &[Check] = &[
     triggers::foreign_keys,
     columns::indexes,
     order::advice,
+    ddl::statements,
     space::vacuum,
     space::fillfactor,
     target::durability,
@@ -72,6 +74,7 @@ const WITHOUT_ROWS: &[Check] = &[
     |facts, _| server::writable(facts),
     access::search_path,
     |facts, _| access::ledger(facts),
+    ddl::statements,
 ];
 
 /// Returns what was found before the statements of expand have been run.
