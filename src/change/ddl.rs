@@ -179,7 +179,9 @@ mod tests {
             others: 2,
         };
         let text = blocker.to_string();
-        assert!(text.starts_with("public.posts is in use by pid 4711 (app, psql), in its transaction for 12 s: SELECT x"));
+        assert!(text.starts_with(
+            "public.posts is in use by pid 4711 (app, psql), in its transaction for 12 s: SELECT x"
+        ));
         assert!(text.ends_with("x…; and by 2 more") && text.len() < 190, "{text}");
     }
 

@@ -23,9 +23,7 @@ pub(crate) fn way_back(job: &Job, steps: &Steps, marks: &Marks) -> Result<Vec<Pa
     let is_under_way = steps.began(Part::ContractDown) || steps.began(Part::ExpandDown);
     let mut missing = Vec::new();
     let mut parts = Vec::new();
-    for (up, down) in
-        [(Part::ContractUp, Part::ContractDown), (Part::ExpandUp, Part::ExpandDown)]
-    {
+    for (up, down) in [(Part::ContractUp, Part::ContractDown), (Part::ExpandUp, Part::ExpandDown)] {
         if !steps.began(up) {
             continue;
         }
@@ -55,7 +53,10 @@ fn in_place(job: &Job, marks: &Marks) -> Option<Missing> {
         set.filter(|column| !marks.added.contains(column)).map(String::as_str).collect();
     (marks.changed > 0 && !old.is_empty()).then(|| Missing {
         code: "down-in-place",
-        what: format!("[set] has overwritten {}, and what was there before is not kept", listed(&old)),
+        what: format!(
+            "[set] has overwritten {}, and what was there before is not kept",
+            listed(&old)
+        ),
         hint: "restore the values from a backup, or write a job that computes them".into(),
     })
 }

@@ -18,7 +18,15 @@ pub(crate) fn of_runs(snapshots: &[Snapshot], changed: &[String], pending: &[Str
             let steps = words::counted(snapshot.steps, "statements");
             let (job, run) = (snapshot.job.clone(), snapshot.run.to_string());
             let since = snapshot.since.clone();
-            return [job, run, words::phase(snapshot), status(snapshot), String::new(), steps, since];
+            return [
+                job,
+                run,
+                words::phase(snapshot),
+                status(snapshot),
+                String::new(),
+                steps,
+                since,
+            ];
         }
         [
             snapshot.job.clone(),

@@ -41,8 +41,13 @@ impl Desk {
         if open.is_empty() {
             return Ok(());
         }
-        let what = format!("`{}` comes after jobs that are not done; nothing was written", job.name);
-        let error = refused("after", what, "`piecemeal run` without a name does all jobs of the folder in their order");
+        let what =
+            format!("`{}` comes after jobs that are not done; nothing was written", job.name);
+        let error = refused(
+            "after",
+            what,
+            "`piecemeal run` without a name does all jobs of the folder in their order",
+        );
         Err(open.into_iter().fold(error, Error::because))
     }
 
@@ -91,9 +96,13 @@ impl Desk {
     async fn check_stands(&self, job: &Job, last: &Run) -> Result<Option<i64>, Error> {
         let steps = self.steps(last.id).await?;
         let name = &job.name;
-        let hint = format!("`piecemeal down {name}` takes back what stands; then `piecemeal run {name}` begins anew");
+        let hint = format!(
+            "`piecemeal down {name}` takes back what stands; then `piecemeal run {name}` begins anew"
+        );
         if steps.began(Part::ContractUp) || steps.began(Part::ExpandDown) {
-            let what = format!("the last run of `{name}` has contracted, or was not taken back to its end");
+            let what = format!(
+                "the last run of `{name}` has contracted, or was not taken back to its end"
+            );
             return Err(refused("stands", what, &hint));
         }
         for (no, statement) in (1..).zip(&job.shape.expand.up) {
@@ -125,9 +134,8 @@ impl Desk {
     /// # Errors
     /// When the ledger cannot be written.
     pub async fn begin_walk(&self, plan: &Plan, run: i64) -> Result<(), Error> {
-        let begun = self.with_walk(plan, 0, async |session, new| {
-            runs::begin_walk(session, run, new).await
-        });
+        let begun =
+            self.with_walk(plan, 0, async |session, new| runs::begin_walk(session, run, new).await);
         begun.await?.map(drop).map_err(|fault| broken(&fault))
     }
 
@@ -178,7 +186,9 @@ impl Desk {
                 let job = &run.job;
                 let what = format!("run `{job}` is being worked on; nothing was written");
                 let error = Error::new(ErrorKind::Owned, "owned", what);
-                let hint = format!("`piecemeal pause {job} --wait`, or `piecemeal cancel {job} --wait`, comes before it; so does stopping its process");
+                let hint = format!(
+                    "`piecemeal pause {job} --wait`, or `piecemeal cancel {job} --wait`, comes before it; so does stopping its process"
+                );
                 let owner = run.owner.as_ref().map(|owner| format!("by {owner}"));
                 Err(owner.into_iter().fold(error, Error::because).with_hint(hint))
             }
@@ -194,9 +204,7 @@ impl Desk {
         let mut session = self.session().await?;
         let marks = shaped::marks(&mut session, run.id).await.map_err(|fault| broken(&fault))?;
         let parts = way_back(job, &steps, &marks).map_err(|missing| no_way(job, &missing))?;
-        let is_whole = |up: Part| {
-            steps.done(up) >= job.shape.statements(up).map_or(0, <[_]>::len)
-        };
+        let is_whole = |up: Part| steps.done(up) >= job.shape.statements(up).map_or(0, <[_]>::len);
         let ups = [(Part::ContractUp, Part::ContractDown), (Part::ExpandUp, Part::ExpandDown)];
         let lenient = ups.into_iter().filter(|(up, _)| !is_whole(*up)).map(|(_, down)| down);
         Ok((parts, lenient.collect()))
@@ -212,7 +220,11 @@ fn check_verified(job: &Job, snapshot: &Snapshot) -> Result<(), Error> {
     let is_over = snapshot.status == Status::Succeeded || snapshot.phase == Phase::Contract;
     if !is_over || snapshot.phase == Phase::Down {
         let why = format!("it is {} in phase {}", snapshot.shown(), snapshot.phase);
-        return refuse("not-verified", &why, format!("`piecemeal run {name}` brings it to a verified end"));
+        return refuse(
+            "not-verified",
+            &why,
+            format!("`piecemeal run {name}` brings it to a verified end"),
+        );
     }
     if snapshot.rows.quarantined > 0 {
         let why = format!("{} rows are in quarantine", snapshot.rows.quarantined);
@@ -220,7 +232,11 @@ fn check_verified(job: &Job, snapshot: &Snapshot) -> Result<(), Error> {
     }
     if job.has_work() && snapshot.verified.as_deref() != Some("rows") {
         let hint = format!("write `expect` under [verify], then `piecemeal run {name} --again`");
-        return refuse("not-verified", "it was verified by the books alone, so rows that came later may not be done", hint);
+        return refuse(
+            "not-verified",
+            "it was verified by the books alone, so rows that came later may not be done",
+            hint,
+        );
     }
     Ok(())
 }

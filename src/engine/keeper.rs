@@ -44,8 +44,7 @@ impl Keeper {
 
     async fn look(&self) -> Result<(), Fault> {
         let mut session = self.database.session(Lane::Watch).await?;
-        let trouble =
-            self.gauge.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone();
+        let trouble = self.gauge.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone();
         let pulse = Pulse { trouble, ..Pulse::default() };
         lease::renew(&mut session, self.run, &self.holder, (&pulse, &Held::default(), 0)).await?;
         let lease = (self.run, self.holder.token.as_str());

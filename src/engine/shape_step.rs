@@ -95,7 +95,11 @@ impl Shaper {
     }
 
     /// Looks who stands in the way of what `alone` does, until it is over.
-    async fn watched<T>(&self, alone: &Alone, act: impl Future<Output = T>) -> (T, Option<Blocker>) {
+    async fn watched<T>(
+        &self,
+        alone: &Alone,
+        act: impl Future<Output = T>,
+    ) -> (T, Option<Blocker>) {
         let (over, mut is_over) = tokio::sync::watch::channel(false);
         self.cancels(Some(alone));
         let acting = async {
@@ -143,7 +147,9 @@ impl Shaper {
     /// Tells once who is waited for, and notes it for those who watch.
     fn waits_for(&self, blocker: Option<&Blocker>) {
         let now = blocker.map(ToString::to_string);
-        let pid = |text: &Option<String>| text.as_ref().and_then(|it| it.split(", in its").next().map(str::to_owned));
+        let pid = |text: &Option<String>| {
+            text.as_ref().and_then(|it| it.split(", in its").next().map(str::to_owned))
+        };
         let is_new = {
             let mut gauge = self.gauge();
             let is_new = pid(&gauge.trouble) != pid(&now);

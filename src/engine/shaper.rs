@@ -78,7 +78,8 @@ pub fn shape(
     let gauge = Arc::new(Mutex::new(Gauge::default()));
     let voice = sender.downgrade();
     let leaver = Leaver { leave, voice, gauge: Arc::clone(&gauge), database: database.clone() };
-    let shaper = Shaper { job, statements, run, database, options, voice: Voice(sender), leaving, gauge };
+    let shaper =
+        Shaper { job, statements, run, database, options, voice: Voice(sender), leaving, gauge };
     Handle { events, leaver, task: tokio::spawn(shaper.bring_to_end()) }
 }
 
@@ -240,8 +241,11 @@ impl Shaper {
         if self.snapshot().await?.status == Status::Succeeded {
             return Ok(Ending::Succeeded);
         }
-        let error =
-            Error::new(ErrorKind::Stopped, "closed", format!("run `{job}` was paused or ended meanwhile"));
+        let error = Error::new(
+            ErrorKind::Stopped,
+            "closed",
+            format!("run `{job}` was paused or ended meanwhile"),
+        );
         Err(error.with_hint(format!("`piecemeal status {job}` shows it")))
     }
 
@@ -328,10 +332,13 @@ impl Shaper {
         let record = Record { reason: Some(&reason), ..Record::default() };
         // If it cannot be written, the lease runs out by itself: the run is stalled, and resumable.
         let _ = self.write(holder, Transition::Yielded, &record).await;
-        let error =
-            Error::new(ErrorKind::Stopped, "max-hold", format!("run `{job}` was left: the trouble did not end"))
-                .because_of(message)
-                .with_hint("when the cause is gone, the same command continues where it stopped");
+        let error = Error::new(
+            ErrorKind::Stopped,
+            "max-hold",
+            format!("run `{job}` was left: the trouble did not end"),
+        )
+        .because_of(message)
+        .with_hint("when the cause is gone, the same command continues where it stopped");
         self.with_committed(error).await
     }
 
@@ -358,7 +365,9 @@ impl Shaper {
         let job = &self.job.name;
         Failure {
             kind: FailureKind::Refused,
-            message: format!("run `{job}` stopped: statement {no} of {part} is not the one that was begun"),
+            message: format!(
+                "run `{job}` stopped: statement {no} of {part} is not the one that was begun"
+            ),
             because: vec!["the job file has changed since".into()],
             hint: Some("write it as it was, and add what is new behind it".into()),
             sqlstate: None,

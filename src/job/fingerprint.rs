@@ -183,7 +183,11 @@ mod tests {
             ("[set]", "search_path = ['e']\n[set]", "search_path: `[]` → `[e]`"),
             ("[set]", "[verify]\nexpect = 'true'\n[set]", "expect: nothing → `true`"),
             ("[set]", "[expand]\nup = ['SELECT 1']\n[set]", "[expand] up 1: nothing → `SELECT 1`"),
-            ("[set]", "[contract]\nup = ['SELECT 1']\n[set]", "[contract] up 1: nothing → `SELECT 1`"),
+            (
+                "[set]",
+                "[contract]\nup = ['SELECT 1']\n[set]",
+                "[contract] up 1: nothing → `SELECT 1`",
+            ),
         ] {
             let changed = identity(&BASE.replace(from, to));
             assert_eq!(base.differences(&changed), [said]);

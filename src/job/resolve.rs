@@ -69,7 +69,9 @@ fn shape_and_rows(name: &str, raw: &RawJob) -> Vec<Problem> {
     }
     if raw.shape.after.iter().any(|after| after == name) {
         let problem = Problem::new("contradiction", "`after` names the job itself");
-        found.push(problem.at(raw.after.clone().unwrap_or_default()).help("remove it from the list"));
+        found.push(
+            problem.at(raw.after.clone().unwrap_or_default()).help("remove it from the list"),
+        );
     }
     found
 }

@@ -40,7 +40,8 @@ mod tests {
 
     #[test]
     fn jobs_stay_in_their_order_but_for_those_that_come_after_others() {
-        let jobs = vec![job("a", &["c"]), job("b", &[]), job("c", &["elsewhere"]), job("d", &["a"])];
+        let jobs =
+            vec![job("a", &["c"]), job("b", &[]), job("c", &["elsewhere"]), job("d", &["a"])];
         assert_eq!(names(jobs), ["b", "c", "a", "d"]);
     }
 

@@ -91,12 +91,14 @@ impl File<'_> {
             let (span, name) = (name.span(), name.into_inner());
             let shown = shortened(&name);
             if !is_word(&name) {
-                let problem = Problem::new("name", format!("`{shown}` cannot be the name of a job"))
-                    .help("name the job as its file is called, without `.toml`");
+                let problem =
+                    Problem::new("name", format!("`{shown}` cannot be the name of a job"))
+                        .help("name the job as its file is called, without `.toml`");
                 self.note(problem, span);
             } else if names.contains(&name) {
-                let problem = Problem::new("contradiction", format!("`after` names `{shown}` twice"))
-                    .help("remove one of the two");
+                let problem =
+                    Problem::new("contradiction", format!("`after` names `{shown}` twice"))
+                        .help("remove one of the two");
                 self.note(problem, span);
             } else {
                 names.push(name);

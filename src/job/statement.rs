@@ -39,12 +39,36 @@ pub enum Outside {
 /// Words with which a statement begins that cannot be run here, and what to do instead.
 const REFUSED: &[(&[&str], &str, &str)] = &[
     (
-        &["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "PREPARE"],
+        &[
+            "BEGIN",
+            "START",
+            "COMMIT",
+            "END",
+            "ROLLBACK",
+            "ABORT",
+            "SAVEPOINT",
+            "RELEASE",
+            "PREPARE",
+        ],
         "begins or ends a transaction",
         "remove it: each statement is run in a transaction of its own, together with its row of the ledger",
     ),
     (
-        &["SET", "RESET", "DISCARD", "LOAD", "DEALLOCATE", "EXECUTE", "DECLARE", "FETCH", "MOVE", "CLOSE", "LISTEN", "UNLISTEN", "LOCK"],
+        &[
+            "SET",
+            "RESET",
+            "DISCARD",
+            "LOAD",
+            "DEALLOCATE",
+            "EXECUTE",
+            "DECLARE",
+            "FETCH",
+            "MOVE",
+            "CLOSE",
+            "LISTEN",
+            "UNLISTEN",
+            "LOCK",
+        ],
         "is forgotten when its transaction ends",
         "remove it: each statement is run in a transaction, and on a connection, of its own",
     ),
@@ -193,7 +217,9 @@ mod tests {
         };
         assert_eq!(outside("CREATE INDEX CONCURRENTLY i ON t (a)"), index("i", "t"));
         assert_eq!(
-            outside("create unique index /* CONCURRENTLY x */ concurrently if not exists \"I\" on only s.\"T\"(a)"),
+            outside(
+                "create unique index /* CONCURRENTLY x */ concurrently if not exists \"I\" on only s.\"T\"(a)"
+            ),
             index("\"I\"", "s.\"T\"")
         );
         assert_eq!(
@@ -222,8 +248,15 @@ mod tests {
     #[test]
     fn what_would_end_or_outlive_its_transaction_is_refused() {
         for text in [
-            "BEGIN", "commit", "/* x */ ROLLBACK", "SET ROLE admin", "VACUUM t", "COPY t FROM stdin",
-            "CREATE DATABASE x", "CREATE INDEX CONCURRENTLY ON t (a)", "REINDEX SCHEMA CONCURRENTLY s",
+            "BEGIN",
+            "commit",
+            "/* x */ ROLLBACK",
+            "SET ROLE admin",
+            "VACUUM t",
+            "COPY t FROM stdin",
+            "CREATE DATABASE x",
+            "CREATE INDEX CONCURRENTLY ON t (a)",
+            "REINDEX SCHEMA CONCURRENTLY s",
             "ALTER TABLE t DETACH PARTITION p CONCURRENTLY",
         ] {
             assert!(read(text).is_err(), "{text}: {:?}", read(text));

@@ -132,7 +132,16 @@ impl Record<'_> {
         let Place { lease: (run, token), part, no, sql, actor } = self.place;
         let note = self.note.into();
         let detail = (&self.detail).into();
-        [run.into(), token.into(), part.word().into(), no.into(), sql.into(), actor.0.as_str().into(), detail, note]
+        [
+            run.into(),
+            token.into(),
+            part.word().into(),
+            no.into(),
+            sql.into(),
+            actor.0.as_str().into(),
+            detail,
+            note,
+        ]
     }
 }
 

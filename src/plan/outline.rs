@@ -13,8 +13,14 @@ use crate::job::{Job, Part, Work};
 use crate::pg::{Database, Fault, Lane, Session};
 
 /// What preflight refuses and a statement may cure.
-const CURABLE: [&str; 6] =
-    ["table-missing", "column-missing", "key-missing", "key-no-index", "key-column-missing", "expression"];
+const CURABLE: [&str; 6] = [
+    "table-missing",
+    "column-missing",
+    "key-missing",
+    "key-no-index",
+    "key-column-missing",
+    "expression",
+];
 
 /// A job whose expand has not been run.
 #[derive(Debug, Clone)]
@@ -104,7 +110,12 @@ pub(super) fn statements(job: &Job) -> Vec<String> {
 impl fmt::Display for Outline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let job = &self.job;
-        writeln!(f, "plan: {}{}", job.name, if job.has_work() { ", before its expand" } else { "" })?;
+        writeln!(
+            f,
+            "plan: {}{}",
+            job.name,
+            if job.has_work() { ", before its expand" } else { "" }
+        )?;
         if let Some(description) = &job.description {
             writeln!(f, "  {description}")?;
         }

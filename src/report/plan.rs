@@ -98,7 +98,8 @@ pub fn plan(preview: &Preview<'_>) -> Value {
 /// Returns the document of `plan -o json` before the statements of `[expand]` have been run.
 pub fn outline(outline: &Outline) -> Value {
     let job = &outline.job;
-    let statements = job.shape.all().map(|(part, it)| json!({ "part": part.word(), "sql": it.text }));
+    let statements =
+        job.shape.all().map(|(part, it)| json!({ "part": part.word(), "sql": it.text }));
     json!({ "v": json::VERSION, "plan": {
         "job": job.name, "is_before_expand": true, "statements": statements.collect::<Vec<_>>(),
         "findings": outline.findings.iter().map(json::finding).collect::<Vec<_>>(),

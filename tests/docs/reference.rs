@@ -48,12 +48,23 @@ fn every_part_of_a_job_on_the_pages_is_read_in_a_job() {
     assert!(n_parts >= 5, "{n_parts} parts of jobs were found");
 }
 
-/// The tables of a job file whose keys are its own; of the last two there may be several.
-const TABLES: [&str; 7] = ["table", "batch", "pace", "bad_rows", "verify", "pace.window", "hold"];
+/// The tables of a job file whose keys are its own; of the last three there may be several.
+const TABLES: [&str; 10] = [
+    "table",
+    "batch",
+    "pace",
+    "bad_rows",
+    "verify",
+    "expand",
+    "contract",
+    "pace.window",
+    "hold",
+    "gate",
+];
 
 /// Returns the keys of a table of the job file, as the message about an unknown one lists them.
 fn keys_of(table: &str) -> BTreeSet<String> {
-    let is_list = TABLES[5..].contains(&table);
+    let is_list = TABLES[7..].contains(&table);
     let header = if is_list { format!("[[{table}]]") } else { format!("[{table}]") };
     let text = format!("{header}\nnosuchthing = 1\n[set]\na = '1'\n");
     let said = parse(&text).expect_err("the key is unknown");
@@ -87,8 +98,10 @@ fn findings(folder: &Path, codes: &mut BTreeSet<String>) {
             let text = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
             for quoted in text.split('"').skip(1).step_by(2) {
                 let is_word = |c: char| c.is_ascii_lowercase() || c == '-';
-                let begins =
-                    ["key-", "column-", "table-", "server-", "role-", "old-", "replica-", "hold-"];
+                let begins = [
+                    "key-", "column-", "table-", "server-", "role-", "old-", "replica-", "hold-",
+                    "ddl-",
+                ];
                 let is_code = quoted.chars().all(is_word)
                     && begins.iter().any(|begin| quoted.starts_with(begin) && quoted != *begin);
                 codes.extend(is_code.then(|| quoted.to_owned()));

@@ -45,7 +45,9 @@ fn a_job_expands_fills_and_stops_before_its_contract() {
     let db = Db::with(POSTS);
     let cli = Cli::new(&db, "job", &posts().text());
     let answer = cli.done(&["run", "job", "-y"]);
-    answer.says("[expand] up 1/1: ALTER TABLE t ADD COLUMN loc int").says("next: `piecemeal contract job`");
+    answer
+        .says("[expand] up 1/1: ALTER TABLE t ADD COLUMN loc int")
+        .says("next: `piecemeal contract job`");
     assert_eq!(columns(&db, "t"), "id,lat,lng,loc");
     assert_eq!(db.number("SELECT count(*) FROM t WHERE loc = lat + lng"), 100);
     assert_eq!(phase(&db), "verify succeeded");
@@ -120,7 +122,9 @@ fn a_run_that_is_killed_within_any_statement_comes_to_the_same_schema() {
     let cli = Cli::new(&db, "many", MANY);
     let held = |table: &str| {
         let session = db.session();
-        session.exec(&format!("BEGIN; LOCK TABLE {table} IN ROW EXCLUSIVE MODE; SELECT txid_current()"));
+        session.exec(&format!(
+            "BEGIN; LOCK TABLE {table} IN ROW EXCLUSIVE MODE; SELECT txid_current()"
+        ));
         session
     };
     let kill = |run: Running, terminates: bool| {
@@ -128,8 +132,10 @@ fn a_run_that_is_killed_within_any_statement_comes_to_the_same_schema() {
         run.wait();
         if terminates {
             // The server has not noticed; should the statement go on, it is done all the same.
-            db.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                     WHERE datname = current_database() AND application_name LIKE 'piecemeal%'");
+            db.exec(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name LIKE 'piecemeal%'",
+            );
         }
     };
     for (table, words, terminates) in [
@@ -183,7 +189,10 @@ fn a_wait_that_does_not_end_is_left_after_max_hold_and_goes_on_later() {
     let reader = db.session();
     reader.exec("BEGIN; LOCK TABLE t IN ACCESS SHARE MODE");
     let cli = Cli::new(&db, "job", &posts().with("[pace]\nmax_hold = '1s'").text());
-    cli.call(&["run", "job", "-y"]).exits(4).says("the trouble did not end").says("is in use by pid");
+    cli.call(&["run", "job", "-y"])
+        .exits(4)
+        .says("the trouble did not end")
+        .says("is in use by pid");
     assert_eq!(phase(&db), "expand ready");
     reader.exec("ROLLBACK");
     cli.done(&["run", "job"]);
@@ -228,13 +237,15 @@ message = 'tell the analysts'
     cli.call(&["contract", "job", "-y"]).exits(3).says("has no run");
     cli.call(&["run", "job", "-y", "--limit", "20"]).exits(4);
     cli.call(&["contract", "job", "-y"]).exits(3).says("cannot be contracted").says("ready");
-    cli.done(&["run", "job"]).says("next: deploy API 42, then tell the analysts, then `piecemeal contract job`");
+    cli.done(&["run", "job"])
+        .says("next: deploy API 42, then tell the analysts, then `piecemeal contract job`");
     let answer = cli.call(&["contract", "job", "-y"]).exits(3).says("it returned false");
     answer.says("gate \"deploy API 42\"").says("gate \"tell the analysts\": nobody has said");
     db.exec("UPDATE app_instance SET version = 42");
     cli.call(&["contract", "job", "-y"]).exits(3).says("tell the analysts");
     assert_eq!(columns(&db, "t"), "id,lat,lng,loc");
-    cli.done(&["contract", "job", "-y", "--acknowledge", "Ada, by mail"]).says("verified once more");
+    cli.done(&["contract", "job", "-y", "--acknowledge", "Ada, by mail"])
+        .says("verified once more");
     assert_eq!(columns(&db, "t"), "id,loc");
     assert!(cli.done(&["history", "job"]).stdout.contains("Ada, by mail"));
 }
@@ -258,7 +269,8 @@ fn contract_refuses_rows_that_came_in_the_old_form_and_rows_in_quarantine() {
 fn a_contract_that_was_killed_goes_on_and_a_run_does_not() {
     let db = Db::with(POSTS);
     db.exec("CREATE TABLE other (n int)");
-    let contract = "[contract]\nup = ['ALTER TABLE t DROP COLUMN lat', 'ALTER TABLE other ADD m int']\n";
+    let contract =
+        "[contract]\nup = ['ALTER TABLE t DROP COLUMN lat', 'ALTER TABLE other ADD m int']\n";
     let cli = Cli::new(&db, "job", &rows().with(EXPAND).with(contract).text());
     cli.done(&["run", "job", "-y"]);
     let holder = db.session();
@@ -298,7 +310,11 @@ fn down_takes_a_run_back_from_where_it_is() {
 fn a_job_that_is_worked_on_is_not_taken_back() {
     let db = Db::with(POSTS);
     let held = Held::from(&db, 50);
-    let cli = Cli::new(&db, "job", &rows().with(EXPAND.replace("loc int", "loc int, ADD k int").as_str()).text());
+    let cli = Cli::new(
+        &db,
+        "job",
+        &rows().with(EXPAND.replace("loc int", "loc int, ADD k int").as_str()).text(),
+    );
     held.release();
     let reader = db.session();
     reader.exec("BEGIN; LOCK TABLE t IN ACCESS SHARE MODE");
@@ -317,10 +333,15 @@ fn down_refuses_before_it_touches_anything_where_no_way_back_is_given() {
     let cli = Cli::new(&db, "job", &without.text());
     cli.done(&["run", "job", "-y"]);
     let expanded = before();
-    cli.call(&["down", "job", "-y"]).exits(3).says("there is no [expand] down").says("nothing was written");
+    cli.call(&["down", "job", "-y"])
+        .exits(3)
+        .says("there is no [expand] down")
+        .says("nothing was written");
     assert_eq!(phase(&db), "verify succeeded");
     cli.write("job", &rows().with(EXPAND).text());
-    let in_place = Toml::on("t").set("lat", "-lat").filter("lat > 0").rows(50).with("[expand]\nup = ['ALTER TABLE t ADD COLUMN k int']\ndown = ['ALTER TABLE t DROP COLUMN k']");
+    let in_place = Toml::on("t").set("lat", "-lat").filter("lat > 0").rows(50).with(
+        "[expand]\nup = ['ALTER TABLE t ADD COLUMN k int']\ndown = ['ALTER TABLE t DROP COLUMN k']",
+    );
     cli.write("negate", &in_place.text());
     cli.done(&["run", "negate", "-y"]);
     cli.call(&["down", "negate", "-y"]).exits(3).says("[set] has overwritten `lat`");
@@ -343,7 +364,8 @@ fn what_contract_only_added_is_taken_back_and_what_it_dropped_is_refused() {
     cli.done(&["contract", "job", "-y"]);
     cli.done(&["down", "job", "-y"]).says("[contract] down 1/1").says("undone: job, 2 statements");
     assert_eq!(pg_dump(&db), before);
-    let dropping = CONTRACT.to_owned() + "down = ['ALTER TABLE t ADD COLUMN lat int, ADD COLUMN lng int']\n";
+    let dropping =
+        CONTRACT.to_owned() + "down = ['ALTER TABLE t ADD COLUMN lat int, ADD COLUMN lng int']\n";
     cli.write("drop", &rows().with(EXPAND).with(&dropping).text());
     cli.done(&["run", "drop", "-y"]);
     cli.done(&["contract", "drop", "-y"]);
@@ -363,7 +385,8 @@ fn an_expand_that_stopped_half_way_is_taken_back_or_corrected_and_gone_on_with()
     let db = Db::new();
     let before = pg_dump(&db);
     let cli = Cli::new(&db, "half", HALF);
-    let answer = cli.call(&["run", "half", "-y"]).exits(1).says("statement 2 of [expand] up was refused");
+    let answer =
+        cli.call(&["run", "half", "-y"]).exits(1).says("statement 2 of [expand] up was refused");
     answer.says("type \"nonsense\" does not exist").says("1 statement of expand");
     cli.call(&["status", "half", "--exit-code"]).exits(1);
     cli.call(&["wait", "half"]).exits(1);
@@ -387,17 +410,24 @@ fn an_expand_that_stopped_half_way_is_taken_back_or_corrected_and_gone_on_with()
 #[test]
 fn a_plan_before_expand_says_what_it_cannot_know_and_the_run_refuses_later() {
     let db = Db::with(POSTS);
-    let job = |filter: &str| Toml::on("t").set("loc", "lat + lng").filter(filter).rows(20).with(EXPAND);
+    let job =
+        |filter: &str| Toml::on("t").set("loc", "lat + lng").filter(filter).rows(20).with(EXPAND);
     let cli = Cli::new(&db, "job", &job("lok IS NULL").text());
     let before = pg_dump(&db);
     let answer = cli.done(&["plan", "job"]).says("column `loc` does not exist").says("may add it");
-    assert!(answer.stdout.contains("[expand] up 1: ALTER TABLE t ADD COLUMN loc int"), "{answer:?}");
+    assert!(
+        answer.stdout.contains("[expand] up 1: ALTER TABLE t ADD COLUMN loc int"),
+        "{answer:?}"
+    );
     assert!(answer.stdout.contains("not known before expand"), "{answer:?}");
     let plan = cli.done(&["plan", "job", "-o", "json"]).json()["plan"].take();
     assert_eq!(plan["is_before_expand"], true);
     assert_eq!(pg_dump(&db), before);
     let answer = cli.call(&["run", "job", "-y"]).exits(3).says("lok");
-    answer.says("refused after its expand").says("committed: the statements of [expand]").says("`piecemeal down job`");
+    answer
+        .says("refused after its expand")
+        .says("committed: the statements of [expand]")
+        .says("`piecemeal down job`");
     assert_eq!(phase(&db), "expand ready");
     cli.call(&["run", "job"]).exits(3).says("refused after its expand");
     db.exec("ALTER TABLE t ADD COLUMN lok int");
@@ -423,7 +453,11 @@ fn a_table_that_expand_makes_is_filled() {
 fn jobs_of_a_folder_are_done_in_their_order_and_only_after_those_before_them() {
     let db = Db::new();
     let statement = |sql: &str| format!("[expand]\nup = ['{sql}']\ndown = []\n");
-    let cli = Cli::new(&db, "a", &("after = ['z']\n".to_owned() + &statement("ALTER TABLE z ADD COLUMN a int")));
+    let cli = Cli::new(
+        &db,
+        "a",
+        &("after = ['z']\n".to_owned() + &statement("ALTER TABLE z ADD COLUMN a int")),
+    );
     cli.write("b", &statement("CREATE TABLE b (id int)"));
     cli.write("z", &statement("CREATE TABLE z (id int)"));
     cli.call(&["run", "a", "-y"]).exits(3).says("`z` has not begun");
@@ -461,11 +495,15 @@ fn waiting_ends_with_what_is_waited_for_or_after_its_time() {
     cli.call(&["wait", "job"]).exits(3).says("has no run");
     cli.call(&["run", "job", "-y", "--limit", "20"]).exits(4);
     cli.call(&["status", "job", "--exit-code"]).exits(4);
-    cli.call(&["wait", "job", "--for", "verified", "--timeout", "100ms"]).exits(4).says("is still ready");
+    cli.call(&["wait", "job", "--for", "verified", "--timeout", "100ms"])
+        .exits(4)
+        .says("is still ready");
     let waiting = cli.start(&["wait", "job", "--for", "contracted"]);
     cli.done(&["run", "job"]);
     cli.done(&["wait", "job", "--for", "verified"]);
-    cli.call(&["wait", "job", "--for", "done", "--timeout", "100ms"]).exits(4).says("is still verified");
+    cli.call(&["wait", "job", "--for", "done", "--timeout", "100ms"])
+        .exits(4)
+        .says("is still verified");
     cli.done(&["contract", "job", "-y"]);
     waiting.wait().exits(0);
     cli.done(&["wait", "job"]);

@@ -51,11 +51,8 @@ pub(super) async fn expand(
         desk.begin(&outline, last).await?
     };
     let options = how.options(desk).await?;
-    let statements = Statements {
-        parts: vec![Part::ExpandUp],
-        is_all: !job.has_work(),
-        lenient: Vec::new(),
-    };
+    let statements =
+        Statements { parts: vec![Part::ExpandUp], is_all: !job.has_work(), lenient: Vec::new() };
     let handle =
         engine::shape(job.clone(), statements, run, desk.database().clone(), options.clone());
     let (exit, report) = watch(settings, &job.name, handle, !job.has_work()).await?;

@@ -114,7 +114,9 @@ const ADVICE: &[Advice] = &[
         "ddl-not-null",
         "a column is added that must not be NULL and has no default",
         "the server refuses it if the table has a row, and every writer that does not know the column fails",
-        &["ALTER TABLE ... ADD COLUMN c ...; fill it with [set]; and make it NOT NULL under [contract]"],
+        &[
+            "ALTER TABLE ... ADD COLUMN c ...; fill it with [set]; and make it NOT NULL under [contract]",
+        ],
     ),
     (
         Rule::RenamingColumn,
@@ -163,7 +165,9 @@ fn of_part(part: Part, list: &[Fragment], version: Option<&Version>) -> Vec<Find
         if violation.message.contains("same transaction") {
             continue;
         }
-        let Some(advice) = ADVICE.iter().find(|advice| advice.0 == violation.code) else { continue };
+        let Some(advice) = ADVICE.iter().find(|advice| advice.0 == violation.code) else {
+            continue;
+        };
         let at = usize::from(violation.text_range.start());
         found.extend(located(list, at).map(|(no, statement)| finding(advice, part, no, statement)));
     }
@@ -230,7 +234,10 @@ mod tests {
             &["ALTER TABLE t ADD COLUMN n int DEFAULT 0"],
             &["CREATE INDEX CONCURRENTLY i ON t (n)"],
             &["CREATE TABLE u (n int)", "CREATE INDEX i ON u (n)"],
-            &["ALTER TABLE t ADD CONSTRAINT c CHECK (n > 0) NOT VALID", "ALTER TABLE t VALIDATE CONSTRAINT c"],
+            &[
+                "ALTER TABLE t ADD CONSTRAINT c CHECK (n > 0) NOT VALID",
+                "ALTER TABLE t VALIDATE CONSTRAINT c",
+            ],
             &["ALTER TABLE t DROP COLUMN n"],
             &["SELECT nonsense FROM"],
         ] {
