@@ -130,8 +130,7 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Rewritten { .. } => Some(
             "the table was rewritten (VACUUM FULL, CLUSTER or ALTER TABLE); the walk begins again over what is left to do".into(),
         ),
-        Event::Statement { part, no, of, sql } => Some(format!("{part} {no}/{of}: {sql}")),
-        Event::Blocked { by } => Some(format!("waiting: {by}")),
+        Event::Statement { .. } | Event::Blocked { .. } => of_statement(event),
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {
             Some(format!("sweep {pass}: {} still to do, walked once more", counted(*rows, "rows")))
@@ -143,4 +142,11 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         | Event::Vacuumed { .. }
         | Event::BatchCommitted { .. } => None,
     }
+}
+
+fn of_statement(event: &Event) -> Option<String> {
+    if let Event::Statement { part, no, of, sql } = event {
+        return Some(format!("{part} {no}/{of}: {sql}"));
+    }
+    if let Event::Blocked { by } = event { Some(format!("waiting: {by}")) } else { None }
 }

@@ -26,7 +26,7 @@ use crate::ledger::control::Orders;
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::steps::{self, Steps};
-use crate::ledger::{Actor, snapshot};
+use crate::ledger::{Actor, members, snapshot};
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::path_of;
 use crate::run::{Event, Failure, FailureKind, Intent, Snapshot, Status, Transition};
@@ -128,8 +128,12 @@ impl Shaper {
         stop.send_replace(true);
         // Should it have panicked, the lease runs out by itself.
         let _ = keeping.await;
-        let ending = self.settle(&holder, ended).await?;
-        self.report(ending).await
+        let ending = self.settle(&holder, ended).await;
+        // Tried once: whoever cannot be taken off is known to be gone by its connection, or when its lease is over.
+        if let Ok(mut session) = self.database.session(Lane::Watch).await {
+            let _ = members::leave(&mut session, self.run, &holder.token).await;
+        }
+        self.report(ending?).await
     }
 
     async fn hand(&self, holder: Holder, orders: watch::Receiver<Orders>) -> Result<Hand, Fault> {

@@ -99,7 +99,8 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
         desk.check_after(job).await?;
     }
     if job.shape.expands() && open.is_none_or(LedgerRun::is_before_walk) {
-        return shape::expand(settings, desk, (job, open, found.as_ref()), how).await;
+        let expanding = shape::expand(settings, desk, (job, open, found.as_ref()), how);
+        return Box::pin(expanding).await;
     }
     let plan = build(job, desk).await?;
     let run = if let Some(run) = open {
@@ -135,7 +136,7 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
         check_definition(&Identity::of(&job), &run)?;
         desk.resume(&name).await?;
         let how = How { again: false, joins: false, pace: &args.pace };
-        return begin(settings, &desk, &job, how).await;
+        return Box::pin(begin(settings, &desk, &job, how)).await;
     }
     // What stands against going on is said before the pause, or the failure, is taken back.
     let plan = build(&settings.job(&args.job)?, &desk).await?;

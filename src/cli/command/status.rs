@@ -83,7 +83,13 @@ fn worst(snapshots: &[Snapshot], folder: &Folder) -> Exit {
         Exit::Owned => 1,
         Exit::Stopped => 2,
         Exit::Refused => 3,
-        _ => 4,
+        Exit::BadRows
+        | Exit::Unverified
+        | Exit::Unexpected
+        | Exit::Usage
+        | Exit::Unreachable
+        | Exit::Interrupted
+        | Exit::Terminated => 4,
     };
     let pending = folder.pending.iter().map(|_| Exit::Refused);
     let exits = snapshots.iter().filter(|it| it.shown() != Shown::Undone).map(exit);
