@@ -5,6 +5,7 @@
 
 mod in_step;
 mod quarantine;
+mod shaped;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub use self::quarantine::{Bad, Skipped};
 pub use crate::ledger::control::Asked;
 pub use crate::ledger::journal::Line;
 pub use crate::ledger::runs::Run;
+pub use crate::ledger::steps::{Step, Steps};
 
 /// Returns the DDL that makes the ledger of one of version `from`, 0 where there is none, and the
 /// grants for a role that is to use it, for those who apply DDL by hand.
@@ -204,6 +206,21 @@ impl Desk {
     /// not.
     pub async fn create(&self, plan: &Plan, last: Option<&Run>) -> Result<i64, Error> {
         self.install(None).await?;
+        let nth = last.map_or(1, |run| run.nth + 1);
+        let created =
+            self.with_walk(plan, nth, async |session, new| runs::create(session, new).await);
+        created.await?.map_err(|fault| {
+            if is_duplicate(fault.message()) { raced(&plan.job.name) } else { broken(&fault) }
+        })
+    }
+
+    /// Finds where the walk of `plan` ends and is cut now, and writes what `write` makes of it.
+    async fn with_walk<T>(
+        &self,
+        plan: &Plan,
+        nth: i64,
+        write: impl AsyncFnOnce(&mut Session, &NewRun<'_>) -> Result<T, Fault>,
+    ) -> Result<Result<T, Fault>, Error> {
         // Committed before the bound is taken: no row lies behind it that the trigger has not seen.
         self.keep_in_step(plan, &mut |_| ()).await?;
         let mut session = self.session().await?;
@@ -215,7 +232,7 @@ impl Desk {
         };
         let new = NewRun {
             job: &plan.job.name,
-            nth: last.map_or(1, |run| run.nth + 1),
+            nth,
             identity: &plan.identity,
             has_where: plan.job.table.filter.is_some(),
             table_oid: plan.target.oid,
@@ -225,9 +242,7 @@ impl Desk {
             estimate: plan.estimate.and_then(|rows| i64::try_from(rows).ok()),
             actor: &self.actor,
         };
-        runs::create(&mut session, &new).await.map_err(|fault| {
-            if is_duplicate(fault.message()) { raced(&plan.job.name) } else { broken(&fault) }
-        })
+        Ok(write(&mut session, &new).await)
     }
 
     /// Checks that `plan` is the same job on the same table as `run`.
@@ -237,7 +252,7 @@ impl Desk {
     pub async fn check_same(&self, plan: &Plan, run: &Run) -> Result<(), Error> {
         let job = &run.job;
         check_definition(&plan.identity, run)?;
-        if run.table_oid != plan.target.oid {
+        if run.table_oid.is_some_and(|oid| oid != plan.target.oid) {
             let table = &plan.target.keyset.table;
             return Err(refused(
                 "table-replaced",
@@ -246,6 +261,15 @@ impl Desk {
             )
             .because("a table of the same name was created since; its rows were never done"));
         }
+        self.check_origin(run).await
+    }
+
+    /// Checks that a run belongs to this database.
+    ///
+    /// # Errors
+    /// When it was started in another one.
+    pub async fn check_origin(&self, run: &Run) -> Result<(), Error> {
+        let job = &run.job;
         let mut session = self.session().await?;
         let (system_id, database) =
             runs::origin(&mut session).await.map_err(|fault| broken(&fault))?;

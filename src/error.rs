@@ -130,6 +130,13 @@ impl Error {
         self
     }
 
+    /// Says what failed in other words.
+    #[must_use]
+    pub fn retold(mut self, message: impl Into<String>) -> Error {
+        self.0.message = message.into();
+        self
+    }
+
     /// Says what is safely done.
     #[must_use]
     pub fn having_committed(mut self, committed: impl Into<String>) -> Error {

@@ -51,6 +51,7 @@ pub mod throttle;
 mod batch;
 mod verify;
 mod vacuum;
+mod change;
 
 // The whole, then the views.
 pub mod engine;

@@ -118,7 +118,7 @@ pub(crate) enum Command {
     Check(Check),
     /// Show what a job would do, and rehearse it; change no visible row
     Plan(Plan),
-    /// Start a job, or continue it where it stopped
+    /// Start a job, or continue it where it stopped, up to its contract
     #[command(visible_alias = "up")]
     Run(Run),
     /// Help a live run from this process and host, or start it
@@ -127,6 +127,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Follow progress live; safe to interrupt
     Watch(Watch),
+    /// Return when it is paused, verified, contracted or done
+    Wait(Wait),
     /// Stop after the current batch
     Pause(Stop),
     /// Continue a paused, interrupted or failed run
@@ -141,6 +143,10 @@ pub(crate) enum Command {
     Quarantine(Quarantine),
     /// Show who did what, when and why
     History(History),
+    /// Drop the old shape; refuses unless verified
+    Contract(Contract),
+    /// Undo: expanded schema, and what contract dropped
+    Down(OneJob),
     /// Remove a finished or cancelled run from the ledger
     Forget(OneJob),
     /// Try it on a throw-away PostgreSQL
@@ -209,8 +215,9 @@ pub(crate) struct Check {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Run {
-    /// The jobs, one after the other
-    #[arg(value_name = "JOB", required = true)]
+    /// The jobs, one after the other; all files of --jobs-dir, by name and by what they come after,
+    /// if none is named
+    #[arg(value_name = "JOB")]
     pub(crate) jobs: Vec<String>,
     /// Start a new run of a job whose last run has ended
     #[arg(long)]
@@ -268,6 +275,46 @@ pub(crate) struct Status {
     /// The job; all of them if none is named
     #[arg(value_name = "JOB")]
     pub(crate) job: Option<String>,
+    /// Exit with what `run` would have: 0 if all that is shown is done, 7 if it is being worked on,
+    /// 4 if it stands, and the code of its failure if it failed; 3 if it has not begun
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wait {
+    /// The job
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// What to wait for
+    #[arg(long = "for", value_enum, default_value_t = Goal::Done, value_name = "WHAT")]
+    pub(crate) goal: Goal,
+    /// Give up after so long, with exit code 4
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What can be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Goal {
+    /// It stands, because a pause was asked for
+    Paused,
+    /// Every row is done and verified, or every statement run
+    Verified,
+    /// The old shape is gone
+    Contracted,
+    /// Contracted, or verified if there is nothing to contract
+    Done,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Contract {
+    /// The job
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// Give your word that what the gates without a query ask for is done; it is kept in the history
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) acknowledge: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

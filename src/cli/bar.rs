@@ -90,6 +90,10 @@ impl Reporter for Bar {
         }
     }
 
+    fn hand_on(&mut self) {
+        self.clear();
+    }
+
     fn end(&mut self, _ended: &Result<Report, Error>) {
         self.clear();
     }

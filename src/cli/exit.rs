@@ -28,9 +28,9 @@ exits! {
     Unexpected = 1,
     /// usage, or the job file
     Usage = 2,
-    /// refused by preflight, by the state of the run, or because the definition changed; nothing was written
+    /// refused by preflight, by a gate, by the state of the run, or because the definition changed; nothing was written
     Refused = 3,
-    /// stopped on request: paused, `--limit`, `--max-runtime`, `--until` or `max_hold` reached (resumable), or cancelled (final)
+    /// stopped on request: paused, `--limit`, `--max-runtime`, `--until`, `--timeout` or `max_hold` reached (resumable), or cancelled (final)
     Stopped = 4,
     /// bad rows: stopped at one, or finished with rows in quarantine (also if verification found something besides)
     BadRows = 5,

@@ -16,6 +16,8 @@ use super::settings::Settings;
 pub(crate) trait Reporter: Send {
     /// Shows one event.
     fn event(&mut self, event: &Event);
+    /// The run goes on with something else, for which there is another reporter.
+    fn hand_on(&mut self) {}
     /// Shows how the run ended.
     fn end(&mut self, ended: &Result<Report, Error>);
 }
@@ -139,6 +141,7 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Partitions { attached, detached } => {
             Some(format!("partitions {}", history::came_and_went(attached, detached)))
         }
+        Event::Statement { .. } | Event::Blocked { .. } => of_statement(event),
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {
             Some(format!("sweep {pass}: {} still to do, walked once more", counted(*rows, "rows")))
@@ -150,4 +153,11 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         | Event::Vacuumed { .. }
         | Event::BatchCommitted { .. } => None,
     }
+}
+
+fn of_statement(event: &Event) -> Option<String> {
+    if let Event::Statement { part, no, of, sql } = event {
+        return Some(format!("{part} {no}/{of}: {sql}"));
+    }
+    if let Event::Blocked { by } = event { Some(format!("waiting: {by}")) } else { None }
 }

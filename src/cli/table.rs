@@ -5,21 +5,46 @@ use piecemeal::report::{history, words};
 use piecemeal::run::Snapshot;
 use serde_json::Value;
 
-/// Returns one line for each run under a heading.
-pub(crate) fn of_runs(snapshots: &[Snapshot]) -> String {
+/// Returns one line for each run under a heading, and one for each job that is pending. Of jobs whose file has changed
+/// since their run began, that is said.
+pub(crate) fn of_runs(snapshots: &[Snapshot], changed: &[String], pending: &[String]) -> String {
     let head = ["JOB", "RUN", "PHASE", "STATUS", "DONE", "ROWS", "SINCE"].map(str::to_owned);
+    let status = |snapshot: &Snapshot| {
+        let since = if changed.contains(&snapshot.job) { ", changed since" } else { "" };
+        format!("{}{since}", snapshot.shown())
+    };
     let row = |snapshot: &Snapshot| {
+        if snapshot.is_of_statements() {
+            let steps = words::counted(snapshot.steps, "statements");
+            let (job, run) = (snapshot.job.clone(), snapshot.run.to_string());
+            let since = snapshot.since.clone();
+            return [
+                job,
+                run,
+                words::phase(snapshot),
+                status(snapshot),
+                String::new(),
+                steps,
+                since,
+            ];
+        }
         [
             snapshot.job.clone(),
             snapshot.run.to_string(),
             words::phase(snapshot),
-            snapshot.shown().to_string(),
+            status(snapshot),
             words::percent(snapshot.fraction()),
             words::rows(snapshot),
             snapshot.since.clone(),
         ]
     };
-    aligned(&std::iter::once(head).chain(snapshots.iter().map(row)).collect::<Vec<_>>())
+    let waiting = |job: &String| {
+        let blank = String::new;
+        [job.clone(), blank(), blank(), "pending".into(), blank(), blank(), blank()]
+    };
+    let shown = snapshots.iter().filter(|it| !pending.contains(&it.job)).map(row);
+    let rows = std::iter::once(head).chain(shown).chain(pending.iter().map(waiting));
+    aligned(&rows.collect::<Vec<_>>())
 }
 
 /// The longest part of a message that stands in a column, in characters; `-o json` has all that is kept.

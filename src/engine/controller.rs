@@ -221,8 +221,10 @@ impl Controller {
         }
         self.measured = Some(snapshot.phase);
         let done = match snapshot.phase {
-            Phase::Backfill => snapshot.rows.seen,
             Phase::Verify => pulse.looked,
+            Phase::Backfill | Phase::Expand | Phase::Sync | Phase::Contract | Phase::Down => {
+                snapshot.rows.seen
+            }
         };
         self.meter.observe(snapshot.now, done);
         self.meter.rate(&mut pulse);

@@ -34,9 +34,13 @@ mod settle;
 mod newcomers;
 mod member;
 mod reverify;
+mod keeper;
+mod shaper;
+mod shape_step;
 #[cfg(test)]
 mod scale_tests;
 
 pub use handle::{Ending, Handle, Leaver, Options, Report};
 pub use reverify::{Verified, verify};
 pub use runner::start;
+pub use shaper::{Statements, shape};

@@ -221,6 +221,9 @@ mod tests {
             now,
             has_where: false,
             has_expect: false,
+            contracts: false,
+            steps: 0,
+            fingerprint: String::new(),
         }
     }
 

@@ -163,15 +163,9 @@ impl Runner {
     async fn holder(&self) -> Result<Holder, Error> {
         let (_, port) =
             self.insist(|mut session| async move { lease::backend(&mut session).await }).await?;
-        Ok(Holder {
-            token: format!("{:032x}", fastrand::u128(..)),
-            host: gethostname::gethostname().to_string_lossy().into_owned(),
-            pid: std::process::id(),
-            actor: self.options.actor.clone(),
-            is_direct: self.database.is_direct(port),
-            // What the pace says becomes known with the first orders.
-            workers: self.options.workers.or(self.plan.job.pace.workers).unwrap_or(1),
-        })
+        // What the pace says becomes known with the first orders.
+        let workers = self.options.workers.or(self.plan.job.pace.workers).unwrap_or(1);
+        Ok(Holder::here(&self.options.actor, self.database.is_direct(port), workers))
     }
 
     /// Takes the lease: at once if nobody alive holds it, else when it is over; who joins helps its

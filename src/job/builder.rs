@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
-use super::entry::{Entry, HoldBuilder, WindowBuilder};
+use super::entry::{Entry, GateBuilder, HoldBuilder, WindowBuilder};
 use super::model::{Job, Order, Vacuum};
 use super::problem::Problems;
 use super::source::Source;
@@ -23,7 +23,10 @@ pub struct Builder {
     bad_rows: Vec<String>,
     verify: Vec<String>,
     sync: Option<SyncParts>,
-    /// Each window and each hold.
+    after: Vec<String>,
+    expand: Vec<String>,
+    contract: Vec<String>,
+    /// Each window, each hold and each gate.
     entries: Vec<Entry>,
 }
 
@@ -59,7 +62,21 @@ impl Builder {
         let table = vec![format!("name = {}", quoted(table))];
         let (set, batch, pace) = (Vec::new(), Vec::new(), Vec::new());
         let (bad_rows, verify, entries) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name, table, set, batch, pace, bad_rows, verify, sync: None, entries }
+        let (after, expand, contract) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            name,
+            table,
+            set,
+            batch,
+            pace,
+            bad_rows,
+            verify,
+            sync: None,
+            after,
+            expand,
+            contract,
+            entries,
+        }
     }
 
     /// Sets a column, named literally, from an SQL expression over the row.
@@ -212,6 +229,48 @@ impl Builder {
         self
     }
 
+    /// Names the jobs that must be done before this one.
+    #[must_use]
+    pub fn after(mut self, jobs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.after.push(format!("after = {}", list(jobs)));
+        self
+    }
+
+    /// Runs statements before any row is changed, each in a transaction of its own.
+    #[must_use]
+    pub fn expand(mut self, up: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.expand.push(format!("up = {}", list(up)));
+        self
+    }
+
+    /// Says how [`Builder::expand`] is undone.
+    #[must_use]
+    pub fn expand_down(mut self, down: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.expand.push(format!("down = {}", list(down)));
+        self
+    }
+
+    /// Takes the old shape away when every row is done and somebody says so.
+    #[must_use]
+    pub fn contract(mut self, up: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.contract.push(format!("up = {}", list(up)));
+        self
+    }
+
+    /// Says how [`Builder::contract`] is undone.
+    #[must_use]
+    pub fn contract_down(mut self, down: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.contract.push(format!("down = {}", list(down)));
+        self
+    }
+
+    /// Lets contract wait for something.
+    #[must_use]
+    pub fn gate(mut self, gate: GateBuilder) -> Self {
+        self.entries.push(gate.0);
+        self
+    }
+
     /// Checks all parts by the rules of the job file, and reports everything that is wrong.
     pub fn build(self) -> Result<Job, Problems> {
         let sections = [
@@ -221,15 +280,16 @@ impl Builder {
             ("pace", &self.pace),
             ("bad_rows", &self.bad_rows),
             ("verify", &self.verify),
+            ("expand", &self.expand),
+            ("contract", &self.contract),
         ];
         let entries = self.entries.iter().map(Entry::text);
-        let text: Vec<String> = sections
+        let sections = sections
             .into_iter()
             .filter(|(_, lines)| !lines.is_empty())
             .map(|(name, lines)| format!("[{name}]\n{}\n", lines.join("\n")))
-            .chain(self.sync.iter().map(SyncParts::text))
-            .chain(entries)
-            .collect();
+            .chain(self.sync.iter().map(SyncParts::text));
+        let text: Vec<String> = self.after.iter().cloned().chain(sections).chain(entries).collect();
         Job::parse(&self.name, Source { path: None, text: text.join("\n") })
     }
 }
@@ -263,7 +323,7 @@ pub(super) fn quoted(text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{BadRows, Hold, Limit, Policy, Signal, Size, Window, WindowRate, Work};
+    use super::super::{BadRows, Gate, Hold, Limit, Policy, Signal, Size, Window, WindowRate, Work};
     use super::*;
 
     #[test]
@@ -345,6 +405,26 @@ mod tests {
         assert_eq!(job.holds[2].floor.unwrap().rows_per_second(), 100);
         let wrong = Job::builder("x", "t").set("n", "1").window(Window::builder("Mo")).build();
         assert_eq!(wrong.unwrap_err().iter().count(), 2);
+    }
+
+    #[test]
+    fn statements_and_gates_reach_the_job() {
+        let job = Job::builder("posts-loc", "public.posts")
+            .set("loc", "point(lng, lat)")
+            .filter("loc IS NULL")
+            .after(["posts-add-geo"])
+            .expand(["ALTER TABLE posts ADD COLUMN loc point"])
+            .expand_down(["ALTER TABLE posts DROP COLUMN loc"])
+            .contract(["ALTER TABLE posts DROP COLUMN lat"])
+            .contract_down([""; 0])
+            .gate(Gate::by_query("SELECT true"))
+            .gate(Gate::by_word("deploy API 42"))
+            .build()
+            .unwrap();
+        assert_eq!(job.shape.after, ["posts-add-geo"]);
+        assert_eq!(job.shape.all().count(), 3);
+        assert_eq!(job.shape.contract.down, Some(Vec::new()));
+        assert_eq!(job.shape.gates[1].message.as_deref(), Some("deploy API 42"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The parts of a job of which there may be several, for [`Builder`](super::Builder): windows and holds.
+//! The parts of a job of which there may be several, for [`Builder`](super::Builder): windows, holds and gates.
 //!
 //! Like the builder, they write the text of a job file, and nothing is checked before that is read.
 
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::builder::quoted;
 use super::hold::{Hold, Signal};
-use super::keys::{HOLD, WINDOW, header};
+use super::keys::{GATE, HOLD, WINDOW, header};
+use super::shape::Gate;
 use super::units::{Rate, show_duration};
 use super::window::{Window, WindowRate};
 
@@ -37,6 +38,38 @@ pub struct WindowBuilder(pub(super) Entry);
 /// Collects what a `[[hold]]` says.
 #[derive(Clone)]
 pub struct HoldBuilder(pub(super) Entry);
+
+/// Holds what a `[[gate]]` says.
+#[derive(Clone)]
+pub struct GateBuilder(pub(super) Entry);
+
+impl Gate {
+    /// Returns a gate for a [`Builder`](super::Builder) that holds when a query returns true.
+    pub fn by_query(sql: impl AsRef<str>) -> GateBuilder {
+        let entry = Entry { section: GATE, lines: Vec::new() };
+        GateBuilder(entry.with("sql", sql.as_ref()))
+    }
+
+    /// Returns a gate for a [`Builder`](super::Builder) that holds when a person says so.
+    pub fn by_word(message: impl AsRef<str>) -> GateBuilder {
+        let entry = Entry { section: GATE, lines: Vec::new() };
+        GateBuilder(entry.with("message", message.as_ref()))
+    }
+}
+
+impl GateBuilder {
+    /// Says what it is about.
+    #[must_use]
+    pub fn message(self, message: impl AsRef<str>) -> Self {
+        Self(self.0.with("message", message.as_ref()))
+    }
+}
+
+impl fmt::Debug for GateBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GateBuilder").field(&self.0.lines).finish()
+    }
+}
 
 impl Window {
     /// Starts a window for a [`Builder`](super::Builder), with days and hours as in `Mon-Fri 08:00-20:00`.

@@ -18,6 +18,7 @@ use super::model::{Assignment, Order, Policy, Stripes, SynchronousCommit};
 use super::name::{NameError, TableName, check_name};
 use super::pace::RawPace;
 use super::problem::Problem;
+use super::shape::Shape;
 use super::source::Source;
 use super::sync::RawSync;
 use super::units::{parse_duration_in, show_duration};
@@ -45,6 +46,11 @@ pub(super) struct RawJob {
     pub(super) bad_rows: (Option<Policy>, Option<u32>),
     pub(super) expect: Option<Fragment>,
     pub(super) sync: Option<RawSync>,
+    pub(super) shape: Shape,
+    /// Where [contract] is.
+    pub(super) contract: Option<Range<usize>>,
+    /// Where the jobs are that it comes after.
+    pub(super) after: Option<Range<usize>>,
 }
 
 /// `[table]`, read.
@@ -75,6 +81,9 @@ pub(super) fn read(document: &DeTable<'_>, source: &Source) -> (RawJob, Vec<Prob
     let root = file.reader.root(document);
     file.check_work(&root);
     let raw = RawJob {
+        shape: file.shape(&root),
+        contract: root.span_of("contract"),
+        after: root.span_of("after"),
         description: file.description(&root),
         table: file.table(&root),
         set: file.set(&root),
@@ -116,7 +125,7 @@ impl File<'_> {
             .filter_map(|kind| root.span_of(kind).map(|span| (kind, span)))
             .collect();
         found.sort_by_key(|(_, span)| span.start);
-        if found.is_empty() && !root.mentions("set") {
+        if found.is_empty() && !["set", "expand", "contract"].iter().any(|key| root.mentions(key)) {
             let message = "a job needs exactly one of [set], [delete], [copy], [sql], [transform]";
             let problem = Problem::new("missing-key", message)
                 .help("add for example\n[set]\ncolumn = \"an SQL expression over the row\"");
@@ -136,7 +145,9 @@ impl File<'_> {
 
     fn table(&mut self, root: &Section<'_>) -> RawTable {
         let Some(table) = self.reader.section(root, "table") else {
-            if !root.mentions("table") {
+            let has_statements = ["expand", "contract"].iter().any(|key| root.mentions(key));
+            let has_rows = root.mentions("set") || !has_statements;
+            if !root.mentions("table") && has_rows {
                 let problem =
                     Problem::new("missing-key", "a job needs a [table] with the name of the table")
                         .help("add for example\n[table]\nname = \"public.posts\"");

@@ -1,7 +1,8 @@
 //! What makes two jobs the same run.
 //!
 //! A run goes on only with the job it began with: another `where` would call rows done that never were looked at.
-//! Batch, pace, holds, bad rows and the description may change at any time and are no part of it.
+//! Batch, pace, holds, bad rows and the description may change at any time and are no part of it; neither are gates,
+//! the jobs that come before, and the statements that undo, so that a way back can be written when it is missed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -40,6 +41,12 @@ pub struct Identity {
     /// How rows are kept in step; runs of older releases do not know it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncIdentity>,
+    /// The statements that come before; what undoes them may be added later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expand: Vec<String>,
+    /// The statements that come in the end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contract: Vec<String>,
 }
 
 /// What of `[sync]` a run is bound to.
@@ -65,6 +72,7 @@ impl Identity {
             reverse: texts(&sync.reverse),
             filter: text(&sync.filter),
         });
+        let statements = |list: &[Fragment]| list.iter().map(|it| it.text.clone()).collect();
         Self {
             engine: ENGINE,
             table: job.table.name.to_string(),
@@ -75,6 +83,8 @@ impl Identity {
             set: texts(assignments),
             expect: text(&job.verify.expect),
             sync,
+            expand: statements(&job.shape.expand.up),
+            contract: statements(&job.shape.contract.up),
         }
     }
 
@@ -95,6 +105,8 @@ impl Identity {
         changes.extend(by_column("[set] ", &self.set, &other.set));
         changes.extend(change("expect", self.expect.as_deref(), other.expect.as_deref()));
         changes.extend(sync_differences(self.sync.as_ref(), other.sync.as_ref()));
+        changes.extend(statements("[expand] up", &self.expand, &other.expand));
+        changes.extend(statements("[contract] up", &self.contract, &other.contract));
         changes
     }
 }
@@ -136,6 +148,17 @@ fn sync_differences(old: Option<&SyncIdentity>, new: Option<&SyncIdentity>) -> V
 
 fn listed(names: &[String]) -> String {
     format!("[{}]", names.join(", "))
+}
+
+/// Names the statements that changed, by their numbers.
+fn statements(part: &str, old: &[String], new: &[String]) -> Vec<String> {
+    let text = |list: &[String], at: usize| list.get(at).cloned();
+    let numbers = 0..old.len().max(new.len());
+    let changed = numbers.filter_map(|at| {
+        let (old, new) = (text(old, at), text(new, at));
+        change(&format!("{part} {}", at + 1), old.as_deref(), new.as_deref())
+    });
+    changed.collect()
 }
 
 fn change(name: &str, old: Option<&str>, new: Option<&str>) -> Option<String> {
@@ -201,6 +224,12 @@ mod tests {
             ("[set]", "search_path = ['e']\n[set]", "search_path: `[]` → `[e]`"),
             ("[set]", "[verify]\nexpect = 'true'\n[set]", "expect: nothing → `true`"),
             ("[set]", "[sync]\nforward = { a = '1' }\n[set]", "[sync] forward.a: nothing → `1`"),
+            ("[set]", "[expand]\nup = ['SELECT 1']\n[set]", "[expand] up 1: nothing → `SELECT 1`"),
+            (
+                "[set]",
+                "[contract]\nup = ['SELECT 1']\n[set]",
+                "[contract] up 1: nothing → `SELECT 1`",
+            ),
         ] {
             let changed = identity(&BASE.replace(from, to));
             assert_eq!(base.differences(&changed), [said]);
@@ -219,6 +248,13 @@ mod tests {
         assert_eq!(sync(""), sync("forward = { b = '2', a = '1' }"));
         let read: Identity = serde_json::from_value(serde_json::to_value(&base).unwrap()).unwrap();
         assert_eq!(read, base);
+    }
+
+    #[test]
+    fn a_way_back_and_a_gate_may_be_added_later() {
+        let job = format!("{BASE}[expand]\nup = ['SELECT 1']\n[contract]\nup = ['SELECT 2']\n");
+        let later = job.replace("1']", "1']\ndown = ['SELECT 3']") + "[[gate]]\nmessage = 'x'\n";
+        assert_eq!(fingerprint(&identity(&job)), fingerprint(&identity(&later)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A piece of SQL that a person wrote, and the check that it is one expression, or one query.
+//! A piece of SQL that a person wrote, and the check that it is one expression, query or statement.
 //!
 //! The check is lexical, by the rules of `PostgreSQL`'s scanner: it promises that an accepted text cannot leave the
 //! `(\n<text>\n)` that every statement puts around it, whatever follows. It relies on `standard_conforming_strings`
@@ -11,7 +11,7 @@ use std::ops::Range;
 /// An expression is code, not data; one of this size is a mistake.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// An SQL expression or query of the user, as it stands in the job file.
+/// An SQL expression, query or statement of the user, as it stands in the job file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fragment {
     /// The SQL, verbatim.
@@ -34,15 +34,14 @@ pub struct Refusal {
 
 /// Checks that a text is one SQL expression that cannot leave the parentheses put around it.
 pub fn scan(text: &str) -> Result<(), Refusal> {
-    let mut scanner = Scanner { text, at: 0, open: Vec::new(), start: None, is_query: false };
-    scanner.scan()
+    Scanner::new(text, Kind::Expression).scan()
 }
 
 /// Checks that a text is one SQL query that cannot leave the parentheses put around it.
 pub fn scan_query(text: &str) -> Result<(), Refusal> {
-    let mut scanner = Scanner { text, at: 0, open: Vec::new(), start: None, is_query: true };
+    let mut scanner = Scanner::new(text, Kind::Query);
     scanner.scan()?;
-    let start = scanner.start.unwrap_or_default();
+    let start = scanner.tokens.first().map_or(0, |token| token.start);
     scanner.at = start;
     scanner.skip_while(continues_word);
     let word = &text[start..scanner.at];
@@ -52,18 +51,43 @@ pub fn scan_query(text: &str) -> Result<(), Refusal> {
     scanner.refuse(start, "a query begins with SELECT", "write for example SELECT count(*) FROM …")
 }
 
+/// Checks that a text is one SQL statement that can be run by itself, and what is said of it elsewhere.
+pub fn scan_statement(text: &str) -> Result<(), Refusal> {
+    Scanner::new(text, Kind::Statement).scan()?;
+    super::statement::read(text).map(drop)
+}
+
+/// Returns where the words, names, values and signs of a text are that was accepted.
+pub(super) fn tokens(text: &str) -> Vec<Range<usize>> {
+    let mut scanner = Scanner::new(text, Kind::Statement);
+    // Of a text that was not accepted, what comes before the mistake.
+    let _ = scanner.scan();
+    scanner.tokens
+}
+
+/// What a text must be; only an expression has no commas, and each has a word in messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Expression,
+    Query,
+    Statement,
+}
+
 struct Scanner<'t> {
     text: &'t str,
     at: usize,
     /// Brackets not closed yet, with their places.
     open: Vec<(u8, usize)>,
-    /// Where the first thing is that is neither a blank nor a comment.
-    start: Option<usize>,
-    /// A query has commas, and words of its own in messages.
-    is_query: bool,
+    /// What is neither a blank nor a comment.
+    tokens: Vec<Range<usize>>,
+    kind: Kind,
 }
 
-impl Scanner<'_> {
+impl<'t> Scanner<'t> {
+    fn new(text: &'t str, kind: Kind) -> Self {
+        Scanner { text, at: 0, open: Vec::new(), tokens: Vec::new(), kind }
+    }
+
     fn scan(&mut self) -> Result<(), Refusal> {
         if self.text.len() > MAX_BYTES {
             let (what, bytes) = (self.what(), self.text.len());
@@ -78,7 +102,11 @@ impl Scanner<'_> {
     }
 
     fn what(&self) -> &'static str {
-        if self.is_query { "a query" } else { "an expression" }
+        match self.kind {
+            Kind::Expression => "an expression",
+            Kind::Query => "a query",
+            Kind::Statement => "a statement",
+        }
     }
 
     fn byte(&self, ahead: usize) -> Option<u8> {
@@ -102,8 +130,9 @@ impl Scanner<'_> {
             (b'/', Some(b'*')) => return self.block_comment(),
             (byte, _) if is_blank(byte) => self.at += 1,
             (byte, next) => {
-                self.start = self.start.or(Some(self.at));
-                return self.element(byte, next);
+                let start = self.at;
+                self.element(byte, next)?;
+                self.tokens.push(start..self.at);
             }
         }
         Ok(())
@@ -133,10 +162,15 @@ impl Scanner<'_> {
     fn separator(&mut self, byte: u8) -> Result<(), Refusal> {
         let from = self.at;
         match byte {
-            b';' if self.is_query => self.refuse(
+            b';' if self.kind == Kind::Query => self.refuse(
                 from,
                 "`;` ends a statement, and this must be one query",
                 "remove the `;`, and what follows it",
+            ),
+            b';' if self.kind == Kind::Statement => self.refuse(
+                from,
+                "`;` ends a statement, and this must be one",
+                "remove the `;`; each statement is a string of its own in the list, and a function's body is put into $$…$$",
             ),
             b';' => self.refuse(
                 from,
@@ -147,7 +181,7 @@ impl Scanner<'_> {
                 let message = format!("{} contains a NUL byte", self.what());
                 self.refuse(from, &message, "remove the `\\u0000`")
             }
-            _ if self.open.is_empty() && !self.is_query => self.refuse(
+            _ if self.open.is_empty() && self.kind == Kind::Expression => self.refuse(
                 from,
                 "one expression is expected, found a comma",
                 "write each column on its own line under [set], or put a row or list into parentheses",
@@ -291,7 +325,8 @@ impl Scanner<'_> {
             self.at += 1;
         }
         if self.byte(0).is_none() {
-            let whole = if self.is_query { "query" } else { "expression" };
+            let what = self.what();
+            let whole = what.split_once(' ').map_or(what, |(_, noun)| noun);
             let message = format!(
                 "the comment `--` runs to the end of the {whole} and would hide what follows it"
             );
@@ -339,15 +374,17 @@ impl Scanner<'_> {
             let help = "write the closing one that belongs to it, or remove it";
             return self.refuse(place, &message, help);
         }
-        if self.start.is_some() {
+        if !self.tokens.is_empty() {
             return Ok(());
         }
         let is_empty = self.text.trim().is_empty();
-        let (message, help) = match (self.is_query, is_empty) {
-            (true, true) => ("the query is empty", "write a SELECT"),
-            (true, false) => ("the query is only a comment", "write a SELECT"),
-            (false, true) => ("the expression is empty", WRITE_EXPRESSION),
-            (false, false) => ("the expression is only a comment", WRITE_EXPRESSION),
+        let (message, help) = match (self.kind, is_empty) {
+            (Kind::Query, true) => ("the query is empty", "write a SELECT"),
+            (Kind::Query, false) => ("the query is only a comment", "write a SELECT"),
+            (Kind::Expression, true) => ("the expression is empty", WRITE_EXPRESSION),
+            (Kind::Expression, false) => ("the expression is only a comment", WRITE_EXPRESSION),
+            (Kind::Statement, true) => ("the statement is empty", "remove it"),
+            (Kind::Statement, false) => ("the statement is only a comment", "remove it"),
         };
         self.refuse(0, message, help)
     }

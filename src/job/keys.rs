@@ -7,7 +7,24 @@ use super::problem::Problem;
 
 /// The tables of a job file and their keys; the first is the file itself. The columns under [set] are free.
 pub(super) const KEYS: &[(&str, &[&str])] = &[
-    ("", &["description", "table", "set", "batch", "pace", "hold", "bad_rows", "verify", "sync"]),
+    (
+        "",
+        &[
+            "description",
+            "after",
+            "table",
+            "expand",
+            "set",
+            "batch",
+            "pace",
+            "hold",
+            "bad_rows",
+            "verify",
+            "sync",
+            "contract",
+            "gate",
+        ],
+    ),
     ("table", &["name", "key", "order", "where", "search_path"]),
     ("batch", &["target", "min", "max", "give_way", "rows", "synchronous_commit", "stripes"]),
     ("pace", &["rate", "workers", "vacuum", "max_hold", "window"]),
@@ -16,6 +33,9 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("bad_rows", &["policy", "max"]),
     ("verify", &["expect"]),
     ("sync", &["forward", "reverse", "where"]),
+    ("expand", &["up", "down"]),
+    ("contract", &["up", "down"]),
+    (GATE, &["before", "sql", "message"]),
 ];
 
 /// The table of a window; there may be several.
@@ -28,26 +48,15 @@ pub(super) const HOLD: &str = "hold";
 pub(super) const FORWARD: &str = "sync.forward";
 pub(super) const REVERSE: &str = "sync.reverse";
 
+/// The table of a gate; there may be several.
+pub(super) const GATE: &str = "gate";
+
 /// Table and key, how people write it, and what to do without it.
 const LATER: &[(&str, &str, &str, &str)] = &[
-    ("", "after", "after", "remove it, and see to it that those jobs are done first"),
     ("", "delete", "[delete]", ONLY_SET),
     ("", "copy", "[copy]", ONLY_SET),
     ("", "sql", "[sql]", ONLY_SET),
     ("", "transform", "[transform]", ONLY_SET),
-    ("", "expand", "[expand]", "remove it, and apply its statements yourself before the run"),
-    (
-        "",
-        "contract",
-        "[contract]",
-        "remove it, and apply its statements yourself when the run is verified",
-    ),
-    (
-        "",
-        "gate",
-        "[[gate]]",
-        "remove it, and check its condition yourself before you drop the old columns",
-    ),
 ];
 
 const ONLY_SET: &str = "so far there is [set], which rewrites rows in place; write the job with it, or wait for a later version";
@@ -62,7 +71,7 @@ pub(super) fn path(section: &str, key: &str) -> String {
 
 /// Shows a table as it is written in the file, as in `[pace]` or `[[hold]]`.
 pub(super) fn header(section: &str) -> String {
-    if [WINDOW, HOLD].contains(&section) {
+    if [WINDOW, HOLD, GATE].contains(&section) {
         format!("[[{section}]]")
     } else {
         format!("[{section}]")
@@ -116,7 +125,7 @@ fn unknown(section: &str, key: &str, keys: &[&str]) -> Problem {
     let tables: Vec<String> = tables.collect();
     let keys: Vec<&str> = keys.iter().filter(|key| !is_table(key)).copied().collect();
     let help = if section.is_empty() {
-        format!("a job file has a description, and the tables {}", tables.join(", "))
+        format!("a job file has the keys {}, and the tables {}", keys.join(", "), tables.join(", "))
     } else if tables.is_empty() {
         format!("the keys under {} are {}", header(section), keys.join(", "))
     } else {

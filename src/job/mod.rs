@@ -24,8 +24,12 @@ mod read;
 mod resolve;
 mod schema;
 mod secret;
+mod sequence;
+mod shape;
+mod shapes;
 mod source;
 mod sync;
+mod statement;
 mod syntax;
 mod units;
 mod when;
@@ -33,9 +37,9 @@ mod window;
 
 pub use builder::Builder;
 pub use draft::{Draft, DraftColumn};
-pub use entry::{HoldBuilder, WindowBuilder};
+pub use entry::{GateBuilder, HoldBuilder, WindowBuilder};
 pub use fingerprint::{Identity, SyncIdentity, fingerprint};
-pub use fragment::{Fragment, Refusal, scan, scan_query};
+pub use fragment::{Fragment, Refusal, scan, scan_query, scan_statement};
 pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
     Assignment, BadRows, Batch, Job, Order, Pace, Policy, Size, Stripes, Sync, SynchronousCommit, Table,
@@ -44,7 +48,10 @@ pub use model::{
 pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};
 pub use schema::SCHEMA;
+pub use sequence::{Knot, in_order};
+pub use shape::{Gate, Part, Shape, Steps};
 pub use source::Source;
+pub use statement::{Manner, Outside, manner};
 pub use units::{Rate, UnitError, parse_bytes, parse_duration, show_bytes, show_duration};
 pub use when::When;
 pub(crate) use when::parse_clock;

@@ -16,6 +16,7 @@ use super::fragment::Fragment;
 use super::hold::Hold;
 use super::name::TableName;
 use super::problem::Problems;
+use super::shape::Shape;
 use super::source::Source;
 use super::units::Rate;
 use super::window::Window;
@@ -32,6 +33,8 @@ pub struct Job {
     pub table: Table,
     /// What is done to each row.
     pub work: Work,
+    /// What is done to the schema before and after.
+    pub shape: Shape,
     /// How large a batch is.
     pub batch: Batch,
     /// How fast batches follow each other.
@@ -51,7 +54,7 @@ pub struct Job {
 /// The table a job walks, and which of its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Its name.
+    /// Its name; an empty one if a job of statements alone names no table.
     pub name: TableName,
     /// The columns of the key to walk by, 1 to 32; the primary key if none.
     pub key: Option<Vec<String>>,
@@ -101,7 +104,8 @@ impl Order {
 /// What is done to each row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    /// Columns are set from expressions over the row, in place; at least one, in the order of the file.
+    /// Columns are set from expressions over the row, in place, in the order of the file; none in a job that has
+    /// only statements.
     Set(Vec<Assignment>),
 }
 
@@ -306,6 +310,12 @@ impl Job {
         let source = read::read(path)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         Self::parse(&stem, source)
+    }
+
+    /// Whether it changes rows; if not, it is a migration of statements alone.
+    pub fn has_work(&self) -> bool {
+        let Work::Set(assignments) = &self.work;
+        !assignments.is_empty()
     }
 
     /// Starts a job in Rust; it is checked like a file when it is built.

@@ -8,9 +8,10 @@ use toml::Spanned;
 
 use super::file::{self, RawBatch, RawJob};
 use super::model::{BadRows, Batch, Job, Pace, Size, Table, Vacuum, Verify, Work};
-use super::name::is_word;
+use super::name::{TableName, is_word};
 use super::pace;
 use super::problem::{Problem, Problems};
+use super::shapes::{unproven, without_rows};
 use super::source::Source;
 use super::sync;
 use super::syntax;
@@ -43,12 +44,38 @@ pub(super) fn resolve(name: &str, mut source: Source) -> Result<Job, Problems> {
     };
     problems.extend(key_columns_set(&raw));
     problems.extend(sync::contradictions(&raw));
+    problems.extend(shape_and_rows(name, &raw));
     problems.extend(contradictions(&raw.batch));
     problems.extend(pace::contradictions(&raw.pace, &raw.batch, GIVE_WAY));
-    match (raw.table.name.clone(), problems.is_empty()) {
-        (Some(table), true) => Ok(job(name, raw, table, source)),
-        _ => Err(Problems::new(source, problems)),
+    if !problems.is_empty() {
+        return Err(Problems::new(source, problems));
     }
+    let unnamed = || Spanned::new(0..0, TableName { schema: None, name: String::new() });
+    let table = raw.table.name.clone().unwrap_or_else(unnamed);
+    Ok(job(name, raw, table, source))
+}
+
+/// What the statements of a job and its rows say together.
+fn shape_and_rows(name: &str, raw: &RawJob) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let has_proof = raw.table.filter.is_some() || raw.expect.is_some();
+    if let (Some(contract), false, false) = (&raw.contract, raw.set.is_empty(), has_proof) {
+        found.push(unproven(contract.clone()));
+    }
+    if raw.set.is_empty() && raw.shape.expands() {
+        let key = raw.table.key.as_ref().map(|it| ("`table.key`", it.span()));
+        let order = raw.table.order.as_ref().map(|it| ("`table.order`", it.span()));
+        let filter = raw.table.filter.as_ref().map(|it| ("`table.where`", it.span.clone()));
+        let of_rows = [key, order, filter].into_iter().flatten();
+        found.extend(of_rows.map(|(what, span)| without_rows(what).at(span)));
+    }
+    if raw.shape.after.iter().any(|after| after == name) {
+        let problem = Problem::new("contradiction", "`after` names the job itself");
+        found.push(
+            problem.at(raw.after.clone().unwrap_or_default()).help("remove it from the list"),
+        );
+    }
+    found
 }
 
 fn check_job_name(name: &str) -> Option<Problem> {
@@ -132,7 +159,7 @@ fn give_way_below_target(batch: &RawBatch) -> Option<Problem> {
     })
 }
 
-fn job(name: &str, raw: RawJob, table: Spanned<super::name::TableName>, source: Source) -> Job {
+fn job(name: &str, raw: RawJob, table: Spanned<TableName>, source: Source) -> Job {
     let name_span = table.span();
     Job {
         name: name.to_owned(),
@@ -149,6 +176,7 @@ fn job(name: &str, raw: RawJob, table: Spanned<super::name::TableName>, source: 
         },
         sync: raw.sync.map(|sync| sync.resolve(&raw.set)),
         work: Work::Set(raw.set),
+        shape: raw.shape,
         batch: batch(&raw.batch),
         pace: Pace {
             rate: raw.pace.rate,

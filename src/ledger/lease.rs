@@ -38,6 +38,18 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
+    /// Returns this process with a token of its own.
+    pub(crate) fn here(actor: &Actor, is_direct: bool, workers: u32) -> Holder {
+        Holder {
+            token: format!("{:032x}", fastrand::u128(..)),
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            actor: actor.clone(),
+            is_direct,
+            workers,
+        }
+    }
+
     pub(super) fn owner(&self) -> Value {
         json!({ "host": self.host, "pid": self.pid, "who": self.actor.0 })
     }

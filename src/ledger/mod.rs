@@ -6,6 +6,8 @@
 
 pub(crate) mod schema;
 pub(crate) mod runs;
+pub(crate) mod shaped;
+pub(crate) mod steps;
 pub(crate) mod ranges;
 pub(crate) mod rewrite;
 pub(crate) mod quarantine;

@@ -24,8 +24,8 @@ pub struct Run {
     pub fingerprint: String,
     /// That in full; `None` if another release wrote it in a form that we cannot read.
     pub identity: Option<Identity>,
-    /// The table that it was started on.
-    pub table_oid: u32,
+    /// The table that it was started on; unknown before its walk begins.
+    pub table_oid: Option<u32>,
     /// The cluster that it was started on.
     pub system_id: String,
     /// The database that it was started in.
@@ -137,7 +137,10 @@ WITH made AS (
     VALUES ($1, $9::int8::int4, $2, $3, $4, ($5::int8)::oid, (SELECT system_identifier::text FROM pg_control_system()),
             current_database(), 'backfill', 'ready', 'run', $6, ($11::int8)::oid)
     RETURNING id
-), cut AS (
+)";
+
+/// The ranges of the run `made`.
+const RANGES: &str = ", cut AS (
     SELECT at, ARRAY(SELECT jsonb_array_elements_text(key)) AS key
     FROM jsonb_array_elements($10) WITH ORDINALITY AS c (key, at)
 ), walked AS (
@@ -147,17 +150,47 @@ WITH made AS (
     LEFT JOIN cut lower ON lower.at = n.no LEFT JOIN cut upper ON upper.at = n.no + 1
 ), noted AS (
     INSERT INTO piecemeal.journal (run_id, who, what, detail)
-    SELECT id, $8 || ' as ' || session_user, 'created', $3 FROM made
+    SELECT id, $8 || ' as ' || session_user, $what, $3 FROM made
 ), parted AS (
     INSERT INTO piecemeal.journal (run_id, who, what, detail)
-    SELECT id, $8 || ' as ' || session_user, '$what', jsonb_build_object('partitions', partitions)
+    SELECT id, $8 || ' as ' || session_user, '$noted', jsonb_build_object('partitions', partitions)
     FROM made, ($partitions) AS found WHERE partitions <> '{}'
     OR EXISTS (SELECT FROM pg_catalog.pg_partitioned_table WHERE partrelid = ($5::int8)::oid)
 )
 SELECT id FROM made";
 
+// The run was begun before its table was ready; its walk begins once.
+const BEGIN_WALK: &str = "\
+WITH made AS (
+    UPDATE piecemeal.run r SET phase = 'backfill', has_where = $4, table_oid = ($5::int8)::oid, estimate = $6,
+           filenode = ($11::int8)::oid, updated_at = clock_timestamp()
+    WHERE r.id = $9 AND r.job = $1 AND r.fingerprint = $2 AND r.phase IN ('expand', 'sync')
+      AND NOT EXISTS (SELECT FROM piecemeal.range g WHERE g.run_id = r.id)
+    RETURNING id
+)";
+
 /// Creates a run whose ranges, one more than there are cuts, follow each other over the key space.
 pub(crate) async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i64, Fault> {
+    let sql = format!("{CREATE}{}", RANGES.replace("$what", "'created'"));
+    Ok(with_ranges(session, &sql, new, new.nth).await?.unwrap_or(0))
+}
+
+/// Gives a run that has only had statements its ranges; `None` if it has them, or is not to be walked.
+pub(crate) async fn begin_walk(
+    session: &mut Session,
+    run: i64,
+    new: &NewRun<'_>,
+) -> Result<Option<i64>, Fault> {
+    let sql = format!("{BEGIN_WALK}{}", RANGES.replace("$what", "'walk'"));
+    with_ranges(session, &sql, new, run).await
+}
+
+async fn with_ranges(
+    session: &mut Session,
+    sql: &str,
+    new: &NewRun<'_>,
+    which: i64,
+) -> Result<Option<i64>, Fault> {
     let spec = serde_json::to_value(new.identity).unwrap_or_default();
     let fingerprint = crate::job::fingerprint(new.identity);
     let cuts = json!(new.cuts);
@@ -170,14 +203,14 @@ pub(crate) async fn create(session: &mut Session, new: &NewRun<'_>) -> Result<i6
         Param::MaybeInt(new.estimate),
         Param::Texts(new.upto.map(Key::values)),
         new.actor.0.as_str().into(),
-        new.nth.into(),
+        which.into(),
         (&cuts).into(),
         Param::MaybeInt(new.filenode.map(i64::from)),
     ];
     let of_table = partitions::now("($5::int8)::oid");
-    let sql = CREATE.replace("$what", partitions::WHAT).replace("$partitions", &of_table);
+    let sql = sql.replace("$noted", partitions::WHAT).replace("$partitions", &of_table);
     let rows = session.transact(&Guards::ledger(), &sql, &params).await?;
-    Ok(rows.first().map_or(0, |row| row.get("id")))
+    Ok(rows.first().map(|row| row.get("id")))
 }
 
 const ORIGIN: &str = "\
@@ -259,9 +292,9 @@ pub(crate) async fn settle(
     let sql = format!(
         "WITH moved AS (
              UPDATE piecemeal.run SET status = '{to}',
-                 reason = CASE WHEN {keeps_reason} THEN coalesce($3, reason) ELSE $3 END, failure = $4, verified = $5,
-                 looked = $6, looked_s = $7, changed_at = clock_timestamp(), updated_at = clock_timestamp(),
-                 finished_at = CASE WHEN {is_final} THEN clock_timestamp() END,
+                 reason = CASE WHEN {keeps_reason} THEN coalesce($3, reason) ELSE $3 END, failure = $4,
+                 verified = coalesce($5, verified), looked = coalesce($6, looked), looked_s = coalesce($7, looked_s), changed_at = clock_timestamp(), updated_at = clock_timestamp(),
+                 finished_at = CASE WHEN {is_final} THEN coalesce(finished_at, clock_timestamp()) ELSE finished_at END,
                  lease_token = CASE WHEN {keeps_lease} THEN lease_token END,
                  lease_until = CASE WHEN {keeps_lease} THEN lease_until END
              WHERE id = $1 AND (lease_token = $2{by_member}) AND status = ANY ('{{{sources}}}'){asked} RETURNING id

@@ -3,7 +3,7 @@
 use crate::pg::{Fault, Guards, Session};
 
 /// The version that this library writes and reads.
-pub(crate) const VERSION: i32 = 4;
+pub(crate) const VERSION: i32 = 5;
 
 /// What makes each version of the one before, from an empty database on.
 const STEPS: [&str; VERSION as usize] = [
@@ -11,6 +11,7 @@ const STEPS: [&str; VERSION as usize] = [
     include_str!("schema/002.sql"),
     include_str!("schema/003.sql"),
     include_str!("schema/004.sql"),
+    include_str!("schema/005.sql"),
 ];
 
 /// Returns the DDL that makes this version of version `from`; 0 is an empty database.
@@ -44,7 +45,7 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 CROSS JOIN LATERAL (
     SELECT string_agg(privilege, ', ') AS privileges FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) privilege
     WHERE NOT has_table_privilege(c.oid, privilege)) lacking
-WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'member', 'quarantine', 'journal') AND c.relkind = 'r'";
+WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'member', 'quarantine', 'step', 'journal') AND c.relkind = 'r'";
 
 const NEWEST: &str = "SELECT max(version) FROM piecemeal.ledger";
 

@@ -11,7 +11,10 @@ use crate::run::{Intent, Owner, Phase, Rows, Snapshot, Status};
 const READ: &str = "\
 SELECT r.job, r.id, r.phase, r.status, r.intent, r.reason, r.failure, r.estimate, r.pass::int8 AS pass, r.pulse, r.owner,
        r.verified, r.looked, r.looked_s, r.held, r.has_where, r.spec ->> 'expect' IS NOT NULL AS has_expect,
-       $live AS is_live,
+       $live AS is_live, r.fingerprint, r.spec -> 'contract' IS NOT NULL AS contracts,
+       (SELECT count(*) FROM piecemeal.step s WHERE s.run_id = r.id AND s.done_at IS NOT NULL
+        AND CASE r.phase WHEN 'expand' THEN s.part = 'expand.up' WHEN 'contract' THEN s.part = 'contract.up'
+                         WHEN 'down' THEN s.part IN ('contract.down', 'expand.down') END) AS steps,
        r.lease_token IS NOT NULL AS is_owned,
        extract(epoch FROM coalesce(r.finished_at, clock_timestamp()) - r.started_at)::float8 AS elapsed,
        extract(epoch FROM clock_timestamp())::float8 AS now,
@@ -101,6 +104,9 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
         now: row.get("now"),
         has_where: row.get("has_where"),
         has_expect: row.get("has_expect"),
+        contracts: row.get("contracts"),
+        steps: sum("steps"),
+        fingerprint: row.get("fingerprint"),
     })
 }
 

@@ -1,4 +1,5 @@
-//! A connection for one long statement that cannot run in a transaction, such as VACUUM.
+//! A connection for one statement: a long one that cannot run in a transaction, such as VACUUM, or one of the user's
+//! that may leave something in its session.
 //!
 //! It belongs to one caller, is opened for the statement and closed after it, and never goes to a
 //! pool. So its settings may belong to the session: a direct connection is a condition, which the
@@ -9,6 +10,7 @@ use tokio_postgres::{CancelToken, Client};
 use super::fault::Fault;
 use super::message::DbMessage;
 use super::pool::Database;
+use super::session::{Act, Together, together};
 
 /// A connection of one's own.
 pub(crate) struct Alone {
@@ -41,6 +43,17 @@ impl Alone {
     /// Runs a statement outside any transaction of ours.
     pub(crate) async fn run(&self, sql: &str) -> Result<(), Fault> {
         Ok(self.client.batch_execute(sql).await?)
+    }
+
+    /// Runs a statement in one transaction with one of ours.
+    pub(crate) async fn together(&self, act: &Act<'_>, statement: &str) -> Together {
+        together(&self.client, act, statement).await
+    }
+
+    /// Whether the same server process still answers: behind a pooler of transactions, it may be another one.
+    pub(crate) async fn is_steady(&self) -> Result<bool, Fault> {
+        let rows = self.client.query_typed("SELECT pg_catalog.pg_backend_pid()::int8", &[]).await?;
+        Ok(rows.first().is_some_and(|row| row.get::<_, i64>(0) == self.backend))
     }
 
     /// Returns what ends the statement from another connection.

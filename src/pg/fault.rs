@@ -137,6 +137,13 @@ pub(crate) fn is_duplicate(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("23505")
 }
 
+/// Whether the statement found nothing to take away, or what it adds is there already.
+pub(crate) fn is_without_effect(message: &DbMessage) -> bool {
+    // Undefined column, table, object, function; then the same as duplicates.
+    let codes = ["42703", "42P01", "42704", "42883", "42701", "42P07", "42710", "42723"];
+    message.sqlstate.as_deref().is_some_and(|code| codes.contains(&code))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,5 +31,5 @@ pub(crate) use guards::{Begin, Follow, Guards, WALK};
 pub(crate) use message::DbMessage;
 pub use pool::Database;
 pub(crate) use pool::Lane;
-pub(crate) use session::{Act, Param, Session};
+pub(crate) use session::{Act, Param, Session, Together};
 pub(crate) use tokio_postgres::CancelToken;

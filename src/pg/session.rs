@@ -247,6 +247,35 @@ async fn transact(client: &Client, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
     }
 }
 
+/// What came of a statement that was run together with one of ours.
+pub(crate) struct Together {
+    /// What came of ours, which went first.
+    pub(crate) recorded: Result<(), Fault>,
+    /// What came of the other one, and of COMMIT. Nothing of either stands unless both are `Ok`, or this is
+    /// [`Fault::Unknown`].
+    pub(crate) done: Result<(), Fault>,
+}
+
+/// Runs `statement` in one transaction with `act`, which goes first. Nothing is sent before BEGIN has succeeded: outside
+/// a transaction, the statement would stand alone. The rest goes together, so that no lock is held while the network is
+/// waited for.
+pub(super) async fn together(client: &Client, act: &Act<'_>, statement: &str) -> Together {
+    if let Err(error) = client.batch_execute(act.begin.sql()).await {
+        return Together { recorded: Err(Fault::from(error)), done: Ok(()) };
+    }
+    let typed: Vec<_> = act.params.iter().map(Param::typed).collect();
+    let (recorded, answered, ended) = tokio::join!(
+        biased;
+        client.query_typed(act.sql, &typed),
+        client.batch_execute(statement),
+        client.batch_execute("COMMIT"),
+    );
+    Together {
+        recorded: recorded.map(drop).map_err(Fault::from),
+        done: answered.and(ended).map_err(Fault::from),
+    }
+}
+
 fn closed() -> Fault {
     Fault::Unknown(super::message::DbMessage::local("the connection is closed"))
 }

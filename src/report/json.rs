@@ -33,7 +33,7 @@ pub fn run(snapshot: &Snapshot) -> Value {
         "rate": { "rows_per_s": pulse.rate, "limit_rows_per_s": pulse.limit },
         "eta_s": { "low": low, "high": high },
         "batch": { "rows": pulse.rows, "p50_ms": pulse.p50_ms, "p95_ms": pulse.p95_ms, "count": snapshot.batches },
-        "retries": snapshot.retries,
+        "retries": snapshot.retries, "steps": snapshot.steps,
         "holding": pulse.holding.as_ref().filter(|_| snapshot.shown() == Shown::Holding).map(|it| json!({
             "by": it.by, "reason": it.reason, "value": it.value, "limit": it.limit,
             "floor_rows_per_s": it.floor, "for_s": snapshot.held_for().map(|time| time.as_secs_f64()),
@@ -53,9 +53,13 @@ fn reason(snapshot: &Snapshot) -> Option<&str> {
     match snapshot.shown() {
         Shown::Holding => pulse.holding.as_ref().map(|it| it.reason.as_str()),
         Shown::As(Status::Running) => pulse.trouble.as_deref(),
-        Shown::As(_) | Shown::Pausing | Shown::Cancelling | Shown::Stalled => {
-            snapshot.reason.as_deref()
-        }
+        Shown::As(_)
+        | Shown::Pausing
+        | Shown::Cancelling
+        | Shown::Stalled
+        | Shown::Verified
+        | Shown::Contracted
+        | Shown::Undone => snapshot.reason.as_deref(),
     }
 }
 
@@ -167,6 +171,10 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
         Event::Partitions { attached, detached } => {
             line("partitions", json!({ "attached": attached, "detached": detached }))
         }
+        Event::Statement { part, no, of, sql } => {
+            line("statement", json!({ "part": part.word(), "no": no, "of": of, "sql": sql }))
+        }
+        Event::Blocked { by } => line("blocked", json!({ "by": by })),
         Event::Sweeping { pass, rows } => line("sweeping", json!({ "pass": pass, "rows": rows })),
         Event::Verified(snapshot) => line("verified", json!({ "run": run(snapshot) })),
         Event::BatchCommitted { .. } | Event::Verifying => None,

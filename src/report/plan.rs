@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::json;
 use crate::finding::Finding;
 use crate::job::{Vacuum, Window};
-use crate::plan::{CameTo, Forecast, Growth, Plan, Rehearsal, Rehearsed};
+use crate::plan::{CameTo, Forecast, Growth, Outline, Plan, Rehearsal, Rehearsed};
 use crate::run::Schedule;
 use crate::throttle::{Origin, Survey, Surveyed};
 use crate::walk::Key;
@@ -95,6 +95,17 @@ pub fn plan(preview: &Preview<'_>) -> Value {
         "rehearsal": seen.map(rehearsal),
         "forecast": seen.map(|seen| forecast(&plan.forecast(seen, now))),
         "findings": preview.findings().iter().map(json::finding).collect::<Vec<_>>(),
+    }})
+}
+
+/// Returns the document of `plan -o json` before the statements of `[expand]` have been run.
+pub fn outline(outline: &Outline) -> Value {
+    let job = &outline.job;
+    let statements =
+        job.shape.all().map(|(part, it)| json!({ "part": part.word(), "sql": it.text }));
+    json!({ "v": json::VERSION, "plan": {
+        "job": job.name, "is_before_expand": true, "statements": statements.collect::<Vec<_>>(),
+        "findings": outline.findings.iter().map(json::finding).collect::<Vec<_>>(),
     }})
 }
 

@@ -119,14 +119,26 @@ pub fn hold(snapshot: &Snapshot) -> Option<String> {
     match shown {
         Shown::As(Status::Running) => return slowed(snapshot),
         Shown::Holding => return Some(holding(snapshot)),
-        Shown::As(_) | Shown::Pausing | Shown::Cancelling | Shown::Stalled => {}
+        Shown::As(_)
+        | Shown::Pausing
+        | Shown::Cancelling
+        | Shown::Stalled
+        | Shown::Verified
+        | Shown::Contracted
+        | Shown::Undone => {}
     }
     let is_owned = snapshot.owner.as_ref().is_some_and(|owner| owner.is_live);
     let why = snapshot.reason.as_deref().or(match shown {
         Shown::As(Status::Ready) if is_owned => Some("its owner goes on within a second"),
         Shown::As(Status::Ready) => Some("nobody works on it"),
         Shown::Stalled => Some("its owner has gone away without a word"),
-        Shown::As(_) | Shown::Pausing | Shown::Cancelling | Shown::Holding => None,
+        Shown::Verified => Some("contract comes next"),
+        Shown::As(_)
+        | Shown::Pausing
+        | Shown::Cancelling
+        | Shown::Holding
+        | Shown::Contracted
+        | Shown::Undone => None,
     });
     Some(why.map_or_else(|| shown.to_string(), |why| format!("{shown}: {why}")))
 }
@@ -151,6 +163,11 @@ fn slowed(snapshot: &Snapshot) -> Option<String> {
 
 /// Writes a run as one line.
 pub fn line(snapshot: &Snapshot) -> String {
+    if snapshot.is_of_statements() {
+        let steps = counted(snapshot.steps, "statements");
+        let state = hold(snapshot).map(|state| format!("  {state}")).unwrap_or_default();
+        return format!("{}  {}  {steps}{state}", snapshot.job, snapshot.phase);
+    }
     let head = format!("{}  {}  {}", snapshot.job, phase(snapshot), percent(snapshot.fraction()));
     let state = hold(snapshot)
         .unwrap_or_else(|| format!("{}  {}", rate(snapshot.pulse.rate), eta(snapshot.eta())));
@@ -159,6 +176,15 @@ pub fn line(snapshot: &Snapshot) -> String {
 
 /// Writes how a run ended, in the words of the contract.
 pub fn done(snapshot: &Snapshot) -> String {
+    if snapshot.is_of_statements() {
+        let steps = counted(snapshot.steps, "statements");
+        let what = match snapshot.phase {
+            Phase::Contract => "contracted",
+            Phase::Down => "undone",
+            Phase::Expand | Phase::Sync | Phase::Backfill | Phase::Verify => "done",
+        };
+        return format!("{what}: {}, {steps}", snapshot.job);
+    }
     // The verification has a line of its own, with its own time.
     let walked = snapshot.elapsed - snapshot.looked.map_or(0.0, |(_, seconds)| seconds);
     let elapsed = Duration::try_from_secs_f64(walked).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::holding::{Holding, Slowing};
 use super::outcome::Outcome;
 use super::snapshot::Snapshot;
+use crate::job::Part;
 use crate::walk::{Chunk, Key};
 
 /// Why a run stopped without being done.
@@ -151,6 +152,22 @@ pub enum Event {
         attached: Vec<String>,
         /// Those that it has no more.
         detached: Vec<String>,
+    },
+    /// A statement of the job is going to be run.
+    Statement {
+        /// Which part it is of.
+        part: Part,
+        /// Which of its part it is, from 1.
+        no: usize,
+        /// How many there are.
+        of: usize,
+        /// Its first words.
+        sql: String,
+    },
+    /// A statement waits for a lock.
+    Blocked {
+        /// Who holds it, in words.
+        by: String,
     },
     /// The walk is over and the table is looked at.
     Verifying,

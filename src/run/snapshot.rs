@@ -113,6 +113,12 @@ pub struct Snapshot {
     pub has_where: bool,
     /// Whether the job has an `expect`.
     pub has_expect: bool,
+    /// Whether the job takes something away in the end.
+    pub contracts: bool,
+    /// Statements run in the phase that the run is in.
+    pub steps: u64,
+    /// The job's definition, as it was when the run began.
+    pub fingerprint: String,
 }
 
 impl Rows {
@@ -130,16 +136,28 @@ impl Snapshot {
 
     /// Returns what people are shown.
     pub fn shown(&self) -> Shown {
+        match (self.status, self.phase) {
+            (Status::Succeeded, Phase::Contract) => return Shown::Contracted,
+            (Status::Succeeded, Phase::Down) => return Shown::Undone,
+            (Status::Succeeded, _) if self.contracts => return Shown::Verified,
+            _ => {}
+        }
         let is_live = self.owner.as_ref().is_some_and(|owner| owner.is_live);
         shown(self.status, self.intent, is_live, self.pulse.holding.is_some())
+    }
+
+    /// Whether the phase that the run is in is one of statements, and not of rows.
+    pub fn is_of_statements(&self) -> bool {
+        matches!(self.phase, Phase::Expand | Phase::Sync | Phase::Contract | Phase::Down)
     }
 
     /// Returns the rows that the phase the run is in has passed.
     pub fn done(&self) -> u64 {
         match (self.phase, self.looked) {
             (Phase::Backfill, _) => self.rows.seen,
-            (Phase::Verify, Some((looked, _))) => looked,
+            (_, Some((looked, _))) => looked,
             (Phase::Verify, None) => self.pulse.looked,
+            (Phase::Expand | Phase::Sync | Phase::Contract | Phase::Down, None) => self.rows.seen,
         }
     }
 
@@ -148,9 +166,9 @@ impl Snapshot {
         fraction(self.done(), self.total(), self.status == Status::Succeeded)
     }
 
-    /// Whether every range of the walk is at its end.
+    /// Whether every range of the walk is at its end; one that has not begun is not over.
     pub fn is_walked(&self) -> bool {
-        self.ranges.0 == self.ranges.1
+        self.ranges.0 == self.ranges.1 && self.ranges.0 > 0
     }
 
     /// Returns the estimate, corrected by what has been seen since.
@@ -181,6 +199,9 @@ impl Snapshot {
 
     /// Writes what is committed, as in `16 batches, 34,210 rows`.
     pub fn committed(&self) -> String {
+        if self.is_of_statements() {
+            return format!("{} of {}", counted(self.steps, "statements"), self.phase);
+        }
         format!("{}, {}", counted(self.batches, "batches"), counted(self.rows.changed, "rows"))
     }
 

@@ -7,6 +7,7 @@
 //!     └──────────────── resumed ─────────────┴─────┘
 //!                running ── finished ──▶ succeeded
 //!   ready, running, paused, failed ── stopped(cancel) ──▶ cancelled
+//!   any of them, worked on by nobody ── reopened ──▶ ready, in phase contract or down
 //! ```
 //!
 //! The status is written by the holder of the lease, or by a control command when nobody holds it;
@@ -59,9 +60,9 @@ words! {
         Paused = "paused",
         /// It stopped at a fault that it may not pass.
         Failed = "failed",
-        /// It is done and verified. Final.
+        /// It is done and verified. Final, but for contract and down.
         Succeeded = "succeeded",
-        /// Somebody stopped it for good. Final.
+        /// Somebody stopped it for good. Final, but for down.
         Cancelled = "cancelled",
     }
 }
@@ -81,10 +82,18 @@ words! {
 words! {
     /// How far a run is.
     Phase {
+        /// The new shape is added.
+        Expand = "expand",
+        /// New rows are kept in step.
+        Sync = "sync",
         /// Rows are rewritten.
         Backfill = "backfill",
         /// The whole table is looked at.
         Verify = "verify",
+        /// The old shape is taken away.
+        Contract = "contract",
+        /// All of it is taken back.
+        Down = "down",
     }
 }
 
@@ -103,6 +112,8 @@ pub enum Transition {
     Finished,
     /// A person asked that it goes on.
     Resumed,
+    /// A person asked for contract or down.
+    Reopened,
 }
 
 /// A change of status that the table does not have.
@@ -125,6 +136,7 @@ impl Transition {
         Transition::Finished,
         Transition::Resumed,
         Transition::Stopped(Intent::Cancel),
+        Transition::Reopened,
     ];
 
     /// Returns why it happens, for the documentation.
@@ -139,8 +151,11 @@ impl Transition {
                 "the owner left on its own: a signal, a limit, trouble with the database"
             }
             Transition::Failed => "a fault that it may not pass; the reason is stored",
-            Transition::Finished => "every range is at its end and verification passed",
+            Transition::Finished => {
+                "every range is at its end and verification passed; or the last statement was run"
+            }
             Transition::Resumed => "a person asked that it goes on",
+            Transition::Reopened => "`contract` or `down` was asked for, and nobody worked on it",
         }
     }
 
@@ -160,6 +175,7 @@ impl fmt::Display for Transition {
             Transition::Failed => "failed",
             Transition::Finished => "finished",
             Transition::Resumed => "resumed",
+            Transition::Reopened => "reopened",
         })
     }
 }
@@ -181,11 +197,12 @@ impl Status {
                 Ok(Cancelled)
             }
             (Paused | Failed, Transition::Resumed) => Ok(Ready),
+            (_, Transition::Reopened) => Ok(Ready),
             (from, transition) => Err(IllegalTransition { from, transition }),
         }
     }
 
-    /// Whether nothing can happen to the run any more.
+    /// Whether nothing can happen to the run any more by itself.
     pub fn is_final(self) -> bool {
         matches!(self, Status::Succeeded | Status::Cancelled)
     }
@@ -204,6 +221,12 @@ pub enum Shown {
     Holding,
     /// Running by its status, but its lease is over: nobody works on it.
     Stalled,
+    /// Done and verified, and the old shape is still there.
+    Verified,
+    /// The old shape was taken away.
+    Contracted,
+    /// All of it was taken back.
+    Undone,
 }
 
 /// Derives what is shown from what is stored, from whether the lease is alive by the server's clock,
@@ -228,6 +251,9 @@ impl fmt::Display for Shown {
             Shown::Cancelling => "cancelling",
             Shown::Holding => "holding",
             Shown::Stalled => "stalled",
+            Shown::Verified => "verified",
+            Shown::Contracted => "contracted",
+            Shown::Undone => "undone",
         })
     }
 }
@@ -237,16 +263,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exactly_twelve_pairs_are_legal() {
+    fn exactly_twelve_pairs_are_legal_and_each_status_can_be_reopened() {
         let legal: usize =
             Transition::ALL.iter().map(|transition| transition.sources().len()).sum();
-        assert_eq!(legal, 12);
+        assert_eq!(legal, 12 + Status::ALL.len());
     }
 
     #[test]
-    fn a_final_status_never_changes() {
+    fn a_final_status_never_changes_but_for_contract_and_down() {
         for status in Status::ALL.iter().filter(|status| status.is_final()) {
-            for transition in Transition::ALL {
+            for transition in Transition::ALL.iter().filter(|it| **it != Transition::Reopened) {
                 assert!(status.after(*transition).is_err(), "{status} {transition}");
             }
         }

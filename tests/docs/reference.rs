@@ -48,13 +48,24 @@ fn every_part_of_a_job_on_the_pages_is_read_in_a_job() {
     assert!(n_parts >= 5, "{n_parts} parts of jobs were found");
 }
 
-/// The tables of a job file whose keys are its own; of the last two there may be several.
-const TABLES: [&str; 8] =
-    ["table", "batch", "pace", "bad_rows", "verify", "sync", "pace.window", "hold"];
+/// The tables of a job file whose keys are its own; of the last three there may be several.
+const TABLES: [&str; 11] = [
+    "table",
+    "batch",
+    "pace",
+    "bad_rows",
+    "verify",
+    "sync",
+    "expand",
+    "contract",
+    "pace.window",
+    "hold",
+    "gate",
+];
 
 /// Returns the keys of a table of the job file, as the message about an unknown one lists them.
 fn keys_of(table: &str) -> BTreeSet<String> {
-    let is_list = TABLES[6..].contains(&table);
+    let is_list = TABLES[8..].contains(&table);
     let header = if is_list { format!("[[{table}]]") } else { format!("[{table}]") };
     let text = format!("{header}\nnosuchthing = 1\n[set]\na = '1'\n");
     let said = parse(&text).expect_err("the key is unknown");
@@ -90,7 +101,7 @@ fn findings(folder: &Path, codes: &mut BTreeSet<String>) {
                 let is_word = |c: char| c.is_ascii_lowercase() || c == '-';
                 let begins = [
                     "key-", "column-", "table-", "server-", "role-", "old-", "replica-", "hold-",
-                    "sync-",
+                    "sync-", "ddl-",
                 ];
                 let is_code = quoted.chars().all(is_word)
                     && begins.iter().any(|begin| quoted.starts_with(begin) && quoted != *begin);

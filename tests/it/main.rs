@@ -27,3 +27,4 @@ mod draft;
 mod privileges;
 mod secrets;
 mod sync;
+mod shape;

@@ -1,5 +1,7 @@
 //! `check`: job files, without a database.
 
+use std::path::PathBuf;
+
 use piecemeal::run::Schedule;
 use piecemeal::{Error, ErrorKind, Job};
 use serde_json::json;
@@ -12,13 +14,10 @@ use crate::cli::settings::{Problem, Settings};
 
 pub(crate) fn run(settings: &Settings, args: &Check) -> Done {
     let paths: Vec<_> = if args.jobs.is_empty() {
-        settings.all_jobs().map_err(|error| no_folder(settings, &error))?
+        all(settings)?
     } else {
         args.jobs.iter().map(|job| settings.job_path(job)).collect()
     };
-    if paths.is_empty() {
-        return Err(nothing(settings).into());
-    }
     let mut exit = Exit::Done;
     let mut good = Vec::new();
     for path in &paths {
@@ -45,6 +44,12 @@ pub(crate) fn run(settings: &Settings, args: &Check) -> Done {
         }
     }
     Ok(exit)
+}
+
+/// Returns the files of the jobs folder, of which there is at least one.
+pub(super) fn all(settings: &Settings) -> Result<Vec<PathBuf>, Problem> {
+    let paths = settings.all_jobs().map_err(|error| no_folder(settings, &error))?;
+    if paths.is_empty() { Err(nothing(settings).into()) } else { Ok(paths) }
 }
 
 /// Says what is right, but perhaps not what was meant.

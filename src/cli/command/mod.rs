@@ -12,8 +12,10 @@ pub(super) mod plan;
 pub(super) mod quarantine;
 pub(super) mod run;
 pub(super) mod schema;
+pub(super) mod shape;
 pub(super) mod status;
 pub(super) mod verify;
+pub(super) mod wait;
 pub(super) mod watch;
 
 use super::exit::Exit;

@@ -7,7 +7,7 @@ use piecemeal::report::plan::Preview;
 use piecemeal::throttle::survey;
 use piecemeal::{Job, Plan};
 
-use super::Done;
+use super::{Done, shape};
 use crate::cli::args::Plan as PlanArgs;
 use crate::cli::exit::Exit;
 use crate::cli::explain;
@@ -16,7 +16,11 @@ use crate::cli::settings::{Problem, Settings};
 pub(crate) async fn run(settings: &Settings, args: &PlanArgs) -> Done {
     let job = settings.job(&args.job)?;
     let desk = settings.desk(Some(&job.name)).await?;
-    let plan = build(&job, &desk).await?;
+    let plan = match build(&job, &desk).await {
+        Ok(plan) if job.has_work() => plan,
+        Err(problem) if !shape::is_before_walk(&desk, &job).await? => return Err(problem),
+        Ok(_) | Err(_) => return outline(settings, &job, &desk).await,
+    };
     let database = desk.database();
     let survey = survey(database, Some(&plan)).await?;
     let seen = if args.no_rehearsal { None } else { Some(plan.rehearse(database).await?) };
@@ -27,6 +31,18 @@ pub(crate) async fn run(settings: &Settings, args: &PlanArgs) -> Done {
     } else {
         settings.printer.data(&preview.to_string())?;
         show(settings, &plan.job, &preview.findings());
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows what can be said before the statements of `[expand]` have been run.
+async fn outline(settings: &Settings, job: &Job, desk: &Desk) -> Done {
+    let outline = shape::outline(job, desk).await?;
+    if settings.is_json() {
+        settings.printer.data(&report::plan::outline(&outline).to_string())?;
+    } else {
+        settings.printer.data(&outline.to_string())?;
+        show(settings, job, &outline.findings);
     }
     Ok(Exit::Done)
 }
@@ -42,7 +58,7 @@ pub(crate) fn show_findings(settings: &Settings, plan: &Plan) {
     show(settings, &plan.job, &plan.findings);
 }
 
-fn show(settings: &Settings, job: &Job, findings: &[Finding]) {
+pub(super) fn show(settings: &Settings, job: &Job, findings: &[Finding]) {
     for finding in findings {
         settings.printer.say(&explain::with_place(finding, Some(job)));
     }

@@ -2,16 +2,17 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use piecemeal::control::{self, Desk, RACED, check_definition, check_open};
-use piecemeal::engine::{self, Ending, Options, Report};
-use piecemeal::job::Identity;
+use piecemeal::control::{Desk, RACED, Run as LedgerRun, check_definition, check_open};
+use piecemeal::engine::{self, Ending, Handle, Options, Report};
+use piecemeal::job::{Identity, in_order};
 use piecemeal::report::{json, words};
-use piecemeal::run::Status;
+use piecemeal::run::{Shown, Status};
 use piecemeal::sync::Blocker;
 use piecemeal::{Error, ErrorKind, Job, Plan};
 
 use super::Done;
 use super::plan::{build, show_findings};
+use super::{check, shape};
 use crate::cli::args::{Join, Resume, Run, RunPace};
 use crate::cli::exit::Exit;
 use crate::cli::settings::{Problem, Settings, actor};
@@ -22,21 +23,41 @@ const LOOKS: u32 = 5;
 
 /// How a run is begun, or gone on with.
 #[derive(Clone, Copy)]
-struct How<'a> {
+pub(super) struct How<'a> {
     again: bool,
     joins: bool,
     pace: &'a RunPace,
 }
 
+impl How<'_> {
+    /// Returns how this process works on the run.
+    pub(super) async fn options(self, desk: &Desk) -> Result<Options, Error> {
+        Ok(Options { joins: self.joins, ..options(desk, self.pace).await? })
+    }
+}
+
 pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
     let how = How { again: args.again, joins: false, pace: &args.pace };
-    for job in &args.jobs {
+    let jobs = if args.jobs.is_empty() { all_in_order(settings)? } else { args.jobs.clone() };
+    for job in &jobs {
         let exit = one(settings, job, how).await?;
         if exit != Exit::Done {
             return Ok(exit);
         }
     }
     Ok(Exit::Done)
+}
+
+/// Returns the paths of all jobs of the folder, in the order in which they can be done.
+fn all_in_order(settings: &Settings) -> Result<Vec<String>, Problem> {
+    let paths = check::all(settings)?;
+    let jobs = paths.iter().map(Job::from_file).collect::<Result<Vec<_>, _>>()?;
+    let jobs = in_order(jobs).map_err(|knot| {
+        Error::new(ErrorKind::Usage, "after", knot.to_string())
+            .with_hint("leave one of them out of `after` in its job file")
+    })?;
+    let path = |job: &Job| job.source.path.as_ref().map(|path| path.display().to_string());
+    Ok(jobs.iter().filter_map(path).collect())
 }
 
 pub(crate) async fn join(settings: &Settings, args: &Join) -> Done {
@@ -63,16 +84,24 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
         if how.again {
             return Err(not_ended(run).into());
         }
+        desk.check_goes_forward(run)?;
         check_definition(&Identity::of(job), run)?;
         if let Err(error) = check_open(run) {
             return Err(with_committed(error, desk, &job.name).await?.into());
         }
-    } else if let Some(run) = found.as_ref().filter(|_| !how.again) {
+    } else if let Some(run) = found.as_ref().filter(|run| !how.again && !run.is_undone()) {
         if run.status == Status::Succeeded {
             check_definition(&Identity::of(job), run)?;
             return already_done(settings, desk, job).await;
         }
         check_open(run)?;
+    }
+    if open.is_none() {
+        desk.check_after(job).await?;
+    }
+    if job.shape.expands() && open.is_none_or(LedgerRun::is_before_walk) {
+        let expanding = shape::expand(settings, desk, (job, open, found.as_ref()), how);
+        return Box::pin(expanding).await;
     }
     let plan = build(job, desk).await?;
     let run = if let Some(run) = open {
@@ -82,18 +111,17 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
     } else {
         show_findings(settings, &plan);
         if !agreed(settings, &plan) {
-            return Err(not_agreed(&plan).into());
+            return Err(not_agreed(&job.name).into());
         }
         desk.install(None).await?;
         keep_in_step(settings, desk, &plan).await?;
         desk.create(&plan, found.as_ref()).await?
     };
-    let options = Options { joins: how.joins, ..options(desk, how.pace).await? };
-    follow(settings, desk, plan, run, options).await
+    follow(settings, desk, plan, run, how.options(desk).await?).await
 }
 
 /// Makes the sync trigger of a job that has one, and says who is in the way.
-async fn keep_in_step(settings: &Settings, desk: &Desk, plan: &Plan) -> Result<(), Error> {
+pub(super) async fn keep_in_step(settings: &Settings, desk: &Desk, plan: &Plan) -> Result<(), Error> {
     let printer = settings.printer;
     let table = &plan.target.keyset.table;
     let mut told = |blocker: &Blocker| {
@@ -106,7 +134,7 @@ async fn keep_in_step(settings: &Settings, desk: &Desk, plan: &Plan) -> Result<(
     Ok(())
 }
 
-fn not_ended(run: &control::Run) -> Error {
+fn not_ended(run: &LedgerRun) -> Error {
     let job = &run.job;
     let what = format!("run `{job}` has not ended: it is {}", run.status);
     Error::new(ErrorKind::Refused, "not-ended", what)
@@ -119,6 +147,14 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
     let Some(mut run) = desk.find(&name).await? else { return Err(desk.no_run(&name).into()) };
     if run.is_live || run.status.is_final() {
         return hand_over(settings, &desk, &run).await;
+    }
+    desk.check_goes_forward(&run)?;
+    if run.is_before_walk() {
+        let job = settings.job(&args.job)?;
+        check_definition(&Identity::of(&job), &run)?;
+        desk.resume(&name).await?;
+        let how = How { again: false, joins: false, pace: &args.pace };
+        return Box::pin(begin(settings, &desk, &job, how)).await;
     }
     // What stands against going on is said before the pause, or the failure, is taken back.
     let plan = build(&settings.job(&args.job)?, &desk).await?;
@@ -136,7 +172,7 @@ pub(super) async fn go_on(
     settings: &Settings,
     desk: &Desk,
     plan: Plan,
-    run: &control::Run,
+    run: &LedgerRun,
     pace: &RunPace,
 ) -> Done {
     if run.is_live || desk.resume(&run.job).await?.is_live {
@@ -147,7 +183,7 @@ pub(super) async fn go_on(
 }
 
 /// The owner that stands by goes on with the run.
-async fn hand_over(settings: &Settings, desk: &Desk, run: &control::Run) -> Done {
+async fn hand_over(settings: &Settings, desk: &Desk, run: &LedgerRun) -> Done {
     let asked = desk.resume(&run.job).await?;
     let (name, owner) = (&run.job, run.owner.as_deref().unwrap_or("its owner"));
     settings.printer.say(&if asked.was == Status::Paused {
@@ -182,11 +218,25 @@ fn until(hour: &str, now: Timestamp) -> Result<Timestamp, Error> {
 }
 
 /// Works on a run until it ends, showing what happens.
-async fn follow(settings: &Settings, desk: &Desk, plan: Plan, run: i64, options: Options) -> Done {
-    let job = plan.job.name.clone();
+pub(super) async fn follow(
+    settings: &Settings,
+    desk: &Desk,
+    plan: Plan,
+    run: i64,
+    options: Options,
+) -> Done {
+    let job = plan.job.clone();
     let (exit, report) = work(settings, desk, plan, run, options).await?;
-    settings.printer.say(&in_words(&job, &report));
+    say(settings, &job, &report);
     Ok(exit)
+}
+
+/// Says how a run ended, and what comes next.
+pub(super) fn say(settings: &Settings, job: &Job, report: &Report) {
+    settings.printer.say(&in_words(&job.name, report));
+    if report.snapshot.shown() == Shown::Verified {
+        settings.printer.say(&shape::next(job));
+    }
 }
 
 /// Works on a run until it ends, showing what happens, and returns how it ended.
@@ -198,13 +248,30 @@ pub(crate) async fn work(
     options: Options,
 ) -> Result<(Exit, Report), Problem> {
     let job = plan.job.name.clone();
-    let mut reporter = reporter::of(settings, &job);
-    let mut handle = engine::start(plan, run, desk.database().clone(), options);
+    let handle = engine::start(plan, run, desk.database().clone(), options);
+    watch(settings, &job, handle, true).await
+}
+
+/// Shows what happens until it is over, and returns how it ended; if that is not the last of this command, and it went
+/// well, nothing is said of an end.
+pub(super) async fn watch(
+    settings: &Settings,
+    job: &str,
+    mut handle: Handle,
+    is_last: bool,
+) -> Result<(Exit, Report), Problem> {
+    let mut reporter = reporter::of(settings, job);
     let seen = signals::listen(handle.leaver(), settings.printer, format!("`piecemeal run {job}`"));
     while let Some(event) = handle.next_event().await {
         reporter.event(&event);
     }
     let ended = handle.join().await;
+    if let (Ok(report), false) = (&ended, is_last)
+        && report.ending == Ending::Succeeded
+    {
+        reporter.hand_on();
+        return Ok((Exit::Done, report.clone()));
+    }
     reporter.end(&ended);
     let report = ended?;
     if settings.output == crate::cli::args::Output::Json {
@@ -250,7 +317,11 @@ async fn already_done(settings: &Settings, desk: &Desk, job: &Job) -> Done {
     }
     for snapshot in &snapshots {
         settings.printer.say(&words::done(snapshot));
-        settings.printer.say("nothing to do; `--again` starts a new run");
+        if snapshot.shown() == Shown::Verified {
+            settings.printer.say(&shape::next(job));
+        } else {
+            settings.printer.say("nothing to do; `--again` starts a new run");
+        }
     }
     Ok(Exit::Done)
 }
@@ -262,22 +333,27 @@ async fn with_committed(error: Error, desk: &Desk, job: &str) -> Result<Error, E
 }
 
 fn agreed(settings: &Settings, plan: &Plan) -> bool {
+    let question = format!("start `{}` on {}?", plan.job.name, plan.target.keyset.table);
+    agrees(settings, &plan.to_string(), &question)
+}
+
+/// Shows what is going to happen and asks, where somebody could answer.
+pub(super) fn agrees(settings: &Settings, shown: &str, question: &str) -> bool {
     if settings.is_yes {
         return true;
     }
-    let question = format!("start `{}` on {}?", plan.job.name, plan.target.keyset.table);
     if !settings.printer.can_ask() {
-        settings.printer.say(&plan.to_string());
+        settings.printer.say(shown);
         return true;
     }
-    settings.printer.talk(&plan.to_string());
-    settings.printer.ask(&question)
+    settings.printer.talk(shown);
+    settings.printer.ask(question)
 }
 
-fn not_agreed(plan: &Plan) -> Error {
+pub(super) fn not_agreed(job: &str) -> Error {
     Error::new(
         ErrorKind::Refused,
         "not-agreed",
-        format!("`{}` was not started; nothing was written", plan.job.name),
+        format!("`{job}` was not started; nothing was written"),
     )
 }

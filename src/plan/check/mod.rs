@@ -9,6 +9,7 @@
 pub(super) mod access;
 pub(super) mod collation;
 pub(super) mod columns;
+pub(super) mod ddl;
 pub(super) mod key;
 pub(super) mod order;
 pub(super) mod partitions;
@@ -55,6 +56,7 @@ pub(super) const CHECKS: &[Check] = &[
     triggers::foreign_keys,
     columns::indexes,
     order::advice,
+    ddl::statements,
     space::vacuum,
     space::fillfactor,
     target::durability,
@@ -68,6 +70,21 @@ pub(super) fn findings(facts: &Facts, job: &Job) -> Vec<Finding> {
     let mut findings: Vec<_> = CHECKS.iter().flat_map(|check| check(facts, job)).collect();
     findings.sort_by_key(|finding| finding.severity);
     findings
+}
+
+/// The questions that a job of statements alone is asked, which may name no table.
+const WITHOUT_ROWS: &[Check] = &[
+    |facts, _| server::version(facts),
+    |facts, _| server::writable(facts),
+    access::search_path,
+    |facts, _| access::ledger(facts),
+    ddl::statements,
+];
+
+/// Returns what was found before the statements of expand have been run.
+pub(super) fn before_expand(facts: &Facts, job: &Job) -> Vec<Finding> {
+    let checks = if job.has_work() { CHECKS } else { WITHOUT_ROWS };
+    checks.iter().flat_map(|check| check(facts, job)).collect()
 }
 
 /// Returns the columns that the job sets and that are there.

@@ -51,6 +51,19 @@ fn open_to_everybody(path: &std::path::Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("the file is ours");
 }
 
+/// Returns the schema of a database as `pg_dump` writes it, without the ledger.
+pub(crate) fn pg_dump(db: &Db) -> String {
+    let programs = Programs::find_or_install(&mut |_| {}).expect("PostgreSQL");
+    let output = std::process::Command::new(programs.path_of("pg_dump"))
+        .args(["--schema-only", "--exclude-schema=piecemeal", "--dbname", &db.url])
+        .output()
+        .expect("pg_dump runs");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    // Newer releases write a random word around what they dump.
+    text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n")
+}
+
 /// Returns the TCP port of the shared server.
 pub(crate) fn port() -> u16 {
     shared().port()

@@ -1,0 +1,347 @@
+//! One statement, until it is done: tried again while its lock is not free, and found again after a crash.
+
+use std::time::{Duration, Instant};
+
+use super::recover::jittered;
+use super::shaper::{Halt, Hand, Shaper};
+use crate::change::{self, Attempt, Blocker, Found};
+use crate::job::{Manner, Outside, Part, manner};
+use crate::ledger::steps::{self, Place, Step};
+use crate::pg::fault::is_without_effect;
+use crate::pg::{Alone, DbMessage, Fault, Lane};
+use crate::run::{Event, Failure, FailureKind};
+
+/// The first wait for a lock that was not free; it doubles with every attempt. Longer than the wait itself, so that those
+/// who queued behind us get through.
+const FIRST_WAIT: Duration = Duration::from_millis(300);
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How often it is looked who stands in the way, while the statement waits.
+const LOOK: Duration = Duration::from_millis(60);
+/// How often a statement that another server process still runs is looked at.
+const OTHER: Duration = Duration::from_secs(1);
+/// How much of a statement is shown.
+const SHOWN: usize = 100;
+/// How often what runs outside a transaction is begun anew before it is given up.
+const ANEW: u32 = 5;
+
+/// Part, number, and how many there are.
+type Which = (Part, usize, usize);
+
+impl Shaper {
+    /// Runs a statement that is not done.
+    pub(super) async fn run_one(
+        &self,
+        hand: &Hand,
+        which: Which,
+        sql: &str,
+        known: Option<&Step>,
+    ) -> Result<(), Halt> {
+        let (part, no, of) = which;
+        self.voice.say(Event::Statement { part, no, of, sql: shortened(sql) });
+        let done = match manner(sql) {
+            Manner::Within => self.within(hand, which, sql).await,
+            Manner::Outside(outside) => self.outside(hand, which, sql, (&outside, known)).await,
+        };
+        self.waits_for(None);
+        done
+    }
+
+    fn place<'a>(&'a self, hand: &'a Hand, which: Which, sql: &'a str) -> Place<'a> {
+        let (part, no, _) = which;
+        let no = i64::try_from(no).unwrap_or(i64::MAX);
+        let lease = (self.run, hand.holder.token.as_str());
+        Place { lease, part, no, sql, actor: self.actor() }
+    }
+
+    /// Runs a statement in one transaction with its row, again and again until its lock is free.
+    async fn within(&self, hand: &Hand, which: Which, sql: &str) -> Result<(), Halt> {
+        let place = self.place(hand, which, sql);
+        let started = Instant::now();
+        let mut attempts = 0;
+        loop {
+            self.asked(hand)?;
+            let (attempt, blocker) = self.attempt(hand, place).await;
+            let fault = match attempt {
+                Attempt::Done | Attempt::Elsewhere => return Ok(()),
+                Attempt::Failed(fault) => fault,
+                Attempt::Unrecorded(fault) if is_waited_out(&fault) => fault,
+                // Without the lease, nothing is recorded; the orders say so within a second.
+                Attempt::Unrecorded(fault) => {
+                    tokio::time::sleep(OTHER).await;
+                    self.asked(hand)?;
+                    return Err(Halt::from(fault));
+                }
+            };
+            if !is_waited_out(&fault) {
+                let message = fault.message();
+                if self.statements.lenient.contains(&which.0) && is_without_effect(message) {
+                    return self.pass_over(place, message).await;
+                }
+                return Err(Halt::Refused(Box::new(self.refused(which, sql, message))));
+            }
+            attempts += 1;
+            self.wait(which, (fault.message(), blocker), (started, attempts)).await?;
+        }
+    }
+
+    async fn attempt(&self, hand: &Hand, place: Place<'_>) -> (Attempt, Option<Blocker>) {
+        let alone = match Alone::open(&self.database, &[]).await {
+            Ok(alone) => alone,
+            Err(fault) => return (Attempt::Failed(fault), None),
+        };
+        let record = place.record(None);
+        self.watched(&alone, change::attempt(&alone, &hand.path, &record, place.sql)).await
+    }
+
+    /// Looks who stands in the way of what `alone` does, until it is over.
+    async fn watched<T>(
+        &self,
+        alone: &Alone,
+        act: impl Future<Output = T>,
+    ) -> (T, Option<Blocker>) {
+        let (over, mut is_over) = tokio::sync::watch::channel(false);
+        self.cancels(Some(alone));
+        let acting = async {
+            let came = act.await;
+            over.send_replace(true);
+            came
+        };
+        let looking = async {
+            let mut seen = None;
+            while !*is_over.borrow() {
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    _ = is_over.changed() => break,
+                }
+                if let Some(blocker) = self.blocker(alone.backend).await {
+                    self.waits_for(Some(&blocker));
+                    seen = Some(blocker);
+                }
+            }
+            seen
+        };
+        let (came, seen) = tokio::join!(acting, looking);
+        self.cancels(None);
+        (came, seen)
+    }
+
+    async fn blocker(&self, backend: i64) -> Option<Blocker> {
+        let mut session = self.database.session(Lane::Watch).await.ok()?;
+        change::blocked_by(&mut session, backend).await.ok()?
+    }
+
+    /// Keeps what ends the statement for whoever leaves at once.
+    fn cancels(&self, alone: Option<&Alone>) {
+        let mut gauge = self.gauge();
+        gauge.cancel.clear();
+        if let Some(alone) = alone {
+            gauge.cancel.insert(0, alone.cancel_token());
+        }
+    }
+
+    fn gauge(&self) -> std::sync::MutexGuard<'_, super::gauge::Gauge> {
+        self.gauge.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Tells once who is waited for, and notes it for those who watch.
+    fn waits_for(&self, blocker: Option<&Blocker>) {
+        let now = blocker.map(ToString::to_string);
+        let pid = |text: &Option<String>| {
+            text.as_ref().and_then(|it| it.split(", in its").next().map(str::to_owned))
+        };
+        let is_new = {
+            let mut gauge = self.gauge();
+            let is_new = pid(&gauge.trouble) != pid(&now);
+            gauge.trouble.clone_from(&now);
+            is_new
+        };
+        if let Some(by) = now.filter(|_| is_new) {
+            self.voice.say(Event::Blocked { by });
+        }
+    }
+
+    /// Waits before the next attempt, unless it has not got better for too long.
+    async fn wait(
+        &self,
+        (part, no, _): Which,
+        (message, blocker): (&DbMessage, Option<Blocker>),
+        (started, attempts): (Instant, u32),
+    ) -> Result<(), Halt> {
+        if started.elapsed() >= self.job.pace.max_hold {
+            let by = blocker.map(|it| format!("; {it}")).unwrap_or_default();
+            let mut message = message.clone();
+            message.message = format!("statement {no} of {part}: {}{by}", message.message);
+            return Err(Halt::GaveUp(Box::new(message)));
+        }
+        let wait = FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(8));
+        tokio::time::sleep(jittered(wait.min(LONGEST_WAIT))).await;
+        Ok(())
+    }
+
+    /// Notes a statement that undoes what was never there.
+    async fn pass_over(&self, place: Place<'_>, message: &DbMessage) -> Result<(), Halt> {
+        let note = format!("passed over: {message}");
+        let record = &place.record(Some(&note));
+        let noted =
+            self.insist(|mut session| async move { steps::record(&mut session, record).await });
+        noted.await.map_err(Halt::from)
+    }
+
+    /// Runs a statement outside any transaction, and looks at what came of it.
+    async fn outside(
+        &self,
+        hand: &Hand,
+        which: Which,
+        sql: &str,
+        (outside, known): (&Outside, Option<&Step>),
+    ) -> Result<(), Halt> {
+        let place = self.place(hand, which, sql);
+        if known.is_none() {
+            self.check_name_is_free(hand, which, place, outside).await?;
+        }
+        let mut begun = 0;
+        loop {
+            self.asked(hand)?;
+            let steps = self.steps().await.map_err(Halt::from)?;
+            let step = steps.of(which.0, which.1);
+            if step.is_some_and(|step| step.is_done) {
+                return Ok(());
+            }
+            if step.is_some_and(|step| step.is_running) {
+                // A process of ours was killed; the server has not noticed, and goes on.
+                tokio::time::sleep(OTHER).await;
+                continue;
+            }
+            if step.is_some() && self.is_there(hand, outside).await? {
+                return self.finish(place).await;
+            }
+            begun += 1;
+            let fault = match self.begin_outside(hand, place).await {
+                Ok(()) => return self.finish(place).await,
+                Err(fault) => fault,
+            };
+            self.clean_up(hand, outside).await;
+            if !is_waited_out(&fault) || begun >= ANEW {
+                return Err(Halt::Refused(Box::new(self.refused(which, sql, fault.message()))));
+            }
+            self.wait(which, (fault.message(), None), (Instant::now(), begun)).await?;
+        }
+    }
+
+    async fn finish(&self, place: Place<'_>) -> Result<(), Halt> {
+        let record = &place.record(None);
+        let noted =
+            self.insist(|mut session| async move { steps::finish(&mut session, record).await });
+        noted.await.map_err(Halt::from)
+    }
+
+    /// Whether a statement that was begun has had its effect; what is left of one that was interrupted goes away.
+    async fn is_there(&self, hand: &Hand, outside: &Outside) -> Result<bool, Halt> {
+        let found = self.look(hand, outside).await.map_err(Halt::from)?;
+        if matches!(found, Found::Remains(_)) {
+            self.clean_up(hand, outside).await;
+        }
+        Ok(found == Found::Done)
+    }
+
+    async fn look(&self, hand: &Hand, outside: &Outside) -> Result<Found, Fault> {
+        let path = &hand.path;
+        self.insist(|mut session| async move { change::look(&mut session, path, outside).await })
+            .await
+    }
+
+    /// An index of that name is not ours before the statement was begun.
+    async fn check_name_is_free(
+        &self,
+        hand: &Hand,
+        which: Which,
+        place: Place<'_>,
+        outside: &Outside,
+    ) -> Result<(), Halt> {
+        let Outside::CreateIndex { index, .. } = outside else { return Ok(()) };
+        let words: Vec<String> = place.sql.split_whitespace().map(str::to_uppercase).collect();
+        let is_optional = words.windows(3).any(|it| it == ["IF", "NOT", "EXISTS"]);
+        match self.look(hand, outside).await.map_err(Halt::from)? {
+            Found::Nothing => Ok(()),
+            Found::Done if is_optional => {
+                self.pass_over(place, &DbMessage::local("the index is there already")).await
+            }
+            Found::Done => {
+                let message = DbMessage::local(format!("an index {index} is there already"));
+                Err(Halt::Refused(Box::new(self.refused(which, place.sql, &message))))
+            }
+            Found::Remains(names) => {
+                let message = DbMessage::local(format!(
+                    "an index {index} is there, and is not valid: an attempt to build it has failed; DROP INDEX CONCURRENTLY {}",
+                    names.join(", ")
+                ));
+                Err(Halt::Refused(Box::new(self.refused(which, place.sql, &message))))
+            }
+        }
+    }
+
+    async fn begin_outside(&self, hand: &Hand, place: Place<'_>) -> Result<(), Fault> {
+        let alone = Alone::open(&self.database, &[]).await?;
+        let backend = alone.backend;
+        self.insist(|mut session| async move { steps::begin(&mut session, place, backend).await })
+            .await?;
+        if !alone.is_steady().await? {
+            return Err(Fault::Fatal(DbMessage::local(
+                "a pooler of transactions is in front of the server, and CONCURRENTLY needs a direct connection",
+            )));
+        }
+        self.watched(&alone, change::run(&alone, &hand.path, place.sql)).await.0
+    }
+
+    /// Drops what an interrupted statement has left. What cannot be dropped now is met again at the next attempt.
+    async fn clean_up(&self, hand: &Hand, outside: &Outside) {
+        let Ok(Found::Remains(names)) = self.look(hand, outside).await else { return };
+        for name in names {
+            if let Ok(alone) = Alone::open(&self.database, &[]).await {
+                let _ = self.watched(&alone, change::drop_index(&alone, &name)).await;
+            }
+        }
+    }
+
+    fn refused(&self, (part, no, _): Which, sql: &str, message: &DbMessage) -> Failure {
+        let job = &self.job.name;
+        Failure {
+            kind: FailureKind::Refused,
+            message: format!("run `{job}` stopped: statement {no} of {part} was refused"),
+            because: vec![message.to_string(), format!("statement: {}", shortened(sql))],
+            hint: Some(self.hint(part)),
+            sqlstate: message.sqlstate.clone(),
+        }
+    }
+
+    fn hint(&self, part: Part) -> String {
+        let job = &self.job.name;
+        match part {
+            Part::ExpandUp => format!(
+                "when its cause is gone, `piecemeal resume {job}`; to change the statement: `piecemeal cancel {job}`, then `piecemeal run {job} --again`, which keeps what is done; `piecemeal down {job}` takes that back"
+            ),
+            Part::ContractUp => format!(
+                "when its cause is gone, `piecemeal contract {job}` continues; `piecemeal down {job}` takes back what was done"
+            ),
+            Part::ExpandDown | Part::ContractDown => {
+                format!("correct the job file, then `piecemeal down {job}` continues")
+            }
+        }
+    }
+}
+
+/// Whether the same statement may succeed later.
+fn is_waited_out(fault: &Fault) -> bool {
+    matches!(fault, Fault::Again(_) | Fault::Smaller(_) | Fault::Unknown(_))
+}
+
+/// The first words of a statement, on one line.
+fn shortened(sql: &str) -> String {
+    let line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut shown: String = line.chars().take(SHOWN).collect();
+    if line.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,400 @@
+//! Runs the statements of a run, one after the other: expand, contract, down.
+//!
+//! ```text
+//!   lease ─▶ for each statement that is not done:  asked to stop? ─▶ try ─▶ recorded with it
+//!                                                         ▲           │ its lock was not free
+//!                                                         └── wait, naming who holds it
+//! ```
+//!
+//! Where it is comes from the ledger, so it goes on the same way after a crash or in another process.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::gauge::Gauge;
+use super::handle::{Ending, Handle, Leaver, Options, Report};
+use super::insist::insist;
+use super::keeper::Keeper;
+use super::runner::gone;
+use super::steering::{Asked, Voice};
+use crate::change::Path;
+use crate::error::{Error, ErrorKind};
+use crate::job::{Job, Part};
+use crate::ledger::control::Orders;
+use crate::ledger::lease::{self, Claim, Holder};
+use crate::ledger::runs::{self, Ending as Record};
+use crate::ledger::steps::{self, Steps};
+use crate::ledger::{Actor, members, snapshot};
+use crate::pg::{Database, DbMessage, Fault, Lane, Session};
+use crate::plan::path_of;
+use crate::run::{Event, Failure, FailureKind, Intent, Snapshot, Status, Transition};
+
+/// Events that may wait for a listener.
+const EVENTS: usize = 256;
+/// How often a lease that somebody else holds is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What is run, and what that means for the run.
+#[derive(Debug, Clone)]
+pub struct Statements {
+    /// The parts of the job, in their order.
+    pub parts: Vec<Part>,
+    /// Whether the run is done with them; else it goes on with its rows.
+    pub is_all: bool,
+    /// The parts of which a statement is passed over that finds nothing to undo, because it was never all there.
+    pub lenient: Vec<Part>,
+}
+
+/// Why statements were not run to their end.
+pub(super) enum Halt {
+    /// Somebody asked for it.
+    Asked(Asked),
+    /// It did not get better for too long; what stood against it.
+    GaveUp(Box<DbMessage>),
+    /// A statement cannot be run.
+    Refused(Box<Failure>),
+    /// The ledger could not be used.
+    Broken(Box<Fault>),
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Halt {
+        Halt::Broken(Box::new(fault))
+    }
+}
+
+/// Starts to run the statements of a run.
+pub fn shape(
+    job: Job,
+    statements: Statements,
+    run: i64,
+    database: Database,
+    options: Options,
+) -> Handle {
+    let (sender, events) = mpsc::channel(EVENTS);
+    let (leave, leaving) = watch::channel(false);
+    let gauge = Arc::new(Mutex::new(Gauge::default()));
+    let voice = sender.downgrade();
+    let leaver = Leaver { leave, voice, gauge: Arc::clone(&gauge), database: database.clone() };
+    let shaper =
+        Shaper { job, statements, run, database, options, voice: Voice(sender), leaving, gauge };
+    Handle { events, leaver, task: tokio::spawn(shaper.bring_to_end()) }
+}
+
+/// One process's work on the statements of one run.
+pub(super) struct Shaper {
+    pub(super) job: Job,
+    pub(super) statements: Statements,
+    pub(super) run: i64,
+    pub(super) database: Database,
+    pub(super) options: Options,
+    pub(super) voice: Voice,
+    pub(super) leaving: watch::Receiver<bool>,
+    pub(super) gauge: Arc<Mutex<Gauge>>,
+}
+
+/// What a statement is run by.
+pub(super) struct Hand {
+    pub(super) holder: Holder,
+    pub(super) path: Path,
+    orders: watch::Receiver<Orders>,
+    deadline: Option<Instant>,
+}
+
+impl Shaper {
+    async fn bring_to_end(self) -> Result<Report, Error> {
+        let holder = self.holder().await?;
+        if let Some(ending) = self.take_lease(&holder).await? {
+            return self.report(ending).await;
+        }
+        self.voice.say(Event::Started(Box::new(self.snapshot().await?)));
+        let (sender, orders) = watch::channel(Orders::at_will());
+        let keeper = Keeper {
+            database: self.database.clone(),
+            run: self.run,
+            holder: holder.clone(),
+            gauge: Arc::clone(&self.gauge),
+            voice: self.voice.clone(),
+            orders: sender,
+        };
+        let (stop, stopped) = watch::channel(false);
+        let keeping = tokio::spawn(keeper.drive(stopped));
+        let ended = match self.hand(holder.clone(), orders).await {
+            Ok(hand) => self.all(&hand).await,
+            Err(fault) => Err(Halt::from(fault)),
+        };
+        stop.send_replace(true);
+        // Should it have panicked, the lease runs out by itself.
+        let _ = keeping.await;
+        let ending = self.settle(&holder, ended).await;
+        // Tried once: whoever cannot be taken off is known to be gone by its connection, or when its lease is over.
+        if let Ok(mut session) = self.database.session(Lane::Watch).await {
+            let _ = members::leave(&mut session, self.run, &holder.token).await;
+        }
+        self.report(ending?).await
+    }
+
+    async fn hand(&self, holder: Holder, orders: watch::Receiver<Orders>) -> Result<Hand, Fault> {
+        let mut session = self.database.session(Lane::Watch).await?;
+        let path = path_of(&mut session, &self.job).await?;
+        let path = path.map_or(Path::Own, Path::Schemas);
+        let now = runs::clock(&mut session).await?;
+        let until = self.options.until.map(|at| at.as_duration().as_secs_f64() - now);
+        let until = until.map(|left| Duration::try_from_secs_f64(left).unwrap_or_default());
+        let left = [until, self.options.max_runtime].into_iter().flatten().min();
+        Ok(Hand { holder, path, orders, deadline: left.map(|left| Instant::now() + left) })
+    }
+
+    async fn all(&self, hand: &Hand) -> Result<(), Halt> {
+        for part in self.statements.parts.clone() {
+            let list = self.job.shape.statements(part).unwrap_or_default();
+            for (no, statement) in (1..).zip(list) {
+                self.asked(hand)?;
+                let known = self.steps().await.map_err(Halt::from)?;
+                match known.of(part, no) {
+                    Some(step) if step.sql != statement.text => {
+                        return Err(Halt::Refused(Box::new(self.changed(part, no))));
+                    }
+                    Some(step) if step.is_done => {}
+                    known => {
+                        self.run_one(hand, (part, no, list.len()), &statement.text, known).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns why to stop now, if there is a reason.
+    pub(super) fn asked(&self, hand: &Hand) -> Result<(), Halt> {
+        let orders = hand.orders.borrow();
+        let asked = if !orders.is_ours {
+            Asked::TakenOver
+        } else if orders.intent != Intent::Run {
+            Asked::For(orders.intent)
+        } else if *self.leaving.borrow() {
+            Asked::ToLeave
+        } else if hand.deadline.is_some_and(|at| at <= Instant::now()) {
+            Asked::TimeUp
+        } else {
+            return Ok(());
+        };
+        Err(Halt::Asked(asked))
+    }
+
+    pub(super) async fn steps(&self) -> Result<Steps, Fault> {
+        let run = self.run;
+        self.insist(|mut session| async move { steps::read(&mut session, run).await }).await
+    }
+
+    pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
+        &self,
+        act: impl FnMut(Session) -> F,
+    ) -> Result<T, Fault> {
+        insist(&self.database, &self.leaving, self.job.pace.max_hold, act).await
+    }
+
+    pub(super) fn actor(&self) -> &Actor {
+        &self.options.actor
+    }
+
+    async fn holder(&self) -> Result<Holder, Error> {
+        let backend =
+            self.insist(|mut session| async move { lease::backend(&mut session).await }).await;
+        let (_, port) = backend.map_err(|fault| self.broken(&fault))?;
+        Ok(Holder::here(self.actor(), self.database.is_direct(port), 0))
+    }
+
+    /// Takes the lease; returns how it ended if the run was brought to an end by somebody else.
+    async fn take_lease(&self, holder: &Holder) -> Result<Option<Ending>, Error> {
+        let run = self.run;
+        let mut first_seen: Option<String> = None;
+        loop {
+            let claim = self
+                .insist(|mut session| async move { lease::claim(&mut session, run, holder).await });
+            match claim.await.map_err(|fault| self.broken(&fault))? {
+                Claim::Ours(before) => {
+                    if let Some(from) = before {
+                        self.voice.say(Event::Takeover { from });
+                    }
+                    return Ok(None);
+                }
+                Claim::Closed => return self.closed().await.map(Some),
+                Claim::Held(owner, renewed) => {
+                    let is_renewed = first_seen.as_ref().is_some_and(|first| *first != renewed);
+                    if is_renewed && !self.options.joins {
+                        return Err(self.owned(&owner));
+                    }
+                    if first_seen.is_none() {
+                        self.voice.say(Event::Waiting { owner });
+                        first_seen = Some(renewed);
+                    }
+                }
+            }
+            if *self.leaving.borrow() {
+                return Ok(Some(Ending::Left));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn closed(&self) -> Result<Ending, Error> {
+        let job = &self.job.name;
+        if self.snapshot().await?.status == Status::Succeeded {
+            return Ok(Ending::Succeeded);
+        }
+        let error = Error::new(
+            ErrorKind::Stopped,
+            "closed",
+            format!("run `{job}` was paused or ended meanwhile"),
+        );
+        Err(error.with_hint(format!("`piecemeal status {job}` shows it")))
+    }
+
+    async fn settle(&self, holder: &Holder, ended: Result<(), Halt>) -> Result<Ending, Error> {
+        let none = Record::default();
+        match ended {
+            Ok(()) if self.statements.is_all => {
+                self.write(holder, Transition::Finished, &none).await?;
+                Ok(Ending::Succeeded)
+            }
+            Ok(()) => {
+                self.write(holder, Transition::Yielded, &none).await?;
+                Ok(Ending::Succeeded)
+            }
+            Err(Halt::Asked(asked)) => self.stop(holder, asked).await,
+            Err(Halt::Refused(failure)) => {
+                let record = Record {
+                    reason: Some(&failure.message),
+                    failure: Some(&failure),
+                    ..Record::default()
+                };
+                self.write(holder, Transition::Failed, &record).await?;
+                Err(self.with_committed(Error::of_failure(&failure)).await)
+            }
+            Err(Halt::GaveUp(message)) => Err(self.give_up(holder, &message).await),
+            Err(Halt::Broken(fault)) => {
+                // If it cannot be written, the lease runs out by itself.
+                let _ = self.write(holder, Transition::Yielded, &none).await;
+                Err(self.broken(&fault))
+            }
+        }
+    }
+
+    async fn stop(&self, holder: &Holder, asked: Asked) -> Result<Ending, Error> {
+        let none = Record::default();
+        match asked {
+            Asked::For(intent) if intent != Intent::Run => {
+                self.write(holder, Transition::Stopped(intent), &none).await?;
+                if intent == Intent::Cancel {
+                    return Ok(Ending::Cancelled);
+                }
+                let (run, token) = (self.run, holder.token.as_str());
+                let released = self.insist(|mut session| async move {
+                    lease::release(&mut session, run, token).await
+                });
+                released.await.map_err(|fault| self.broken(&fault))?;
+                Ok(Ending::Left)
+            }
+            Asked::TakenOver => Err(self.taken_over()),
+            Asked::TimeUp => {
+                self.write(holder, Transition::Yielded, &none).await?;
+                Ok(Ending::TimeUp)
+            }
+            Asked::For(_) | Asked::ToLeave | Asked::ToStepBack => {
+                self.write(holder, Transition::Yielded, &none).await?;
+                Ok(Ending::Left)
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        holder: &Holder,
+        transition: Transition,
+        record: &Record<'_>,
+    ) -> Result<(), Error> {
+        let (lease, actor) = ((self.run, holder.token.as_str()), self.actor());
+        let mut tries = 0;
+        let written = self.insist(|mut session| {
+            tries += 1;
+            async move { runs::settle(&mut session, lease, transition, record, actor).await }
+        });
+        if written.await.map_err(|fault| self.broken(&fault))? {
+            return Ok(());
+        }
+        // After a commit of unknown outcome the second try finds it done.
+        let is_settled = self.snapshot().await?.status != Status::Running;
+        if tries > 1 && is_settled { Ok(()) } else { Err(self.taken_over()) }
+    }
+
+    async fn give_up(&self, holder: &Holder, message: &DbMessage) -> Error {
+        let job = &self.job.name;
+        let reason = message.to_string();
+        let record = Record { reason: Some(&reason), ..Record::default() };
+        // If it cannot be written, the lease runs out by itself: the run is stalled, and resumable.
+        let _ = self.write(holder, Transition::Yielded, &record).await;
+        let error = Error::new(
+            ErrorKind::Stopped,
+            "max-hold",
+            format!("run `{job}` was left: the trouble did not end"),
+        )
+        .because_of(message)
+        .with_hint("when the cause is gone, the same command continues where it stopped");
+        self.with_committed(error).await
+    }
+
+    async fn with_committed(&self, error: Error) -> Error {
+        match self.snapshot().await {
+            Ok(snapshot) => error.having_committed(snapshot.committed()),
+            Err(_) => error,
+        }
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let run = self.run;
+        let found = self
+            .insist(|mut session| async move { snapshot::of_run(&mut session, run).await })
+            .await;
+        found.map_err(|fault| self.broken(&fault))?.ok_or_else(gone)
+    }
+
+    async fn report(&self, ending: Ending) -> Result<Report, Error> {
+        Ok(Report { ending, snapshot: self.snapshot().await? })
+    }
+
+    fn changed(&self, part: Part, no: usize) -> Failure {
+        let job = &self.job.name;
+        Failure {
+            kind: FailureKind::Refused,
+            message: format!(
+                "run `{job}` stopped: statement {no} of {part} is not the one that was begun"
+            ),
+            because: vec!["the job file has changed since".into()],
+            hint: Some("write it as it was, and add what is new behind it".into()),
+            sqlstate: None,
+        }
+    }
+
+    fn broken(&self, fault: &Fault) -> Error {
+        let job = &self.job.name;
+        Error::of_fault(format!("run `{job}` could not go on"), fault)
+            .with_hint("the same command continues where it stopped")
+    }
+
+    fn owned(&self, owner: &str) -> Error {
+        let what = format!("run `{}` is being worked on by another process", self.job.name);
+        Error::new(ErrorKind::Owned, "owned", what)
+            .because(format!("{owner} has just renewed its lease"))
+            .with_hint(format!("`piecemeal watch {}` follows it", self.job.name))
+    }
+
+    fn taken_over(&self) -> Error {
+        let what = format!("run `{}` was taken over by another process", self.job.name);
+        Error::new(ErrorKind::Owned, "taken-over", what)
+            .because("its lease is not ours any more; nothing of ours was written after that")
+            .with_hint(format!("`piecemeal watch {}` follows it", self.job.name))
+    }
+}
