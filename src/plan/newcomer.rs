@@ -28,7 +28,7 @@ pub(crate) async fn may_have_missed(
     let alias = schema
         .and_then(|schema| table.strip_prefix(schema.as_str())?.strip_prefix('.'))
         .unwrap_or("piecemeal_partition");
-    let within = format!("{table}.tableoid IN ({})", family(&oid.to_string()));
+    let within = format!("{table}.tableoid IN ({})", family(&format!("{oid}::pg_catalog.oid")));
     // Who may read the table need not be allowed to read its partitions by their names.
     let ways =
         [(format!("{name} AS {alias}"), alias, "true"), (table.clone(), table.as_str(), &within)];

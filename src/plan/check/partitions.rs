@@ -77,7 +77,7 @@ fn all_at_once(relation: &Relation, partitions: &Partitions, leading: &Column) -
         ))
     };
     Some(if locks > room || count > TOO_MANY {
-        let what = format!("{} has {many}, too many for one batch", relation.name);
+        let what = format!("{} has {many}, too many at once", relation.name);
         let finding = each(Finding::refuse("table-partitions-many", what).because(why));
         if locks > room {
             finding.recipe("or make room, and restart the server: max_locks_per_transaction")
