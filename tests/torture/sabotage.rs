@@ -54,7 +54,12 @@ const ALL: &[Sabotage] = &[
         &[batch("rev = $3 AND lease_token = $4", "$3::int8 IS NOT NULL AND $4::text IS NOT NULL")],
         &["kill-late"],
     ),
-    of("fence-without-lock", &[batch(" FOR NO KEY UPDATE", "")], LATE),
+    // Two that meet need a moment for it.
+    of(
+        "fence-without-lock",
+        &[batch(" FOR NO KEY UPDATE", " AND pg_sleep(0.03) IS NOT NULL")],
+        LATE,
+    ),
     of("work-ignores-fence", &[batch(ON_FENCE, "")], LATE),
     of(
         "cursor-left-behind",
