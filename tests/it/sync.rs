@@ -91,6 +91,11 @@ fn value(cell: &str, values: [&str; 3], sql_type: &str) -> String {
     format!("{literal}::{sql_type}")
 }
 
+/// Lists what follows another one.
+fn listed(parts: impl Iterator<Item = String>) -> String {
+    parts.map(|part| format!(", {part}")).collect::<Vec<_>>().concat()
+}
+
 /// Checks what is there of both sides.
 fn check(db: &Db, what: &str, expected: [&str; 2], (sql_type, values): (&str, [&str; 3])) {
     let [old, new] = expected.map(|cell| value(cell, values, sql_type));
@@ -113,11 +118,8 @@ fn cells(way_back: bool) {
         for cell in &INSERTS {
             let given: Vec<_> =
                 ["old", "new"].into_iter().zip(cell.0).filter(|(_, cell)| *cell != "-").collect();
-            let columns: String = given.iter().map(|(name, _)| format!(", {name}")).collect();
-            let literals: String = given
-                .iter()
-                .map(|(_, cell)| format!(", {}", value(cell, values, sql_type)))
-                .collect();
+            let columns = listed(given.iter().map(|(name, _)| (*name).to_owned()));
+            let literals = listed(given.iter().map(|(_, cell)| value(cell, values, sql_type)));
             db.exec(&format!("INSERT INTO t (id{columns}) VALUES (99{literals})"));
             check(&db, &format!("INSERT of {:?}", cell.0), expected(cell), (sql_type, values));
             db.exec("DELETE FROM t");
@@ -125,12 +127,9 @@ fn cells(way_back: bool) {
         for cell in &UPDATES {
             let first = value("1", values, sql_type);
             db.exec(&format!("INSERT INTO t VALUES (99, 0, {first}, {first})"));
-            let set: String = ["old", "new"]
-                .into_iter()
-                .zip(cell.0)
-                .filter(|(_, cell)| *cell != "-")
-                .map(|(name, cell)| format!(", {name} = {}", value(cell, values, sql_type)))
-                .collect();
+            let set = ["old", "new"].into_iter().zip(cell.0).filter(|(_, cell)| *cell != "-");
+            let set = set.map(|(name, cell)| format!("{name} = {}", value(cell, values, sql_type)));
+            let set = listed(set);
             db.exec(&format!("UPDATE t SET other = 1{set}"));
             check(&db, &format!("UPDATE to {:?}", cell.0), expected(cell), (sql_type, values));
             db.exec("DELETE FROM t");
