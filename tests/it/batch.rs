@@ -219,7 +219,9 @@ fn a_commit_whose_answer_was_lost_is_not_done_again() {
     held.release();
     // The commit of a heartbeat waits as well, so that of the batch may not be the first to be ended.
     until("the loss of a batch's commit", || {
-        db.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+        db.exec(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'",
+        );
         running.stderr().contains("connection closed").then_some(())
     });
     db.exec("ALTER SYSTEM RESET synchronous_standby_names");
