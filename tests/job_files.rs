@@ -109,8 +109,10 @@ fn against(schema: &Value, root: &Value, value: &Value) -> Option<String> {
     };
     let is_allowed = kinds.iter().any(is_kind)
         && any("enum").is_none_or(|them| them.contains(value))
-        && any("anyOf").is_none_or(|them| them.iter().any(|one| against(one, root, value).is_none()))
-        && any("required").is_none_or(|them| them.iter().all(|key| value.get(key.as_str().unwrap()).is_some()))
+        && any("anyOf")
+            .is_none_or(|them| them.iter().any(|one| against(one, root, value).is_none()))
+        && any("required")
+            .is_none_or(|them| them.iter().all(|key| value.get(key.as_str().unwrap()).is_some()))
         && value.as_f64().is_none_or(|it| is_within("minimum", "maximum", it))
         && value.as_str().is_none_or(|it| is_within("minLength", "maxLength", it.len() as f64))
         && value.as_array().is_none_or(|it| is_within("minItems", "maxItems", it.len() as f64));

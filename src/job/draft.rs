@@ -100,10 +100,8 @@ impl Draft {
     }
 
     fn write_set(&self, text: &mut String) {
-        let _ = writeln!(
-            text,
-            "# column = \"an SQL expression over the row\". Its columns are:\n#"
-        );
+        let _ =
+            writeln!(text, "# column = \"an SQL expression over the row\". Its columns are:\n#");
         let shown: Vec<_> = self.columns.iter().map(|column| comment(&column.quoted)).collect();
         let width = shown.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(40);
         for (column, name) in self.columns.iter().zip(shown) {
@@ -151,9 +149,9 @@ fn key(name: &str) -> String {
 
 /// A name may hold anything, and a comment ends with its line.
 fn comment(text: &str) -> String {
-    let shown = text.chars().map(|c| {
-        if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }
-    });
+    let shown = text
+        .chars()
+        .map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() });
     shown.collect()
 }
 
@@ -185,7 +183,9 @@ mod tests {
 
     /// Takes the marks of comments away from every line that is not prose.
     fn uncommented(text: &str) -> String {
-        let is_toml = |line: &str| line.contains(" = \"") && !line.contains(" an SQL") || line.starts_with('[');
+        let is_toml = |line: &str| {
+            line.contains(" = \"") && !line.contains(" an SQL") || line.starts_with('[')
+        };
         let lines = text.lines().map(|line| match line.strip_prefix("# ") {
             Some(rest) if is_toml(rest) && !rest.starts_with("column =") => rest,
             _ => line,
@@ -204,8 +204,10 @@ mod tests {
         for is_primary in [true, false] {
             for last in ["new", "a \"b\"", "line\nbreak", "ünï", "a.b", "# x"] {
                 for is_not_null in [true, false] {
-                    let text = draft(vec![column("id", true), column(last, is_not_null)], is_primary);
-                    let job = read(&uncommented(&text)).unwrap_or_else(|error| panic!("{error}\n{text}"));
+                    let text =
+                        draft(vec![column("id", true), column(last, is_not_null)], is_primary);
+                    let job =
+                        read(&uncommented(&text)).unwrap_or_else(|error| panic!("{error}\n{text}"));
                     assert_eq!(job.table.filter.is_some(), true);
                     assert_eq!(job.pace.windows.len(), 1);
                     assert_eq!(job.table.key.is_some(), !is_primary, "{text}");

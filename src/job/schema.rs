@@ -36,7 +36,11 @@ mod tests {
             let table = table(&schema, name);
             let known: BTreeSet<&str> = keys.iter().copied().collect();
             let properties = table["properties"].as_object().unwrap_or_else(|| panic!("[{name}]"));
-            assert_eq!(properties.keys().map(String::as_str).collect::<BTreeSet<_>>(), known, "[{name}]");
+            assert_eq!(
+                properties.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+                known,
+                "[{name}]"
+            );
             assert_eq!(table["additionalProperties"], false, "[{name}]");
         }
     }
@@ -47,8 +51,12 @@ mod tests {
         for (name, keys) in KEYS {
             for key in *keys {
                 let key = &table(&schema, name)["properties"][key];
-                let named = key["$ref"].as_str().map(|at| &schema["$defs"][at.trim_start_matches("#/$defs/")]);
-                let says = |value: &Value| value["description"].is_string() || value["default"].is_number();
+                let named = key["$ref"]
+                    .as_str()
+                    .map(|at| &schema["$defs"][at.trim_start_matches("#/$defs/")]);
+                let says = |value: &Value| {
+                    value["description"].is_string() || value["default"].is_number()
+                };
                 assert!(says(key) || named.is_some_and(says), "[{name}] {key}");
             }
         }

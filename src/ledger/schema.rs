@@ -78,7 +78,7 @@ pub(crate) async fn install(session: &mut Session) -> Result<(), Fault> {
         Ledger::Older(version) => version,
         Ledger::Installed | Ledger::Newer(_) | Ledger::Unlogged | Ledger::Denied(_) => {
             return Ok(());
-        },
+        }
     };
     // The lock ends with the transaction; it only keeps two installers from failing on each other.
     let sql = format!("SELECT pg_advisory_xact_lock(hashtext('piecemeal.ledger')); {}", sql(from));

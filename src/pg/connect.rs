@@ -82,8 +82,7 @@ impl Connect {
         url: Option<&str>,
         environment: &Environment,
     ) -> Result<Self, ConnectError> {
-        let asked =
-            Asked { url: url.map(str::to_owned), environment: environment.clone(), wanted };
+        let asked = Asked { url: url.map(str::to_owned), environment: environment.clone(), wanted };
         let first = asked.resolve().map_err(|error| ConnectError::bad_settings(&error))?;
         Ok(Self { asked, name: None, first, refused: Arc::default() })
     }

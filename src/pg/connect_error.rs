@@ -101,9 +101,10 @@ impl ConnectError {
         warnings: &[String],
     ) -> Self {
         let refused = failures.iter().find(|(_, failure)| failure.is_refusal());
-        let (kind, sqlstate) = refused
-            .or(failures.last())
-            .map_or((ConnectErrorKind::Unreachable, None), |(_, it)| (it.kind, it.sqlstate.clone()));
+        let (kind, sqlstate) =
+            refused.or(failures.last()).map_or((ConnectErrorKind::Unreachable, None), |(_, it)| {
+                (it.kind, it.sqlstate.clone())
+            });
         let is_one = failures.len() == 1;
         let reasons = failures.into_iter().map(|(server, failure)| {
             if is_one { failure.reason } else { format!("{server}: {}", failure.reason) }

@@ -205,7 +205,9 @@ fn no_error_and_no_debug_form_shows_a_password() {
             let environment = environment(&variables);
             let result = Connect::resolve(flag, &environment);
             let shown = match &result {
-                Ok(connect) => format!("{connect:?} {:?} {}", connect.first.config, connect.describe()),
+                Ok(connect) => {
+                    format!("{connect:?} {:?} {}", connect.first.config, connect.describe())
+                }
                 Err(error) => format!("{error} {error:?}"),
             };
             let shown = format!("{shown} {environment:?}");

@@ -26,9 +26,8 @@ pub fn check_names(job: &str, table: &str) -> Result<(), Error> {
 /// catalog could not be read.
 pub async fn draft(job: &str, table: &str, database: &Database) -> Result<Draft, Error> {
     let asked = named(job, table, None)?;
-    let broken = |fault: Fault| {
-        Error::of_fault(format!("the file of `{job}` could not be drafted"), &fault)
-    };
+    let broken =
+        |fault: Fault| Error::of_fault(format!("the file of `{job}` could not be drafted"), &fault);
     let mut session = database.session(Lane::Work).await.map_err(broken)?;
     let facts = catalog::read(&mut session, &asked).await.map_err(broken)?;
     let refused = |findings| Error::refused(job, findings);

@@ -75,8 +75,7 @@ impl Login {
         let role = format!("login_{}", db.name);
         db.exec(&format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'first'"));
         let mut cli = Cli::new(&db, "job", &job.text());
-        cli.url =
-            format!("postgres://{role}@127.0.0.1:{}/{}?sslmode=disable", port(), db.name);
+        cli.url = format!("postgres://{role}@127.0.0.1:{}/{}?sslmode=disable", port(), db.name);
         let file = cli.path("job").with_file_name(".pgpass");
         let login = Login { db, cli, file, role };
         login.write("first");
@@ -179,10 +178,8 @@ fn a_pooler_that_restarts_is_waited_for() {
     let held = Held::from(&db, 50);
     let proxy = Proxy::to(port());
     let mut cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
-    cli.url = format!(
-        "postgres://pooled:pooled@127.0.0.1:{}/{}?sslmode=disable",
-        proxy.port, db.name
-    );
+    cli.url =
+        format!("postgres://pooled:pooled@127.0.0.1:{}/{}?sslmode=disable", proxy.port, db.name);
     let running = cli.start(&["run", "job", "-y", "-v"]);
     held.is_reached(&db);
     proxy.down();

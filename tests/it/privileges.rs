@@ -70,7 +70,8 @@ fn the_role_of_the_page_does_all_of_a_job() {
     cli.done(&["pause", "job", "--reason", "peak"]);
     cli.done(&["throttle", "job", "--rate", "1M/s"]);
     cli.done(&["resume", "job"]);
-    for args in [&["verify", "job"][..], &["status", "job"], &["history", "job"], &["forget", "job"]]
+    for args in
+        [&["verify", "job"][..], &["status", "job"], &["history", "job"], &["forget", "job"]]
     {
         cli.done(args);
     }

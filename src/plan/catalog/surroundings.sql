@@ -14,7 +14,7 @@ SELECT pg_catalog.jsonb_build_object(
                     FROM pg_catalog.unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege
                     WHERE NOT pg_catalog.has_table_privilege(c.oid, privilege)), '[]')) ORDER BY c.relname)
             FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relkind = 'r'
-            AND c.relname IN ('ledger', 'run', 'range', 'journal')), '[]')),
+            AND c.relname IN ('ledger', 'run', 'range', 'member', 'journal')), '[]')),
     'search_path', coalesce((
         SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
             'quoted', pg_catalog.quote_ident(wanted.name),
