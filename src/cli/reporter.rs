@@ -1,9 +1,9 @@
 //! Consumers of events: a bar, lines, JSON lines, or nothing.
 
-use piecemeal::Error;
 use piecemeal::engine::Report;
 use piecemeal::report::{history, json, words};
 use piecemeal::run::{Event, Snapshot, counted};
+use piecemeal::{Error, Key};
 use serde_json::Value;
 
 use super::args::Progress;
@@ -111,18 +111,9 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
             give_way.as_millis()
         )),
         Event::Quarantined { key, sqlstate, message } => {
-            let sqlstate = sqlstate.as_ref().map(|it| format!(" (SQLSTATE {it})"));
-            Some(words::plain(&format!(
-                "quarantined: the row with key {key}: {message}{}",
-                sqlstate.unwrap_or_default()
-            )))
+            Some(quarantined(key, sqlstate.as_deref(), message))
         }
-        Event::Paused(snapshot) => Some(format!(
-            "paused: {}{}; `piecemeal resume {}` continues it here",
-            snapshot.job,
-            snapshot.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default(),
-            snapshot.job
-        )),
+        Event::Paused(snapshot) => Some(paused(snapshot)),
         Event::Held(holding) => Some(format!("holding: {}", holding.reason)),
         Event::Released { by, lasted } => {
             Some(format!("going on: {by} held the run for {}", words::span(*lasted)))
@@ -160,4 +151,15 @@ fn of_statement(event: &Event) -> Option<String> {
         return Some(format!("{part} {no}/{of}: {sql}"));
     }
     if let Event::Blocked { by } = event { Some(format!("waiting: {by}")) } else { None }
+}
+
+fn quarantined(key: &Key, sqlstate: Option<&str>, message: &str) -> String {
+    let sqlstate = sqlstate.map(|it| format!(" (SQLSTATE {it})")).unwrap_or_default();
+    words::plain(&format!("quarantined: the row with key {key}: {message}{sqlstate}"))
+}
+
+fn paused(snapshot: &Snapshot) -> String {
+    let (job, reason) = (&snapshot.job, snapshot.reason.as_ref());
+    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    format!("paused: {job}{reason}; `piecemeal resume {job}` continues it here")
 }

@@ -40,10 +40,7 @@ impl Fault {
     /// The same for a statement that touches no row of anybody's: it is not a row that is bad.
     #[must_use]
     pub fn without_rows(self) -> Fault {
-        match self {
-            Fault::BadRow(message) => Fault::Fatal(message),
-            fault => fault,
-        }
+        if let Fault::BadRow(message) = self { Fault::Fatal(message) } else { self }
     }
 
     /// Whether the connection must be closed after this fault.

@@ -15,7 +15,7 @@ use crate::cli::table;
 
 pub(crate) async fn run(settings: &Settings, args: &Quarantine) -> Done {
     if args.retry {
-        return retry(settings, args).await;
+        return Box::pin(retry(settings, args)).await;
     }
     let name = settings.job_name(&args.job);
     let desk = settings.desk(None).await?;
@@ -57,13 +57,14 @@ fn summed_up(snapshot: &Snapshot, rows: &[Bad]) -> String {
     }
     let shown = rows.len() as u64;
     let part = (shown < all).then(|| format!("; {} shown", words::count(shown)));
-    let mut text = format!("{}{}", words::quarantined(snapshot), part.unwrap_or_default());
-    if snapshot.rows.waiting() > 0 && !snapshot.status.is_final() {
-        text += &format!(
+    let waits = snapshot.rows.waiting() > 0 && !snapshot.status.is_final();
+    let next = waits.then(|| {
+        format!(
             "; `piecemeal quarantine {job} --retry` tries them again, `--skip --reason` accepts them"
-        );
-    }
-    text
+        )
+    });
+    let (part, next) = (part.unwrap_or_default(), next.unwrap_or_default());
+    format!("{}{part}{next}", words::quarantined(snapshot))
 }
 
 async fn skip(
@@ -98,5 +99,5 @@ async fn retry(settings: &Settings, args: &Quarantine) -> Done {
     }
     let rows = words::counted(rows, "rows");
     settings.printer.say(&format!("queued: {rows} of `{}` to be tried again", job.name));
-    go_on(settings, &desk, plan, &run, &RunPace::default()).await
+    Box::pin(go_on(settings, &desk, plan, &run, &RunPace::default())).await
 }

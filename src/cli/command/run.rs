@@ -164,7 +164,7 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
     }
     desk.check_same(&plan, &run).await?;
     keep_in_step(settings, &desk, &plan).await?;
-    go_on(settings, &desk, plan, &run, &args.pace).await
+    Box::pin(go_on(settings, &desk, plan, &run, &args.pace)).await
 }
 
 /// Takes back what made a run stand, and goes on with it here, unless somebody stands by to do so.
