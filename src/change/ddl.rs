@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::ledger::steps::{RECORD, Record};
 use crate::pg::fault::is_duplicate;
-use crate::pg::{Act, Begin, Alone, Fault, Guards, Session, Together};
+use crate::pg::{Act, Alone, Begin, Fault, Guards, Session, Together};
 
 /// How long a statement may wait for its lock, and others behind it. Every session that wants the table queues behind
 /// the one that waits to change it, so this is the longest that the application notices.
@@ -44,9 +44,7 @@ impl Path {
 
     fn within(&self, guards: &Guards) -> Begin {
         match self {
-            Path::Own => {
-                guards.begin() + "; SET LOCAL search_path TO DEFAULT"
-            }
+            Path::Own => guards.begin() + "; SET LOCAL search_path TO DEFAULT",
             Path::Schemas(schemas) => {
                 Guards { search_path: schemas.clone(), ..guards.clone() }.begin()
             }

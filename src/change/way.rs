@@ -40,7 +40,7 @@ pub(crate) fn way_back(job: &Job, steps: &Steps, marks: &Marks) -> Result<Vec<Pa
     }
     if !is_under_way {
         missing.extend(in_place(job, marks));
-        missing.extend(dropped(marks));
+        missing.extend(dropped(job, marks));
     }
     if missing.is_empty() { Ok(parts) } else { Err(missing) }
 }
@@ -61,16 +61,26 @@ fn in_place(job: &Job, marks: &Marks) -> Option<Missing> {
     })
 }
 
-/// Columns that contract took away with their values.
-fn dropped(marks: &Marks) -> Option<Missing> {
-    let dropped: Vec<&str> = marks.dropped.iter().map(String::as_str).collect();
+/// Whether the old columns are to be computed from the new ones before `[expand] down`: once contract has
+/// begun, nothing has kept them in step.
+pub(crate) fn reverses(job: &Job, steps: &Steps) -> bool {
+    let has_reverse = job.sync.as_ref().is_some_and(|sync| !sync.reverse.is_empty());
+    has_reverse && steps.began(Part::ContractUp) && !steps.began(Part::ExpandDown)
+}
+
+/// Columns that contract took away with their values, and that nothing computes.
+fn dropped(job: &Job, marks: &Marks) -> Option<Missing> {
+    let reverse = job.sync.iter().flat_map(|sync| &sync.reverse);
+    let computed: Vec<&str> = reverse.map(|it| it.column.as_str()).collect();
+    let dropped = marks.dropped.iter().map(String::as_str);
+    let dropped: Vec<&str> = dropped.filter(|column| !computed.contains(column)).collect();
     (!dropped.is_empty()).then(|| Missing {
         code: "down-dropped",
         what: format!(
-            "contract has dropped {}, and bringing values back with `[sync] reverse` is not available yet in this version",
+            "contract has dropped {}, and `reverse` under [sync] does not say what their values were",
             listed(&dropped)
         ),
-        hint: "add the columns with a job of their own, and compute their values from the new ones with [set]"
+        hint: "a run goes on only with the [sync] that it began with: add the columns with a job of their own, and compute their values from the new ones with [set]"
             .into(),
     })
 }

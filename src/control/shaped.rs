@@ -1,15 +1,18 @@
 //! What can be asked of jobs that change the schema: how they begin, contract, and are taken back.
 
+use std::collections::BTreeMap;
+
 use super::{Desk, Run, broken, raced, refused};
-use crate::change::{self, Missing, Path, way_back};
+use crate::change::{self, Missing, Path, reverses, way_back};
 use crate::error::{Error, ErrorKind};
 use crate::job::{Identity, Job, Part};
 use crate::ledger::shaped::{self, NewShaped, Reopened};
 use crate::ledger::steps::{self, Steps};
 use crate::ledger::{runs, snapshot};
+use crate::pg::Guards;
 use crate::pg::fault::is_duplicate;
 use crate::plan::{Outline, Plan, path_of};
-use crate::run::{Phase, Snapshot, Status};
+use crate::run::{Phase, Snapshot, Status, counted};
 
 impl Run {
     /// Whether all of it was taken back.
@@ -209,7 +212,38 @@ impl Desk {
         let lenient = ups.into_iter().filter(|(up, _)| !is_whole(*up)).map(|(_, down)| down);
         Ok((parts, lenient.collect()))
     }
+
+    /// Whether taking a run back goes over its rows: to compute the old columns from the new ones, between the
+    /// statements of `[contract] down` and of `[expand] down`.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn goes_back_over_rows(&self, job: &Job, run: &Run) -> Result<bool, Error> {
+        Ok(reverses(job, &self.steps(run.id).await?))
+    }
+
+    /// Returns the job that computes the old columns of `job`, which are there again.
+    ///
+    /// # Errors
+    /// Every finding, if one of them refuses; or that the catalog could not be read.
+    pub async fn reversed(&self, job: &Job) -> Result<Job, Error> {
+        let none = || refused("no-reverse", format!("`{}` has no `reverse`", job.name), "");
+        let bare = job.reversed(|_| None).ok_or_else(none)?;
+        let plan = Plan::build(&bare, self.database()).await?;
+        let mut session = self.session().await?;
+        let params = [i64::from(plan.target.oid).into()];
+        let rows = session.transact(&Guards::reading(), TYPES, &params).await;
+        let rows = rows.map_err(|fault| broken(&fault))?;
+        let types: BTreeMap<String, String> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        job.reversed(|column| types.get(column).cloned()).ok_or_else(none)
+    }
 }
+
+/// The types of a table's columns.
+const TYPES: &str = "\
+SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute
+WHERE attrelid = ($1::int8)::oid AND attnum > 0 AND NOT attisdropped";
 
 fn check_verified(job: &Job, snapshot: &Snapshot) -> Result<(), Error> {
     let name = &job.name;
@@ -226,9 +260,11 @@ fn check_verified(job: &Job, snapshot: &Snapshot) -> Result<(), Error> {
             format!("`piecemeal run {name}` brings it to a verified end"),
         );
     }
-    if snapshot.rows.quarantined > 0 {
-        let why = format!("{} rows are in quarantine", snapshot.rows.quarantined);
-        return refuse("quarantined", &why, "do them, or decide that they may be lost".into());
+    if snapshot.rows.waiting() > 0 {
+        let why = format!("{} in quarantine", counted(snapshot.rows.waiting(), "rows"));
+        let hint =
+            format!("`piecemeal quarantine {name}` lists them, does them again, or accepts them");
+        return refuse("quarantined", &why, hint);
     }
     if job.has_work() && snapshot.verified.as_deref() != Some("rows") {
         let hint = format!("write `expect` under [verify], then `piecemeal run {name} --again`");

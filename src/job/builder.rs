@@ -323,7 +323,9 @@ pub(super) fn quoted(text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{BadRows, Gate, Hold, Limit, Policy, Signal, Size, Window, WindowRate, Work};
+    use super::super::{
+        BadRows, Gate, Hold, Limit, Policy, Signal, Size, Window, WindowRate, Work,
+    };
     use super::*;
 
     #[test]

@@ -22,6 +22,7 @@ mod pace;
 mod problem;
 mod read;
 mod resolve;
+mod reversed;
 mod schema;
 mod secret;
 mod sequence;
@@ -42,8 +43,8 @@ pub use fingerprint::{Identity, SyncIdentity, fingerprint};
 pub use fragment::{Fragment, Refusal, scan, scan_query, scan_statement};
 pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
-    Assignment, BadRows, Batch, Job, Order, Pace, Policy, Size, Stripes, Sync, SynchronousCommit, Table,
-    Vacuum, Verify, Work,
+    Assignment, BadRows, Batch, Job, Order, Pace, Policy, Size, Stripes, Sync, SynchronousCommit,
+    Table, Vacuum, Verify, Work,
 };
 pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};

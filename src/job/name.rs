@@ -102,6 +102,11 @@ fn plain_part(text: &str) -> Result<(String, Option<&str>), NameError> {
     Ok((name.to_owned(), rest))
 }
 
+/// Writes a name as SQL does when it is to be taken literally.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 fn quoted_part(inner: &str) -> Result<(String, Option<&str>), NameError> {
     let mut name = String::new();
     let mut rest = inner;
@@ -138,7 +143,7 @@ impl fmt::Display for TableName {
 
 fn write_part(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
     if name.contains(|c: char| matches!(c, '.' | '"') || c.is_whitespace()) {
-        write!(f, "\"{}\"", name.replace('"', "\"\""))
+        f.write_str(&quoted(name))
     } else {
         f.write_str(name)
     }

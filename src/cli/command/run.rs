@@ -29,7 +29,12 @@ pub(super) struct How<'a> {
     pace: &'a RunPace,
 }
 
-impl How<'_> {
+impl<'a> How<'a> {
+    /// Begins it if need be, and works on it alone.
+    pub(super) fn plain(pace: &'a RunPace) -> How<'a> {
+        How { again: false, joins: false, pace }
+    }
+
     /// Returns how this process works on the run.
     pub(super) async fn options(self, desk: &Desk) -> Result<Options, Error> {
         Ok(Options { joins: self.joins, ..options(desk, self.pace).await? })
@@ -68,13 +73,18 @@ pub(crate) async fn join(settings: &Settings, args: &Join) -> Done {
 async fn one(settings: &Settings, job: &str, how: How<'_>) -> Done {
     let job = settings.job(job)?;
     let desk = settings.desk(Some(&job.name)).await?;
+    go(settings, &desk, &job, how).await
+}
+
+/// The same for a job that was read.
+pub(super) async fn go(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Done {
     for _ in 1..LOOKS {
-        match begin(settings, &desk, &job, how).await {
+        match begin(settings, desk, job, how).await {
             Err(Problem::Error(error, _)) if error.code() == RACED => {}
             done => return done,
         }
     }
-    begin(settings, &desk, &job, how).await
+    begin(settings, desk, job, how).await
 }
 
 async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Done {
@@ -121,7 +131,11 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
 }
 
 /// Makes the sync trigger of a job that has one, and says who is in the way.
-pub(super) async fn keep_in_step(settings: &Settings, desk: &Desk, plan: &Plan) -> Result<(), Error> {
+pub(super) async fn keep_in_step(
+    settings: &Settings,
+    desk: &Desk,
+    plan: &Plan,
+) -> Result<(), Error> {
     let printer = settings.printer;
     let table = &plan.target.keyset.table;
     let mut told = |blocker: &Blocker| {

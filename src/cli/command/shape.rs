@@ -6,13 +6,14 @@ use piecemeal::job::{Identity, Part};
 use piecemeal::plan::Outline;
 use piecemeal::report::words;
 use piecemeal::run::{Phase, Status};
+use piecemeal::sync::Blocker;
 use piecemeal::{Error, ErrorKind, Job};
 use serde_json::json;
 
 use super::Done;
 use super::plan::{build, show, show_findings};
-use super::run::{How, agrees, follow, not_agreed, say, watch};
-use crate::cli::args::{Contract, OneJob};
+use super::run::{How, agrees, follow, go, keep_in_step, not_agreed, say, watch};
+use crate::cli::args::{Contract, OneJob, RunPace};
 use crate::cli::exit::Exit;
 use crate::cli::settings::{Problem, Settings, actor};
 
@@ -63,6 +64,7 @@ pub(super) async fn expand(
     // Here new rows begin to be kept in step: after what that needs, and before the end of the walk is found.
     let plan = build(job, desk).await.map_err(|problem| after_expand(problem, job))?;
     show_findings(settings, &plan);
+    keep_in_step(settings, desk, &plan).await?;
     desk.begin_walk(&plan, run).await?;
     follow(settings, desk, plan, run, options).await
 }
@@ -110,6 +112,7 @@ pub(crate) async fn contract(settings: &Settings, args: &Contract) -> Done {
         pass_gates(settings, &desk, (&job, &run), args.acknowledge.as_deref()).await?;
     }
     desk.reopen(&run, Phase::Contract).await?;
+    drop_sync(settings, &desk, name).await?;
     let statements =
         Statements { parts: vec![Part::ContractUp], is_all: true, lenient: Vec::new() };
     finish(settings, &desk, (&job, &run), statements).await
@@ -126,6 +129,8 @@ async fn pass_gates(
     if job.has_work() {
         let plan = build(job, desk).await?;
         desk.check_same(&plan, run).await?;
+        // It is gone if an earlier contract came as far as that.
+        keep_in_step(settings, desk, &plan).await?;
         let verified = engine::verify(plan, &snapshot, desk.database().clone()).await?;
         settings.printer.say(&format!(
             "verified once more: {} rows looked at in {}",
@@ -164,13 +169,69 @@ pub(crate) async fn down(settings: &Settings, args: &OneJob) -> Done {
     check_definition(&Identity::of(&job), &run)?;
     desk.check_origin(&run).await?;
     let (parts, lenient) = desk.way_back(&job, &run).await?;
-    let of = |part: &Part| job.shape.statements(*part).unwrap_or_default();
-    let shown: Vec<&str> = parts.iter().flat_map(of).map(|it| it.text.trim()).collect();
-    if !agrees(settings, &shown.join("\n"), &format!("take `{name}` back?")) {
+    let goes_over_rows = desk.goes_back_over_rows(&job, &run).await?;
+    if !agrees(settings, &way(&job, &parts, goes_over_rows), &format!("take `{name}` back?")) {
         return Err(not_agreed(name).into());
     }
     desk.reopen(&run, Phase::Down).await?;
-    finish(settings, &desk, (&job, &run), Statements { parts, is_all: true, lenient }).await
+    drop_sync(settings, &desk, name).await?;
+    if goes_over_rows {
+        let parts = vec![Part::ContractDown];
+        let first = Statements { parts, is_all: false, lenient: lenient.clone() };
+        let exit = finish(settings, &desk, (&job, &run), first).await?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+        let exit = Box::pin(bring_back(settings, &desk, &job)).await?;
+        if exit != Exit::Done {
+            return Ok(exit);
+        }
+    }
+    let exit =
+        finish(settings, &desk, (&job, &run), Statements { parts, is_all: true, lenient }).await?;
+    if exit == Exit::Done && desk.find(&job.name_of_way_back()).await?.is_some() {
+        desk.forget(&job.name_of_way_back()).await?;
+    }
+    Ok(exit)
+}
+
+/// What taking a job back comes to, for the question.
+fn way(job: &Job, parts: &[Part], goes_over_rows: bool) -> String {
+    let of = |part: &Part| job.shape.statements(*part).unwrap_or_default();
+    let mut shown: Vec<String> = Vec::new();
+    for part in parts {
+        if *part == Part::ExpandDown && goes_over_rows {
+            shown.push("-- then every row: the old columns, as `reverse` says".into());
+        }
+        shown.extend(of(part).iter().map(|it| it.text.trim().to_owned()));
+    }
+    shown.join("\n")
+}
+
+/// Computes the old columns from the new ones, in a run of its own, and lets go of its trigger.
+async fn bring_back(settings: &Settings, desk: &Desk, job: &Job) -> Done {
+    let back = desk.reversed(job).await?;
+    let pace = RunPace::default();
+    let exit = go(settings, desk, &back, How::plain(&pace)).await?;
+    if exit != Exit::Done {
+        let next = format!("`piecemeal down {}` goes on from here", job.name);
+        settings.printer.say(&next);
+        return Ok(exit);
+    }
+    drop_sync(settings, desk, &back.name).await?;
+    Ok(exit)
+}
+
+/// Lets go of a job's sync trigger, and says who is in the way.
+async fn drop_sync(settings: &Settings, desk: &Desk, job: &str) -> Result<(), Error> {
+    let printer = settings.printer;
+    let mut told = |blocker: &Blocker| {
+        printer.say(&format!("waiting to drop the sync trigger: its table is held by {blocker}"));
+    };
+    for table in desk.drop_sync(job, &mut told).await? {
+        printer.say(&format!("sync: {table} is kept in step no more"));
+    }
+    Ok(())
 }
 
 async fn finish(
@@ -179,9 +240,11 @@ async fn finish(
     (job, run): (&Job, &Run),
     statements: Statements,
 ) -> Done {
-    let database = desk.database().clone();
+    let (database, is_all) = (desk.database().clone(), statements.is_all);
     let handle = engine::shape(job.clone(), statements, run.id, database, Options::new(actor()));
-    let (exit, report) = watch(settings, &job.name, handle, true).await?;
-    say(settings, job, &report);
+    let (exit, report) = watch(settings, &job.name, handle, is_all).await?;
+    if is_all || exit != Exit::Done {
+        say(settings, job, &report);
+    }
     Ok(exit)
 }
