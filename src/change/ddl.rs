@@ -185,11 +185,11 @@ mod tests {
     #[test]
     fn names_are_looked_up_where_the_job_says_or_where_the_session_does() {
         let path = Path::Schemas(vec!["\"App\"".into()]);
-        assert!(path.begin().contains("SET LOCAL search_path = \"App\", pg_temp;"));
-        assert!(path.begin().contains("SET LOCAL lock_timeout = 200;"));
+        assert!(path.begin().sql().contains("SET LOCAL search_path = \"App\", pg_temp;"));
+        assert!(path.begin().sql().contains("SET LOCAL lock_timeout = 200;"));
         for begin in [Path::Own.begin(), Path::Own.begin_read()] {
-            assert!(begin.ends_with("; SET LOCAL search_path TO DEFAULT"), "{begin}");
-            assert!(!begin.contains(";;") && !begin.contains("; ;"), "{begin}");
+            assert!(begin.sql().ends_with("; SET LOCAL search_path TO DEFAULT"), "{begin:?}");
+            assert!(!begin.sql().contains(";;") && !begin.sql().contains("; ;"), "{begin:?}");
         }
     }
 }

@@ -128,7 +128,8 @@ impl Guards {
 
     /// Returns the statements that begin the transaction, to be sent in one message.
     pub fn begin(&self) -> Begin {
-        Begin { sql: self.sql(), longest: self.statement_timeout }
+        let sql = self.sql().trim_end_matches([';', ' ']).to_owned();
+        Begin { sql, longest: self.statement_timeout }
     }
 
     fn sql(&self) -> String {
