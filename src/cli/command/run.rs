@@ -68,12 +68,12 @@ async fn one(settings: &Settings, job: &str, how: How<'_>) -> Done {
     let job = settings.job(job)?;
     let desk = settings.desk(Some(&job.name)).await?;
     for _ in 1..LOOKS {
-        match begin(settings, &desk, &job, how).await {
+        match Box::pin(begin(settings, &desk, &job, how)).await {
             Err(Problem::Error(error, _)) if error.code() == RACED => {}
             done => return done,
         }
     }
-    begin(settings, &desk, &job, how).await
+    Box::pin(begin(settings, &desk, &job, how)).await
 }
 
 async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Done {
@@ -149,7 +149,7 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
         return hand_over(settings, &desk, &run).await;
     }
     let options = options(&desk, &args.pace).await?;
-    follow(settings, &desk, plan, run.id, options).await
+    Box::pin(follow(settings, &desk, plan, run.id, options)).await
 }
 
 /// The owner that stands by goes on with the run.
