@@ -48,12 +48,13 @@ async fn one(settings: &Settings, job: &str, how: How<'_>) -> Done {
     let job = settings.job(job)?;
     let desk = settings.desk(Some(&job.name)).await?;
     for _ in 1..LOOKS {
-        match begin(settings, &desk, &job, how).await {
+        // Boxed: it holds a plan, and those who call it would be as large.
+        match Box::pin(begin(settings, &desk, &job, how)).await {
             Err(Problem::Error(error, _)) if error.code() == RACED => {}
             done => return done,
         }
     }
-    begin(settings, &desk, &job, how).await
+    Box::pin(begin(settings, &desk, &job, how)).await
 }
 
 async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Done {
