@@ -24,7 +24,7 @@ const LOOKS: u32 = 5;
 /// How a run is begun, or gone on with.
 #[derive(Clone, Copy)]
 pub(super) struct How<'a> {
-    again: bool,
+    pub(super) again: bool,
     joins: bool,
     pace: &'a RunPace,
 }
