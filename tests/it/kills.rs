@@ -57,10 +57,10 @@ message = 'deploy API 42'
 const STOPS: &str = r"
 CREATE TABLE piecemeal.passed (point text PRIMARY KEY);
 CREATE FUNCTION piecemeal.stop(words text) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE point text := left(regexp_replace(words, '\s+', ' ', 'g'), 46) || ' ' || left(md5(words), 8);
+DECLARE here text := left(regexp_replace(words, '\s+', ' ', 'g'), 46) || ' ' || left(md5(words), 8);
 BEGIN
-    IF NOT EXISTS (SELECT FROM piecemeal.passed p WHERE p.point = stop.point) THEN
-        PERFORM set_config('lock_timeout', '0', true), set_config('application_name', 'at ' || point, true);
+    IF NOT EXISTS (SELECT FROM piecemeal.passed p WHERE p.point = here) THEN
+        PERFORM set_config('lock_timeout', '0', true), set_config('application_name', 'at ' || here, true);
         PERFORM pg_advisory_xact_lock_shared(7);
     END IF;
 END $$;

@@ -24,7 +24,7 @@ const LOOKS: u32 = 5;
 /// How a run is begun, or gone on with.
 #[derive(Clone, Copy)]
 pub(super) struct How<'a> {
-    pub(super) again: bool,
+    again: bool,
     joins: bool,
     pace: &'a RunPace,
 }
@@ -33,6 +33,11 @@ impl<'a> How<'a> {
     /// Begins it if need be, and works on it alone.
     pub(super) fn plain(pace: &'a RunPace) -> How<'a> {
         How { again: false, joins: false, pace }
+    }
+
+    /// Begins a new run if `again`, after one that is done.
+    pub(super) fn again(self, again: bool) -> How<'a> {
+        How { again, ..self }
     }
 
     /// Returns how this process works on the run.

@@ -225,7 +225,7 @@ async fn bring_back(settings: &Settings, desk: &Desk, job: &Job) -> Done {
     let pace = RunPace::default();
     // Nothing keeps the rows in step once it is done; those written since are found by doing it again.
     let is_done = desk.find(&back.name).await?.is_some_and(|run| run.status == Status::Succeeded);
-    let exit = go(settings, desk, &back, How { again: is_done, ..How::plain(&pace) }).await?;
+    let exit = go(settings, desk, &back, How::plain(&pace).again(is_done)).await?;
     if exit != Exit::Done {
         let next = format!("`piecemeal down {}` goes on from here", job.name);
         settings.printer.say(&next);
