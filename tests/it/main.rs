@@ -28,3 +28,5 @@ mod privileges;
 mod secrets;
 mod sync;
 mod shape;
+mod kills;
+mod ways;

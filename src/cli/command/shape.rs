@@ -129,6 +129,7 @@ async fn pass_gates(
     if job.has_work() {
         let plan = build(job, desk).await?;
         desk.check_same(&plan, run).await?;
+        desk.check_in_step(&plan, run).await?;
         // It is gone if an earlier contract came as far as that.
         keep_in_step(settings, desk, &plan).await?;
         let verified = engine::verify(plan, &snapshot, desk.database().clone()).await?;
@@ -163,6 +164,7 @@ pub(crate) async fn down(settings: &Settings, args: &OneJob) -> Done {
     let desk = settings.desk(Some(name)).await?;
     let run = desk.find(name).await?.ok_or_else(|| desk.no_run(name))?;
     if run.is_undone() {
+        forget_way_back(&desk, &job).await?;
         settings.printer.say(&format!("nothing to do: `{name}` was taken back"));
         return Ok(Exit::Done);
     }
@@ -189,10 +191,19 @@ pub(crate) async fn down(settings: &Settings, args: &OneJob) -> Done {
     }
     let exit =
         finish(settings, &desk, (&job, &run), Statements { parts, is_all: true, lenient }).await?;
-    if exit == Exit::Done && desk.find(&job.name_of_way_back()).await?.is_some() {
-        desk.forget(&job.name_of_way_back()).await?;
+    if exit == Exit::Done {
+        forget_way_back(&desk, &job).await?;
     }
     Ok(exit)
+}
+
+/// The run that brought the old columns back is of no use once they are there.
+async fn forget_way_back(desk: &Desk, job: &Job) -> Result<(), Error> {
+    let name = job.name_of_way_back();
+    if desk.find(&name).await?.is_some() {
+        desk.forget(&name).await?;
+    }
+    Ok(())
 }
 
 /// What taking a job back comes to, for the question.
@@ -212,7 +223,9 @@ fn way(job: &Job, parts: &[Part], goes_over_rows: bool) -> String {
 async fn bring_back(settings: &Settings, desk: &Desk, job: &Job) -> Done {
     let back = desk.reversed(job).await?;
     let pace = RunPace::default();
-    let exit = go(settings, desk, &back, How::plain(&pace)).await?;
+    // Nothing keeps the rows in step once it is done; those written since are found by doing it again.
+    let is_done = desk.find(&back.name).await?.is_some_and(|run| run.status == Status::Succeeded);
+    let exit = go(settings, desk, &back, How::plain(&pace).again(is_done)).await?;
     if exit != Exit::Done {
         let next = format!("`piecemeal down {}` goes on from here", job.name);
         settings.printer.say(&next);
