@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use crate::support::cli::Cli;
 use crate::support::db::{Db, pg_dump};
@@ -88,7 +89,7 @@ impl Case {
     }
 
     /// Brings the job to its verified end, with writers of both kinds in the middle of its walk.
-    fn run(&self) -> (Db, Cli, String) {
+    fn run(&self) -> (Db, Cli, Vec<String>) {
         let db = Db::with(self.section("before"));
         let before = shape(&db);
         let cli = Cli::new(&db, &self.name, &self.toml);
@@ -135,6 +136,15 @@ fn shape(db: &Db) -> Vec<String> {
     lines
 }
 
+/// Does each case on a database of its own, side by side.
+fn each(cases: &[Case], does: fn(&Case)) {
+    thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(move || does(case));
+        }
+    });
+}
+
 fn migrations() -> Vec<Case> {
     names("tests/cases/migrations").iter().map(|name| Case::of_folder(name)).collect()
 }
@@ -147,22 +157,22 @@ fn examples() -> Vec<Case> {
 fn every_migration_goes_forward_and_back_after_contract() {
     let cases = migrations();
     assert!(cases.len() >= 7, "a case for each operation that fills rows");
-    cases.iter().for_each(Case::goes_forward_and_back_after_contract);
+    each(&cases, Case::goes_forward_and_back_after_contract);
 }
 
 #[test]
 fn every_migration_goes_back_before_contract() {
-    migrations().iter().for_each(Case::goes_back_before_contract);
+    each(&migrations(), Case::goes_back_before_contract);
 }
 
 #[test]
 fn every_example_goes_forward_and_back_after_contract() {
     let cases = examples();
     assert!(cases.len() >= 6, "an example for each recipe");
-    cases.iter().for_each(Case::goes_forward_and_back_after_contract);
+    each(&cases, Case::goes_forward_and_back_after_contract);
 }
 
 #[test]
 fn every_example_goes_back_before_contract() {
-    examples().iter().for_each(Case::goes_back_before_contract);
+    each(&examples(), Case::goes_back_before_contract);
 }

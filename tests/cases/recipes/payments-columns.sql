@@ -11,7 +11,7 @@ UPDATE payments SET amount = 33 WHERE id = 3
 SELECT * FROM payments ORDER BY id
 --> 1|{"amount": 1.50, "currency": "USD"}|USD|1.50
 --> 2|{"amount": "7"}|EUR|7
---> 3|{"note": "x", "amount": 33, "currency": "EUR"}|EUR|33
+--> 3|{"amount": 33, "currency": "EUR"}|EUR|33
 --> 4|{"amount": 44, "currency": "EUR"}|EUR|44
 --> 11|{"amount": 11, "currency": "JPY"}|JPY|11
 --> 12|{"amount": 12, "currency": "CHF"}|CHF|12
@@ -29,7 +29,7 @@ SELECT * FROM payments ORDER BY id
 SELECT * FROM payments ORDER BY id
 --> 1|{"amount": 1.50, "currency": "USD"}
 --> 2|{"amount": "7"}
---> 3|{"note": "x", "amount": 33, "currency": "EUR"}
+--> 3|{"amount": 33, "currency": "EUR"}
 --> 4|{"amount": 44, "currency": "EUR"}
 --> 11|{"amount": 11, "currency": "JPY"}
 --> 12|{"amount": 12, "currency": "CHF"}
