@@ -80,6 +80,11 @@ const TRIALS: &[(&str, &str, &str)] = &[
         "INSERT INTO customers SELECT i, CASE WHEN i % 7 > 0 THEN 'de ' || i END FROM generate_series(1, 3000) i",
         "SELECT count(*) FROM customers WHERE tax_number IS DISTINCT FROM 'DE' || substr(tax_id, 4)",
     ),
+    (
+        "events-bigint",
+        "INSERT INTO events SELECT i, 'x' FROM generate_series(1, 3000) i",
+        "SELECT count(*) FROM events WHERE id_big IS DISTINCT FROM id",
+    ),
 ];
 
 /// Returns the DDL in the comment at the head of a job.
@@ -115,6 +120,19 @@ fn every_job_does_what_it_says_on_the_table_it_expects() {
         db.sql(fill);
         run(&db, name);
         assert_eq!(db.sql(wrong), "0", "{name}");
+    }
+}
+
+#[test]
+fn the_page_of_recipes_shows_the_jobs_as_they_are() {
+    let blocks = Page::read("docs/how-to/recipes.md").blocks();
+    let shown: Vec<_> = blocks.iter().filter(|block| block.language == "toml").collect();
+    let jobs = TRIALS.iter().map(|trial| Page::read(&format!("jobs/{}.toml", trial.0)).text);
+    let jobs: Vec<_> = jobs.collect();
+    assert!(shown.len() >= 8, "the page has the recipes");
+    for block in shown {
+        let is_whole = jobs.iter().any(|job| job.ends_with(&format!("\n\n{}", block.text)));
+        assert!(is_whole, "no job in jobs/ is:\n{}", block.text);
     }
 }
 
