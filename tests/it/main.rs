@@ -30,3 +30,4 @@ mod sync;
 mod shape;
 mod kills;
 mod ways;
+mod migrations;
