@@ -208,7 +208,7 @@ mod tests {
                         draft(vec![column("id", true), column(last, is_not_null)], is_primary);
                     let job =
                         read(&uncommented(&text)).unwrap_or_else(|error| panic!("{error}\n{text}"));
-                    assert_eq!(job.table.filter.is_some(), true);
+                    assert!(job.table.filter.is_some());
                     assert_eq!(job.pace.windows.len(), 1);
                     assert_eq!(job.table.key.is_some(), !is_primary, "{text}");
                     let super::super::Work::Set(set) = &job.work;

@@ -96,7 +96,8 @@ impl Add<&str> for Begin {
 
     /// Adds statements that belong to the beginning.
     fn add(mut self, more: &str) -> Begin {
-        self.sql += more;
+        self.sql += "; ";
+        self.sql += more.trim_start_matches([';', ' ']);
         self
     }
 }

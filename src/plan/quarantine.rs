@@ -109,7 +109,7 @@ SELECT key, EXISTS (SELECT FROM piecemeal_books) AS is_recorded, used FROM piece
     AND EXISTS (SELECT FROM piecemeal_fence)
     RETURNING r.done, c.taken, c.matched, c.changed, c.still
 )
-SELECT done, taken, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
+SELECT done, taken, 0::int8 AS seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
        ({LSN} - (SELECT lsn FROM piecemeal_fence))::int8 AS wal, {TOOK} AS took,
        (SELECT piecemeal_key FROM piecemeal_queued ORDER BY piecemeal_id DESC LIMIT 1) AS key FROM piecemeal_books",
             hot = hot(self.target),
