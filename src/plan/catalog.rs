@@ -79,7 +79,7 @@ pub(super) async fn read_around(session: &mut Session) -> Result<Facts, Fault> {
 
 /// Reads the server's facts under the session's own search path, as it was before our guards.
 async fn read_server(session: &mut Session) -> Result<Server, Fault> {
-    let begin = Guards::reading().begin() + "SET LOCAL search_path TO DEFAULT";
+    let begin = Guards::reading().begin() + "; SET LOCAL search_path TO DEFAULT";
     let rows = session.transact_prepared(&begin, SERVER, &[]).await?;
     let server = decode(rows.first().map(|row| row.get(0))).map_err(|error| unexpected(&error))?;
     server.ok_or_else(|| unexpected(&"the role is not there"))
