@@ -71,7 +71,7 @@ const IS_IN_STEP: &str =
 
 /// All of a table's schema but the order of its columns, and whatever functions there are.
 const SCHEMA: &str = "\
-SELECT 'column ' || attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || attidentity
+SELECT 'column ' || attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || ' ' || attidentity::text
     || coalesce(' ' || pg_get_expr(adbin, adrelid), '') AS line
 FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attrelid = 'posts'::regclass AND attnum > 0 AND NOT attisdropped
@@ -291,7 +291,7 @@ impl Stage {
 }
 
 async fn schema(client: &Client) -> Result<Vec<String>, Error> {
-    let rows = client.query(SCHEMA, &[]).await.map_err(|error| failed("look", &error))?;
+    let rows = client.query(SCHEMA, &[]).await.map_err(|error| failed("read its schema", &error))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
