@@ -28,3 +28,4 @@ mod privileges;
 mod secrets;
 mod sync;
 mod shape;
+mod life;

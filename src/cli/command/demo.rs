@@ -156,7 +156,11 @@ fn steering(url: &str) -> String {
 }
 
 fn feelings(before: Felt, during: Felt) -> String {
-    format!("what the application felt:\n{}\n{}", feeling("before", before), feeling("during", during))
+    format!(
+        "what the application felt:\n{}\n{}",
+        feeling("before", before),
+        feeling("during", during)
+    )
 }
 
 /// Says what users felt in one line.

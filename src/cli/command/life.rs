@@ -291,7 +291,8 @@ impl Stage {
 }
 
 async fn schema(client: &Client) -> Result<Vec<String>, Error> {
-    let rows = client.query(SCHEMA, &[]).await.map_err(|error| failed("read its schema", &error))?;
+    let rows =
+        client.query(SCHEMA, &[]).await.map_err(|error| failed("read its schema", &error))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
