@@ -43,7 +43,7 @@ SELECT count(*) FILTER (WHERE c.relname = 'ledger') = 1 AS is_there,
            string_agg(lacking.privileges || ' on piecemeal.' || c.relname, '; ' ORDER BY c.relname)) AS lacks
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
-    SELECT string_agg(privilege, ', ') AS privileges FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) privilege
+    SELECT string_agg(privilege, ', ') AS privileges FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) privilege
     WHERE NOT has_table_privilege(c.oid, privilege)) lacking
 WHERE n.nspname = 'piecemeal' AND c.relname IN ('ledger', 'run', 'range', 'member', 'quarantine', 'step', 'journal') AND c.relkind = 'r'";
 

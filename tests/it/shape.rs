@@ -370,7 +370,7 @@ fn what_contract_only_added_is_taken_back_and_what_it_dropped_is_refused() {
     cli.done(&["run", "drop", "-y"]);
     cli.done(&["contract", "drop", "-y"]);
     let answer = cli.call(&["down", "drop", "-y"]).exits(3);
-    answer.says("contract has dropped `lat`, `lng`").says("`[sync] reverse` is not available yet");
+    answer.says("contract has dropped `lat`, `lng`, and `reverse` under [sync] does not say");
     assert_eq!(columns(&db, "t"), "id,loc");
 }
 

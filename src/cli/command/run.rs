@@ -79,12 +79,12 @@ async fn one(settings: &Settings, job: &str, how: How<'_>) -> Done {
 /// The same for a job that was read.
 pub(super) async fn go(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Done {
     for _ in 1..LOOKS {
-        match begin(settings, desk, job, how).await {
+        match Box::pin(begin(settings, desk, job, how)).await {
             Err(Problem::Error(error, _)) if error.code() == RACED => {}
             done => return done,
         }
     }
-    begin(settings, desk, job, how).await
+    Box::pin(begin(settings, desk, job, how)).await
 }
 
 async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Done {
@@ -193,7 +193,7 @@ pub(super) async fn go_on(
         return hand_over(settings, desk, run).await;
     }
     let options = options(desk, pace).await?;
-    follow(settings, desk, plan, run.id, options).await
+    Box::pin(follow(settings, desk, plan, run.id, options)).await
 }
 
 /// The owner that stands by goes on with the run.
