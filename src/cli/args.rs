@@ -411,6 +411,10 @@ pub(crate) struct Demo {
     /// Rows of the table
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1_000..=50_000_000))]
     pub(crate) rows: u32,
+    /// Show the whole life of a change: expand, sync, backfill, contract, and all the way back, with an
+    /// old and a new version of the application at work
+    #[arg(long)]
+    pub(crate) full: bool,
     /// Leave the server running at the end, and say how to connect and how to stop it
     #[arg(long)]
     pub(crate) keep: bool,

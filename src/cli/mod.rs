@@ -13,7 +13,9 @@ mod reporter;
 mod bar;
 mod lines;
 mod table;
+mod api;
 mod traffic;
+mod witness;
 
 mod command;
 

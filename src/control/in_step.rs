@@ -60,8 +60,9 @@ impl Desk {
             "set right the rows of {table} whose sides differ; then `piecemeal run {job} --again` makes the trigger again and verifies, and `piecemeal contract {job}` goes on",
             table = trigger.table
         );
-        Err(refused("sync-off", what, &hint)
-            .because("rows that were written since may be out of step, and the old side is about to go"))
+        Err(refused("sync-off", what, &hint).because(
+            "rows that were written since may be out of step, and the old side is about to go",
+        ))
     }
 
     /// Drops the sync trigger of a job, if there is one; returns the tables that had it.

@@ -83,7 +83,8 @@ CREATE TRIGGER stop AFTER INSERT OR UPDATE OF done_at ON piecemeal.step FOR EACH
 CREATE TRIGGER stop AFTER UPDATE ON piecemeal.range FOR EACH ROW
     WHEN (OLD.cursor IS DISTINCT FROM NEW.cursor OR OLD.done <> NEW.done) EXECUTE FUNCTION piecemeal.stop_at_row();";
 
-const STOP_AT_DDL: &str = "CREATE EVENT TRIGGER stop ON ddl_command_end EXECUTE FUNCTION piecemeal.stop_at_ddl()";
+const STOP_AT_DDL: &str =
+    "CREATE EVENT TRIGGER stop ON ddl_command_end EXECUTE FUNCTION piecemeal.stop_at_ddl()";
 
 /// Whether the server process goes with the program: then what it was about to commit is undone.
 #[derive(Clone, Copy, PartialEq)]
@@ -147,8 +148,9 @@ impl Killer {
         }
         if self.kill == Kill::WithItsServer {
             let ours = "datname = current_database() AND (application_name LIKE 'at %' OR application_name LIKE 'piecemeal%')";
-            self.db
-                .exec(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"));
+            self.db.exec(&format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}"
+            ));
             self.db.until(&format!("NOT EXISTS (SELECT FROM pg_stat_activity WHERE {ours})"));
         }
         // It is had again when those who waited for it have ended their transactions.
@@ -208,8 +210,7 @@ fn is_exact(db: &Db, is_wrong: &[&str]) {
 }
 
 const OLD: &str = "(title, lat, lng) IS DISTINCT FROM ('x', id % 90, -id::float8)";
-const NEW: &str =
-    "(title, loc[0], loc[1]) IS DISTINCT FROM ('x', -id::float8, (id % 90)::float8)";
+const NEW: &str = "(title, loc[0], loc[1]) IS DISTINCT FROM ('x', -id::float8, (id % 90)::float8)";
 
 /// Returns what the schema is once a job that nobody kills is contracted.
 fn contracted() -> String {

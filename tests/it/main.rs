@@ -31,3 +31,4 @@ mod shape;
 mod kills;
 mod ways;
 mod migrations;
+mod life;

@@ -9,9 +9,9 @@ CREATE TABLE posts (id int8 PRIMARY KEY, lat float8, lng float8);
 CREATE TABLE other (id int8);
 INSERT INTO posts SELECT i, i, -i FROM generate_series(1, 100) i;";
 
-const UP: &str =
-    "[expand]\nup = ['ALTER TABLE posts ADD COLUMN loc point', 'ALTER TABLE other ADD COLUMN n int']\n";
-const DOWN: &str = "down = ['ALTER TABLE other DROP COLUMN n', 'ALTER TABLE posts DROP COLUMN loc']\n";
+const UP: &str = "[expand]\nup = ['ALTER TABLE posts ADD COLUMN loc point', 'ALTER TABLE other ADD COLUMN n int']\n";
+const DOWN: &str =
+    "down = ['ALTER TABLE other DROP COLUMN n', 'ALTER TABLE posts DROP COLUMN loc']\n";
 const CONTRACT: &str = "[contract]\nup = ['ALTER TABLE posts DROP COLUMN lat, DROP COLUMN lng']\n\
                         down = ['ALTER TABLE posts ADD COLUMN lat float8, ADD COLUMN lng float8']\n";
 const BOTH_WAYS: &str = "[sync]\nreverse = { lat = 'loc[1]', lng = 'loc[0]' }\n";
@@ -86,7 +86,12 @@ fn down_takes_a_run_back_from_each_state_before_contract() {
         let written = if sync == BOTH_WAYS { "(1,8,7) (1000,6,5)" } else { "(1,1,-1)" };
         let rows = "SELECT string_agg(posts::text, ' ' ORDER BY id) FROM posts WHERE id NOT BETWEEN 2 AND 100";
         assert_eq!(db.text(rows), written);
-        assert_eq!(db.number("SELECT count(*) FROM posts WHERE (lat, lng) = (id, -id) AND id BETWEEN 2 AND 100"), 99);
+        assert_eq!(
+            db.number(
+                "SELECT count(*) FROM posts WHERE (lat, lng) = (id, -id) AND id BETWEEN 2 AND 100"
+            ),
+            99
+        );
         cli.done(&["down", "job"]).says("nothing to do");
     }
 }
@@ -161,5 +166,10 @@ fn contract_passes_nothing_that_is_not_proved_and_keeps_everything_as_it_was() {
     db.exec("UPDATE posts SET loc = point(lng, lat) WHERE id = 7");
     cli.done(&["contract", "job", "-y"]);
     assert!(!is_synced(&db));
-    assert_eq!(db.number("SELECT count(*) FROM posts WHERE loc ~= point(-id, CASE id WHEN 5 THEN 50 ELSE id END)"), 100);
+    assert_eq!(
+        db.number(
+            "SELECT count(*) FROM posts WHERE loc ~= point(-id, CASE id WHEN 5 THEN 50 ELSE id END)"
+        ),
+        100
+    );
 }

@@ -1,7 +1,7 @@
 //! `demo`: the whole story on a throw-away server, with live traffic, checked at the end.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use piecemeal::engine::{Options, Report};
@@ -11,13 +11,14 @@ use piecemeal::sandbox::{Programs, Sandbox, SandboxError};
 use piecemeal::{Connect, Environment, Error, ErrorKind, Job};
 use tokio_postgres::Client;
 
-use super::Done;
 use super::plan::{build, show_findings};
 use super::run::work;
+use super::{Done, life};
+use crate::cli::api::{Account, BOTH, Felt};
 use crate::cli::args::Demo;
 use crate::cli::exit::Exit;
 use crate::cli::settings::{Problem, Settings, actor};
-use crate::cli::traffic::{Account, Felt, Traffic, failed};
+use crate::cli::traffic::{Traffic, failed};
 
 /// The job, as the tutorial has it.
 const JOB: &str = include_str!("../../../jobs/posts-loc.toml");
@@ -67,7 +68,12 @@ pub(crate) async fn run(settings: &Settings, args: &Demo) -> Done {
     let sandbox = Sandbox::start(&programs, SERVER).map_err(|error| no_server(&error))?;
     make_role(&sandbox.url("postgres")).await?;
     let url = sandbox.url("postgres").replacen("postgres@", "demo@", 1);
-    let exit = show(&settings.with_database(&url), &url, args).await?;
+    let settings = &settings.with_database(&url);
+    let exit = if args.full {
+        Box::pin(life::show(settings, &url, args.rows)).await?
+    } else {
+        show(settings, &url, args).await?
+    };
     if args.keep {
         let kept = sandbox.keep().map_err(|error| no_server(&error))?;
         printer.talk(&format!(
@@ -91,21 +97,21 @@ async fn make_role(url: &str) -> Result<(), Problem> {
 
 async fn show(settings: &Settings, url: &str, args: &Demo) -> Done {
     let printer = settings.printer;
-    let connect =
-        Connect::resolve(Some(url), &Environment::of_process())?.application_name("demo traffic");
+    let connect = Connect::resolve(Some(url), &Environment::of_process())?;
     let (client, _) = connect.open().await?;
     printer.say(&format!("making a table of {} posts (lat, lng)", words::count(args.rows.into())));
-    fill(&client, args.rows).await.map_err(|error| failed("make its table", &error))?;
+    fill(&client, args.rows, "ALTER TABLE posts ADD COLUMN loc point").await?;
     printer.say(
         "letting an application loose on it: reads, updates, inserts in the new form, deletes",
     );
-    let traffic = Traffic::start(&connect, args.rows).await?;
+    let account = Arc::default();
+    let traffic = Traffic::start(&connect, args.rows, &BOTH, &account).await?;
     tokio::time::sleep(BEFORE).await;
-    let before = traffic.felt();
+    let before = account.felt();
     printer.say(&steering(url));
     let (exit, report) = backfill(settings, args.rows).await?;
-    let during = traffic.felt();
-    let account = traffic.stop().await;
+    let during = account.felt();
+    traffic.stop().await;
     if exit != Exit::Done {
         let done = words::count(report.snapshot.rows.changed);
         printer.say(&format!("left: {done} rows were done"));
@@ -119,11 +125,12 @@ async fn show(settings: &Settings, url: &str, args: &Demo) -> Done {
     Ok(Exit::Done)
 }
 
-async fn fill(client: &Client, rows: u32) -> Result<(), tokio_postgres::Error> {
-    client.batch_execute(TABLE).await?;
-    client.batch_execute(&FILL.replace("$1", &rows.to_string())).await?;
-    client.batch_execute("ALTER TABLE posts ADD COLUMN loc point").await?;
-    client.batch_execute("VACUUM ANALYZE posts").await
+/// Makes the table, full of posts, and does what else is to be there at the start.
+pub(super) async fn fill(client: &Client, rows: u32, more: &str) -> Result<(), Error> {
+    for sql in [TABLE, &FILL.replace("$1", &rows.to_string()), more, "VACUUM ANALYZE posts"] {
+        client.batch_execute(sql).await.map_err(|error| failed("make its table", &error))?;
+    }
+    Ok(())
 }
 
 async fn backfill(settings: &Settings, rows: u32) -> Result<(Exit, Report), Problem> {
@@ -149,24 +156,30 @@ fn steering(url: &str) -> String {
 }
 
 fn feelings(before: Felt, during: Felt) -> String {
-    let line = |name: &str, felt: Felt| {
-        let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
-        format!(
-            "  {name:<7} {:>8} requests   p50 {:>8}   p99 {:>8}   max {:>8}",
-            words::count(felt.requests),
-            ms(felt.p50),
-            ms(felt.p99),
-            ms(felt.max)
-        )
-    };
-    format!("what the application felt:\n{}\n{}", line("before", before), line("during", during))
+    format!(
+        "what the application felt:\n{}\n{}",
+        feeling("before", before),
+        feeling("during", during)
+    )
+}
+
+/// Says what users felt in one line.
+pub(super) fn feeling(name: &str, felt: Felt) -> String {
+    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+    format!(
+        "  {name:<7} {:>8} requests   p50 {:>8}   p99 {:>8}   max {:>8}",
+        words::count(felt.requests),
+        ms(felt.p50),
+        ms(felt.p99),
+        ms(felt.max)
+    )
 }
 
 async fn check(client: &Client, rows: u32, account: &Account) -> Result<String, Error> {
     let row =
         client.query_one(CHECK, &[]).await.map_err(|error| failed("check its result", &error))?;
     let count = |name: &str| row.get::<_, Option<i64>>(name).unwrap_or(0).unsigned_abs();
-    let told = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let told = Account::told;
     let (inserts, deletes) = (told(&account.inserts), told(&account.deletes));
     let views = told(&account.views) - told(&account.views_gone);
     let expected = u64::from(rows) + inserts - deletes;

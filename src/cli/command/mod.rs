@@ -7,6 +7,7 @@ pub(super) mod demo;
 pub(super) mod doctor;
 pub(super) mod history;
 pub(super) mod init;
+mod life;
 pub(super) mod new;
 pub(super) mod plan;
 pub(super) mod quarantine;

@@ -95,10 +95,20 @@ pub(super) fn next(job: &Job) -> String {
 
 pub(crate) async fn contract(settings: &Settings, args: &Contract) -> Done {
     let job = settings.job(&args.job)?;
+    let desk = settings.desk(Some(&job.name)).await?;
+    contract_of(settings, &desk, &job, args.acknowledge.as_deref()).await
+}
+
+/// The same for a job that was read.
+pub(super) async fn contract_of(
+    settings: &Settings,
+    desk: &Desk,
+    job: &Job,
+    word: Option<&str>,
+) -> Done {
     let name = &job.name;
-    let desk = settings.desk(Some(name)).await?;
     let run = desk.find(name).await?.ok_or_else(|| desk.no_run(name))?;
-    check_definition(&Identity::of(&job), &run)?;
+    check_definition(&Identity::of(job), &run)?;
     desk.check_origin(&run).await?;
     if !job.shape.contracts() {
         return Err(nothing_to_contract(name).into());
@@ -109,13 +119,13 @@ pub(crate) async fn contract(settings: &Settings, args: &Contract) -> Done {
     }
     // What has begun was let through, and what it has dropped cannot be looked at any more.
     if !desk.steps(run.id).await?.began(Part::ContractUp) {
-        pass_gates(settings, &desk, (&job, &run), args.acknowledge.as_deref()).await?;
+        pass_gates(settings, desk, (job, &run), word).await?;
     }
     desk.reopen(&run, Phase::Contract).await?;
-    drop_sync(settings, &desk, name).await?;
+    drop_sync(settings, desk, name).await?;
     let statements =
         Statements { parts: vec![Part::ContractUp], is_all: true, lenient: Vec::new() };
-    finish(settings, &desk, (&job, &run), statements).await
+    finish(settings, desk, (job, &run), statements).await
 }
 
 /// Looks at every row once more and at every gate, and asks.
@@ -160,41 +170,91 @@ fn nothing_to_contract(name: &str) -> Error {
 
 pub(crate) async fn down(settings: &Settings, args: &OneJob) -> Done {
     let job = settings.job(&args.job)?;
-    let name = &job.name;
-    let desk = settings.desk(Some(name)).await?;
-    let run = desk.find(name).await?.ok_or_else(|| desk.no_run(name))?;
-    if run.is_undone() {
-        forget_way_back(&desk, &job).await?;
-        settings.printer.say(&format!("nothing to do: `{name}` was taken back"));
-        return Ok(Exit::Done);
+    let desk = settings.desk(Some(&job.name)).await?;
+    match Box::pin(Back::over_rows(settings, &desk, &job)).await? {
+        Ok(back) => back.to_the_start().await,
+        Err(exit) => Ok(exit),
     }
-    check_definition(&Identity::of(&job), &run)?;
-    desk.check_origin(&run).await?;
-    let (parts, lenient) = desk.way_back(&job, &run).await?;
-    let goes_over_rows = desk.goes_back_over_rows(&job, &run).await?;
-    if !agrees(settings, &way(&job, &parts, goes_over_rows), &format!("take `{name}` back?")) {
-        return Err(not_agreed(name).into());
+}
+
+/// A job on its way back. Its old columns are there, and kept in step with the new ones.
+pub(super) struct Back<'a> {
+    settings: &'a Settings,
+    desk: &'a Desk,
+    job: &'a Job,
+    run: Run,
+    statements: Statements,
+}
+
+impl<'a> Back<'a> {
+    /// Takes back the contract of a job, and computes its old columns; returns how it ended if it goes no further.
+    pub(super) async fn over_rows(
+        settings: &'a Settings,
+        desk: &'a Desk,
+        job: &'a Job,
+    ) -> Result<Result<Back<'a>, Exit>, Problem> {
+        let name = &job.name;
+        let run = desk.find(name).await?.ok_or_else(|| desk.no_run(name))?;
+        if run.is_undone() {
+            forget_way_back(desk, job).await?;
+            settings.printer.say(&format!("nothing to do: `{name}` was taken back"));
+            return Ok(Err(Exit::Done));
+        }
+        check_definition(&Identity::of(job), &run)?;
+        desk.check_origin(&run).await?;
+        let (parts, lenient) = desk.way_back(job, &run).await?;
+        let goes_over_rows = desk.goes_back_over_rows(job, &run).await?;
+        let question = format!("take `{name}` back?");
+        if !agrees(settings, &way(job, &parts, goes_over_rows), &question) {
+            return Err(not_agreed(name).into());
+        }
+        desk.reopen(&run, Phase::Down).await?;
+        drop_sync(settings, desk, name).await?;
+        let back = Back {
+            settings,
+            desk,
+            job,
+            run,
+            statements: Statements { parts, is_all: true, lenient },
+        };
+        let exit = if goes_over_rows { back.bring_back().await? } else { Exit::Done };
+        Ok(if exit == Exit::Done { Ok(back) } else { Err(exit) })
     }
-    desk.reopen(&run, Phase::Down).await?;
-    drop_sync(settings, &desk, name).await?;
-    if goes_over_rows {
-        let parts = vec![Part::ContractDown];
-        let first = Statements { parts, is_all: false, lenient: lenient.clone() };
-        let exit = finish(settings, &desk, (&job, &run), first).await?;
+
+    /// Runs the statements that put the old columns there, and computes them from the new ones in a run of its own.
+    async fn bring_back(&self) -> Done {
+        let Back { settings, desk, job, run, .. } = self;
+        let lenient = self.statements.lenient.clone();
+        let first = Statements { parts: vec![Part::ContractDown], is_all: false, lenient };
+        let exit = finish(settings, desk, (job, run), first).await?;
         if exit != Exit::Done {
             return Ok(exit);
         }
-        let exit = Box::pin(bring_back(settings, &desk, &job)).await?;
+        let back = desk.reversed(job).await?;
+        // Rows written since a walk that was done, and whose trigger may be gone, are found by doing it again.
+        let last = desk.find(&back.name).await?;
+        let is_done = last.is_some_and(|run| run.status == Status::Succeeded);
+        let pace = RunPace::default();
+        let how = How::plain(&pace).again(is_done);
+        let exit = Box::pin(go(settings, desk, &back, how)).await?;
         if exit != Exit::Done {
-            return Ok(exit);
+            let next = format!("`piecemeal down {}` goes on from here", job.name);
+            settings.printer.say(&next);
         }
+        Ok(exit)
     }
-    let exit =
-        finish(settings, &desk, (&job, &run), Statements { parts, is_all: true, lenient }).await?;
-    if exit == Exit::Done {
-        forget_way_back(&desk, &job).await?;
+
+    /// Lets go of what keeps the old columns in step, and takes back the expand.
+    pub(super) async fn to_the_start(self) -> Done {
+        let Back { settings, desk, job, run, statements } = self;
+        let way_back = job.name_of_way_back();
+        drop_sync(settings, desk, &way_back).await?;
+        let exit = finish(settings, desk, (job, &run), statements).await?;
+        if exit == Exit::Done {
+            forget_way_back(desk, job).await?;
+        }
+        Ok(exit)
     }
-    Ok(exit)
 }
 
 /// The run that brought the old columns back is of no use once they are there.
@@ -217,22 +277,6 @@ fn way(job: &Job, parts: &[Part], goes_over_rows: bool) -> String {
         shown.extend(of(part).iter().map(|it| it.text.trim().to_owned()));
     }
     shown.join("\n")
-}
-
-/// Computes the old columns from the new ones, in a run of its own, and lets go of its trigger.
-async fn bring_back(settings: &Settings, desk: &Desk, job: &Job) -> Done {
-    let back = desk.reversed(job).await?;
-    let pace = RunPace::default();
-    // Nothing keeps the rows in step once it is done; those written since are found by doing it again.
-    let is_done = desk.find(&back.name).await?.is_some_and(|run| run.status == Status::Succeeded);
-    let exit = go(settings, desk, &back, How::plain(&pace).again(is_done)).await?;
-    if exit != Exit::Done {
-        let next = format!("`piecemeal down {}` goes on from here", job.name);
-        settings.printer.say(&next);
-        return Ok(exit);
-    }
-    drop_sync(settings, desk, &back.name).await?;
-    Ok(exit)
 }
 
 /// Lets go of a job's sync trigger, and says who is in the way.
