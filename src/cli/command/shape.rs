@@ -172,7 +172,7 @@ pub(crate) async fn down(settings: &Settings, args: &OneJob) -> Done {
     let job = settings.job(&args.job)?;
     let desk = settings.desk(Some(&job.name)).await?;
     match Box::pin(Back::over_rows(settings, &desk, &job)).await? {
-        Ok(back) => back.to_the_start().await,
+        Ok(back) => back.go_to_the_start().await,
         Err(exit) => Ok(exit),
     }
 }
@@ -245,7 +245,7 @@ impl<'a> Back<'a> {
     }
 
     /// Lets go of what keeps the old columns in step, and takes back the expand.
-    pub(super) async fn to_the_start(self) -> Done {
+    pub(super) async fn go_to_the_start(self) -> Done {
         let Back { settings, desk, job, run, statements } = self;
         let way_back = job.name_of_way_back();
         drop_sync(settings, desk, &way_back).await?;
