@@ -221,6 +221,26 @@ fn contracted() -> String {
     pg_dump(&db)
 }
 
+/// How the points begin at which it has to be killed, and how many there are of each.
+const POINTS: [(&str, usize); 16] = [
+    ("ddl ALTER TABLE", 6),
+    ("ddl CREATE INDEX", 2),
+    ("ddl CREATE TRIGGER", 2),
+    ("ddl DROP TRIGGER", 2),
+    ("step insert job expand.up", 2),
+    ("step insert job contract.up", 2),
+    ("step insert job contract.down", 2),
+    ("step insert job expand.down", 2),
+    ("step update job", 2),
+    ("range update job ", 2),
+    ("range update job.down ", 2),
+    ("run update job expand", 2),
+    ("run update job contract", 3),
+    ("run update job down", 3),
+    ("run update job.down", 3),
+    ("run delete job.down", 1),
+];
+
 /// Leads a job through its life with kills, and checks that they were where they have to be.
 fn live(kill: Kill) {
     let db = Db::with(POSTS);
@@ -236,6 +256,11 @@ fn live(kill: Kill) {
     killer.until_done(&cli, &["down", "job", "-y"], new_writes_still);
     is_exact(&db, &[OLD]);
     assert_eq!(killer.schema(), before);
+    assert_eq!(db.rows("SELECT job, phase, status FROM piecemeal.run"), [["job", "down", "succeeded"]]);
+    for (first_words, at_least) in POINTS {
+        let n_points = killer.points.iter().filter(|it| it.starts_with(first_words)).count();
+        assert!(n_points >= at_least, "{first_words}: {:#?}", killer.points);
+    }
 }
 
 #[test]
