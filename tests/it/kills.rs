@@ -256,7 +256,10 @@ fn live(kill: Kill) {
     killer.until_done(&cli, &["down", "job", "-y"], new_writes_still);
     is_exact(&db, &[OLD]);
     assert_eq!(killer.schema(), before);
-    assert_eq!(db.rows("SELECT job, phase, status FROM piecemeal.run"), [["job", "down", "succeeded"]]);
+    assert_eq!(
+        db.rows("SELECT job, phase, status FROM piecemeal.run"),
+        [["job", "down", "succeeded"]]
+    );
     for (first_words, at_least) in POINTS {
         let n_points = killer.points.iter().filter(|it| it.starts_with(first_words)).count();
         assert!(n_points >= at_least, "{first_words}: {:#?}", killer.points);

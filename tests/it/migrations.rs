@@ -71,7 +71,8 @@ impl Case {
         let mut settle = |query: &mut String, expected: &mut Vec<String>| {
             let found: Vec<_> = db.rows(query).iter().map(|row| row.join("|")).collect();
             assert_eq!(found, *expected, "{}, {section}: {query}", self.name);
-            (query.clear(), expected.clear());
+            query.clear();
+            expected.clear();
             n_queries += 1;
         };
         for line in self.section(section).lines() {

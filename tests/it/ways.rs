@@ -137,7 +137,7 @@ fn contract_passes_nothing_that_is_not_proved_and_keeps_everything_as_it_was() {
     let quarantine = "[bad_rows]\npolicy = 'quarantine'\nmax = 5\n";
     db.exec("ALTER TABLE posts ADD CONSTRAINT sane CHECK (id <> 13) NOT VALID");
     let cli = Cli::new(&db, "job", &posts(&[UP, DOWN, CONTRACT, BOTH_WAYS, quarantine]));
-    const OFF: &str = "its sync trigger was dropped, changed or switched off";
+    let off = "its sync trigger was dropped, changed or switched off";
     let refuses = |code: i32, why: &str| {
         let (was, shown) = (pg_dump(&db), cli.status("job")["shown"].clone());
         cli.call(&["contract", "job", "-y"]).exits(code).says(why);
@@ -151,10 +151,10 @@ fn contract_passes_nothing_that_is_not_proved_and_keeps_everything_as_it_was() {
     cli.done(&["quarantine", "job", "--retry", "-y"]);
     // While it is off, a row gets a value that `where` cannot tell from a right one.
     db.exec("ALTER TABLE posts DISABLE TRIGGER USER; UPDATE posts SET lat = 50 WHERE id = 5");
-    refuses(3, OFF);
+    refuses(3, off);
     let name = db.text("SELECT tgname FROM pg_trigger WHERE tgrelid = 'posts'::regclass");
     db.exec(&format!("DROP TRIGGER {name} ON posts"));
-    refuses(3, OFF);
+    refuses(3, off);
     db.exec("UPDATE posts SET loc = point(lng, lat) WHERE id = 5");
     cli.done(&["run", "job", "--again", "-y"]).says("sync: a trigger keeps");
     // It was off, and nobody can tell; a row is not as the job promises.
