@@ -222,11 +222,12 @@ impl Desk {
         Ok(reverses(job, &self.steps(run.id).await?))
     }
 
-    /// Returns the job that computes the old columns of `job`, which are there again.
+    /// Returns the job that computes the old columns of `job`, which are there again, and whether it begins anew: it was
+    /// done, and does only the rows that were missed since.
     ///
     /// # Errors
     /// Every finding, if one of them refuses; or that the catalog could not be read.
-    pub async fn reversed(&self, job: &Job) -> Result<Job, Error> {
+    pub async fn reversed(&self, job: &Job) -> Result<(Job, bool), Error> {
         let none = || refused("no-reverse", format!("`{}` has no `reverse`", job.name), "");
         let bare = job.reversed(|_| None).ok_or_else(none)?;
         let plan = Plan::build(&bare, self.database()).await?;
@@ -236,7 +237,12 @@ impl Desk {
         let rows = rows.map_err(|fault| broken(&fault))?;
         let types: BTreeMap<String, String> =
             rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        job.reversed(|column| types.get(column).cloned()).ok_or_else(none)
+        let back = job.reversed(|column| types.get(column).cloned()).ok_or_else(none)?;
+        Ok(match self.find(&back.name).await? {
+            Some(run) if run.status == Status::Succeeded => (back.only_missed(), true),
+            Some(run) if run.nth > 1 => (back.only_missed(), false),
+            _ => (back, false),
+        })
     }
 }
 

@@ -43,6 +43,23 @@ impl Job {
         })
     }
 
+    /// Returns the same job for rows that were written without the old columns when it was done and its trigger gone.
+    /// It leaves alone what the application has written in them again.
+    #[must_use]
+    pub fn only_missed(self) -> Job {
+        let Work::Set(set) = &self.work;
+        let old: Vec<_> = set.iter().map(|it| quoted(&it.column) + " IS NULL").collect();
+        let new: Vec<_> =
+            set.iter().map(|it| format!("(\n{}\n) IS NULL", it.expression.text)).collect();
+        let text = format!("{} AND NOT ({})", old.join(" AND "), new.join(" AND "));
+        let filter = Some(Fragment { text, span: 0..0 });
+        Job {
+            table: Table { filter, ..self.table.clone() },
+            verify: Verify { expect: None },
+            ..self
+        }
+    }
+
     /// Returns the name of the job that brings its old columns back.
     pub fn name_of_way_back(&self) -> String {
         let kept: String = self.name.chars().take(MOST - BACK.len()).collect();
@@ -75,6 +92,17 @@ mod tests {
         );
         let sync = back.sync.unwrap();
         assert_eq!((sync.forward.len(), sync.reverse.len()), (2, 0));
+    }
+
+    #[test]
+    fn what_was_missed_has_none_of_the_old_values_and_some_of_the_new() {
+        let job = job("[sync]\nreverse = { lat = 'loc[1]', lng = 'loc[0]' }");
+        let missed = job.reversed(|_| None).unwrap().only_missed();
+        assert_eq!(
+            missed.table.filter.unwrap().text,
+            "\"lat\" IS NULL AND \"lng\" IS NULL AND NOT ((\nloc[1]\n) IS NULL AND (\nloc[0]\n) IS NULL)"
+        );
+        assert_eq!(missed.verify.expect, None);
     }
 
     #[test]

@@ -192,8 +192,14 @@ fn both_write(db: &Db) {
     }
 }
 
-/// The application after its deploy, until it is stopped for the last statements of `down`.
-fn new_writes_still(db: &Db) {
+/// The application while it goes back: the new one until it is stopped for the last statements of `down`, and the old
+/// one as soon as its columns are filled.
+fn both_write_back(db: &Db) {
+    let over = "EXISTS (SELECT FROM piecemeal.run WHERE job = 'job.down' AND status = 'succeeded')";
+    let is_synced = db.is("EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'posts'::regclass)");
+    if db.is(over) && !is_synced {
+        old_writes(db);
+    }
     if !db.is("EXISTS (SELECT FROM piecemeal.step WHERE part = 'expand.down')") {
         new_writes(db);
     }
@@ -253,7 +259,7 @@ fn live(kill: Kill) {
     killer.until_done(&cli, &["contract", "job", "-y"], new_writes);
     is_exact(&db, &[NEW]);
     assert_eq!(killer.schema(), contracted());
-    killer.until_done(&cli, &["down", "job", "-y"], new_writes_still);
+    killer.until_done(&cli, &["down", "job", "-y"], both_write_back);
     is_exact(&db, &[OLD]);
     assert_eq!(killer.schema(), before);
     assert_eq!(

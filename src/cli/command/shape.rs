@@ -224,18 +224,19 @@ impl<'a> Back<'a> {
     /// Runs the statements that put the old columns there, and computes them from the new ones in a run of its own.
     async fn bring_back(&self) -> Done {
         let Back { settings, desk, job, run, .. } = self;
+        if !desk.steps(run.id).await?.began(Part::ContractDown) {
+            // Of an earlier life of the job.
+            forget_way_back(desk, job).await?;
+        }
         let lenient = self.statements.lenient.clone();
         let first = Statements { parts: vec![Part::ContractDown], is_all: false, lenient };
         let exit = finish(settings, desk, (job, run), first).await?;
         if exit != Exit::Done {
             return Ok(exit);
         }
-        let back = desk.reversed(job).await?;
-        // Rows written since a walk that was done, and whose trigger may be gone, are found by doing it again.
-        let last = desk.find(&back.name).await?;
-        let is_done = last.is_some_and(|run| run.status == Status::Succeeded);
+        let (back, again) = desk.reversed(job).await?;
         let pace = RunPace::default();
-        let how = How::plain(&pace).again(is_done);
+        let how = How::plain(&pace).again(again);
         let exit = Box::pin(go(settings, desk, &back, how)).await?;
         if exit != Exit::Done {
             let next = format!("`piecemeal down {}` goes on from here", job.name);
