@@ -103,21 +103,21 @@ fn against(schema: &Value, root: &Value, value: &Value) -> Option<String> {
         _ => kind.is_null(),
     };
     let any = |name: &str| schema[name].as_array().filter(|list| !list.is_empty());
-    let is_within = |low: &str, high: &str, size: u64| {
-        schema[low].as_u64().is_none_or(|low| size >= low)
-            && schema[high].as_u64().is_none_or(|high| size <= high)
+    let is_within = |low: &str, high: &str, size: i64| {
+        schema[low].as_i64().is_none_or(|low| size >= low)
+            && schema[high].as_i64().is_none_or(|high| size <= high)
     };
-    // What is below every lower bound.
-    let number = |it: &Value| it.as_u64().unwrap_or(0);
+    let length = |of: usize| i64::try_from(of).unwrap();
+    let number = value.as_i64().unwrap_or(i64::MAX);
     let is_allowed = kinds.iter().any(is_kind)
         && any("enum").is_none_or(|them| them.contains(value))
         && any("anyOf")
             .is_none_or(|them| them.iter().any(|one| against(one, root, value).is_none()))
         && any("required")
             .is_none_or(|them| them.iter().all(|key| value.get(key.as_str().unwrap()).is_some()))
-        && (!value.is_number() || is_within("minimum", "maximum", number(value)))
-        && value.as_str().is_none_or(|it| is_within("minLength", "maxLength", it.len() as u64))
-        && value.as_array().is_none_or(|it| is_within("minItems", "maxItems", it.len() as u64));
+        && (!value.is_number() || is_within("minimum", "maximum", number))
+        && value.as_str().is_none_or(|it| is_within("minLength", "maxLength", length(it.len())))
+        && value.as_array().is_none_or(|it| is_within("minItems", "maxItems", length(it.len())));
     if !is_allowed {
         return Some(format!("{value} is not as in {schema}"));
     }
