@@ -107,24 +107,33 @@ fn against(schema: &Value, root: &Value, value: &Value) -> Option<String> {
         schema[low].as_i64().is_none_or(|low| size >= low)
             && schema[high].as_i64().is_none_or(|high| size <= high)
     };
-    let length = |of: usize| i64::try_from(of).unwrap();
-    let number = value.as_i64().unwrap_or(i64::MAX);
+    // What is no whole number is below every lower bound.
+    let number = |it: &Value| it.as_i64().unwrap_or(i64::MIN);
     let is_allowed = kinds.iter().any(is_kind)
         && any("enum").is_none_or(|them| them.contains(value))
         && any("anyOf")
             .is_none_or(|them| them.iter().any(|one| against(one, root, value).is_none()))
         && any("required")
             .is_none_or(|them| them.iter().all(|key| value.get(key.as_str().unwrap()).is_some()))
-        && (!value.is_number() || is_within("minimum", "maximum", number))
-        && value.as_str().is_none_or(|it| is_within("minLength", "maxLength", length(it.len())))
-        && value.as_array().is_none_or(|it| is_within("minItems", "maxItems", length(it.len())));
+        && (!value.is_number() || is_within("minimum", "maximum", number(value)))
+        && value
+            .as_str()
+            .is_none_or(|it| is_within("minLength", "maxLength", it.len().cast_signed() as i64))
+        && value
+            .as_array()
+            .is_none_or(|it| is_within("minItems", "maxItems", it.len().cast_signed() as i64));
     if !is_allowed {
         return Some(format!("{value} is not as in {schema}"));
     }
-    let of_key = |(key, value): (&String, &Value)| match &schema["properties"][key] {
-        Value::Null if schema["additionalProperties"] == false => Some(format!("{key} is unknown")),
-        Value::Null => against(&schema["additionalProperties"], root, value),
-        known => against(known, root, value),
+    let of_key = |(key, value): (&String, &Value)| {
+        let known = &schema["properties"][key];
+        if !known.is_null() {
+            return against(known, root, value);
+        }
+        if schema["additionalProperties"] == false {
+            return Some(format!("{key} is unknown"));
+        }
+        against(&schema["additionalProperties"], root, value)
     };
     let mut items = value.as_array().into_iter().flatten();
     let of_items = items.find_map(|item| against(&schema["items"], root, item));
