@@ -6,7 +6,6 @@
 //! with their parameter types, so a transaction pooler needs to remember nothing (R19, R20).
 //! A session is clean only between statements; one that is dropped in the middle is closed (R21).
 
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -201,7 +200,7 @@ impl Session {
         act: impl Future<Output = T>,
     ) -> T {
         let Some(patience) = self.patience else { return act.await };
-        let mut act = pin!(act);
+        let mut act = Box::pin(act);
         tokio::select! {
             biased;
             answer = &mut act => return answer,
