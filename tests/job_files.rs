@@ -116,8 +116,12 @@ fn against(schema: &Value, root: &Value, value: &Value) -> Option<String> {
         && any("required")
             .is_none_or(|them| them.iter().all(|key| value.get(key.as_str().unwrap()).is_some()))
         && (!value.is_number() || is_within("minimum", "maximum", number(value)))
-        && value.as_str().is_none_or(|it| is_within("minLength", "maxLength", it.len().cast_signed() as i64))
-        && value.as_array().is_none_or(|it| is_within("minItems", "maxItems", it.len().cast_signed() as i64));
+        && value
+            .as_str()
+            .is_none_or(|it| is_within("minLength", "maxLength", it.len().cast_signed() as i64))
+        && value
+            .as_array()
+            .is_none_or(|it| is_within("minItems", "maxItems", it.len().cast_signed() as i64));
     if !is_allowed {
         return Some(format!("{value} is not as in {schema}"));
     }
