@@ -429,7 +429,7 @@ pub(crate) struct Init {
     #[arg(long, value_name = "VERSION", default_value_t = 0, hide_default_value = true, requires = "print_sql", value_parser = clap::value_parser!(i32).range(0..))]
     pub(crate) from: i32,
     /// Let this role run and steer jobs
-    #[arg(long, value_name = "ROLE")]
+    #[arg(long, value_name = "ROLE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) operator: Option<String>,
 }
 

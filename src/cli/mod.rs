@@ -29,6 +29,10 @@ use settings::Settings;
 
 /// Parses, runs, and returns the exit code.
 pub(crate) fn main() -> ExitCode {
+    if has_stray_url(std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned())) {
+        printer::Printer::default().talk(STRAY_URL);
+        return ExitCode::from(Exit::Usage.code());
+    }
     let args = Args::parse();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -46,6 +50,26 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     ExitCode::from(exit.code())
+}
+
+const STRAY_URL: &str = "error: a connection URL stands where something else belongs; it is not shown, as it may hold a \
+password\n  hint: write it behind `--database-url` (`-d`), or into DATABASE_URL";
+
+/// Whether a connection URL stands elsewhere than behind its flag: whatever refuses it there would show it.
+fn has_stray_url(args: impl Iterator<Item = String>) -> bool {
+    let is_url = |text: &str| text.starts_with("postgres://") || text.starts_with("postgresql://");
+    let mut is_wanted = false;
+    for arg in args {
+        let (flag, value) =
+            arg.split_once('=').filter(|_| arg.starts_with("--")).unwrap_or(("", &arg));
+        if is_url(value) && !is_wanted && flag != "--database-url" {
+            return true;
+        }
+        // Short flags may stand together, as in `-yd`.
+        let is_short = arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with('d');
+        is_wanted = arg == "--database-url" || is_short;
+    }
+    false
 }
 
 async fn dispatch(args: Args) -> Exit {
@@ -76,4 +100,30 @@ async fn dispatch(args: Args) -> Exit {
         Command::Completions(it) => command::completions::run(&settings, it),
     };
     done.unwrap_or_else(|problem| explain::problem(&settings, &problem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_stray_url;
+
+    fn is_stray(line: &str) -> bool {
+        has_stray_url(line.split(' ').map(str::to_owned))
+    }
+
+    #[test]
+    fn a_url_stands_behind_its_flag_and_nowhere_else() {
+        for line in
+            ["-d postgres://h status", "status --database-url=postgres://h", "-yd postgresql://h"]
+        {
+            assert!(!is_stray(line), "{line}");
+        }
+        for line in [
+            "postgres://h",
+            "status postgresql://h",
+            "--databse-url=postgres://h",
+            "-d x postgres://h",
+        ] {
+            assert!(is_stray(line), "{line}");
+        }
+    }
 }

@@ -43,6 +43,11 @@ impl Fault {
         if let Fault::BadRow(message) = self { Fault::Fatal(message) } else { self }
     }
 
+    /// Whether a statement tried to write where only reading is allowed.
+    pub fn is_refused_write(&self) -> bool {
+        self.message().sqlstate.as_deref() == Some("25006")
+    }
+
     /// Whether the connection must be closed after this fault.
     pub fn spoils_connection(&self) -> bool {
         matches!(self, Fault::Unknown(_))

@@ -3,6 +3,7 @@
 mod support;
 
 mod walk;
+mod bad_input;
 mod batch;
 mod quarantine;
 mod stripes;
