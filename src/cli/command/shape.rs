@@ -96,7 +96,7 @@ pub(super) fn next(job: &Job) -> String {
 pub(crate) async fn contract(settings: &Settings, args: &Contract) -> Done {
     let job = settings.job(&args.job)?;
     let desk = settings.desk(Some(&job.name)).await?;
-    contract_of(settings, &desk, &job, args.acknowledge.as_deref()).await
+    Box::pin(contract_of(settings, &desk, &job, args.acknowledge.as_deref())).await
 }
 
 /// The same for a job that was read.
@@ -119,7 +119,7 @@ pub(super) async fn contract_of(
     }
     // What has begun was let through, and what it has dropped cannot be looked at any more.
     if !desk.steps(run.id).await?.began(Part::ContractUp) {
-        pass_gates(settings, desk, (job, &run), word).await?;
+        Box::pin(pass_gates(settings, desk, (job, &run), word)).await?;
     }
     desk.reopen(&run, Phase::Contract).await?;
     drop_sync(settings, desk, name).await?;
@@ -171,7 +171,7 @@ pub(crate) async fn down(settings: &Settings, args: &OneJob) -> Done {
     let job = settings.job(&args.job)?;
     let desk = settings.desk(Some(&job.name)).await?;
     match Box::pin(Back::over_rows(settings, &desk, &job)).await? {
-        Ok(back) => back.to_the_start().await,
+        Ok(back) => back.undo_expand().await,
         Err(exit) => Ok(exit),
     }
 }
@@ -238,7 +238,7 @@ impl<'a> Back<'a> {
     }
 
     /// Lets go of what keeps the old columns in step, and takes back the expand.
-    pub(super) async fn to_the_start(self) -> Done {
+    pub(super) async fn undo_expand(self) -> Done {
         let Back { settings, desk, job, run, statements } = self;
         let way_back = job.name_of_way_back();
         drop_sync(settings, desk, &way_back).await?;
