@@ -140,7 +140,7 @@ pub async fn examine(database: &Database, job: Option<&Job>) -> Result<Checkup, 
     let around = look_around(&mut session).await.map_err(asked)?;
     let ledger = schema::look(&mut session).await.map_err(asked)?;
     let apart = clocks(&mut session).await.map_err(asked)?;
-    of_server(&mut checkup, &around, ledger);
+    of_server(&mut checkup, &around, &ledger);
     checkup.signs.push(clock(apart));
     checkup.take("old rows", &around.of_holders, || {
         Sign::ok("old rows", "no old transaction, slot or standby keeps them alive")
@@ -154,7 +154,7 @@ pub async fn examine(database: &Database, job: Option<&Job>) -> Result<Checkup, 
     Ok(checkup)
 }
 
-fn of_server(checkup: &mut Checkup, around: &Around, ledger: Ledger) {
+fn of_server(checkup: &mut Checkup, around: &Around, ledger: &Ledger) {
     checkup.take("server", &around.of_server, || {
         Sign::ok("server", format!("PostgreSQL {}, and it can be written", around.version))
     });

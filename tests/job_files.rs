@@ -125,10 +125,15 @@ fn against(schema: &Value, root: &Value, value: &Value) -> Option<String> {
     if !is_allowed {
         return Some(format!("{value} is not as in {schema}"));
     }
-    let of_key = |(key, value): (&String, &Value)| match &schema["properties"][key] {
-        Value::Null if schema["additionalProperties"] == false => Some(format!("{key} is unknown")),
-        Value::Null => against(&schema["additionalProperties"], root, value),
-        known => against(known, root, value),
+    let of_key = |(key, value): (&String, &Value)| {
+        let known = &schema["properties"][key];
+        if !known.is_null() {
+            return against(known, root, value);
+        }
+        if schema["additionalProperties"] == false {
+            return Some(format!("{key} is unknown"));
+        }
+        against(&schema["additionalProperties"], root, value)
     };
     let mut items = value.as_array().into_iter().flatten();
     let of_items = items.find_map(|item| against(&schema["items"], root, item));

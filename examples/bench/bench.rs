@@ -83,7 +83,7 @@ impl Bench {
     pub(crate) async fn round(&self, no: u32, variants: &[Variant], lines: &mut Vec<Line>) {
         let mut update = f64::NAN;
         for variant in variants {
-            let measured = self.measure(variant).await.map_err(|why| in_one_line(&*why));
+            let measured = Box::pin(self.measure(variant)).await.map_err(|why| in_one_line(&*why));
             if let (UPDATE, Ok(measured)) = (&variant.name[..], &measured) {
                 update = measured.seconds;
             }

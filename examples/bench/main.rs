@@ -110,7 +110,7 @@ async fn measure(args: Args) -> Result<(), Failure> {
     say(&report::header());
     let mut lines = Vec::new();
     for no in 1..=args.rounds {
-        bench.round(no, &variants, &mut lines).await;
+        Box::pin(bench.round(no, &variants, &mut lines)).await;
     }
     say(&report::header());
     for at in 0..variants.len() {

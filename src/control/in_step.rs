@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use super::{Desk, broken};
+use super::{Desk, Run, broken, refused};
 use crate::error::{Error, ErrorKind};
 use crate::pg::Fault;
 use crate::pg::fault::is_lock_timeout;
 use crate::plan::Plan;
+use crate::run::Phase;
 use crate::sync::{self, Blocker, State, Trigger};
 
 /// How long a trigger that is to be dropped waits for those who hold its table.
@@ -37,6 +38,31 @@ impl Desk {
         let found =
             made.map_err(|fault| not_made(&plan.job.name, trigger, &fault, last.as_ref()))?;
         Ok(found != State::Same)
+    }
+
+    /// Checks that the sync trigger of a verified run has been there all the while. Where it was away, a row may say
+    /// something else than its other side, and look as if it were done.
+    ///
+    /// # Errors
+    /// That it is not there as the plan has it, unless a contract that has begun has dropped it.
+    pub async fn check_in_step(&self, plan: &Plan, run: &Run) -> Result<(), Error> {
+        let Some(trigger) = &plan.sync else { return Ok(()) };
+        let mut session = self.session().await?;
+        let found = sync::state(&mut session, trigger).await.map_err(|fault| broken(&fault))?;
+        if found == State::Same || run.phase == Phase::Contract {
+            return Ok(());
+        }
+        let job = &plan.job.name;
+        let what = format!(
+            "`{job}` cannot be contracted: its sync trigger was dropped, changed or switched off; nothing was written"
+        );
+        let hint = format!(
+            "set right the rows of {table} whose sides differ; then `piecemeal run {job} --again` makes the trigger again and verifies, and `piecemeal contract {job}` goes on",
+            table = trigger.table
+        );
+        Err(refused("sync-off", what, &hint).because(
+            "rows that were written since may be out of step, and the old side is about to go",
+        ))
     }
 
     /// Drops the sync trigger of a job, if there is one; returns the tables that had it.

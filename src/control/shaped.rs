@@ -252,6 +252,12 @@ fn check_verified(job: &Job, snapshot: &Snapshot) -> Result<(), Error> {
         Err(refused(code, what, &hint))
     };
     let is_over = snapshot.status == Status::Succeeded || snapshot.phase == Phase::Contract;
+    if (is_over || snapshot.phase == Phase::Verify) && snapshot.rows.waiting() > 0 {
+        let why = format!("{} in quarantine", counted(snapshot.rows.waiting(), "rows"));
+        let hint =
+            format!("`piecemeal quarantine {name}` lists them, does them again, or accepts them");
+        return refuse("quarantined", &why, hint);
+    }
     if !is_over || snapshot.phase == Phase::Down {
         let why = format!("it is {} in phase {}", snapshot.shown(), snapshot.phase);
         return refuse(
@@ -259,12 +265,6 @@ fn check_verified(job: &Job, snapshot: &Snapshot) -> Result<(), Error> {
             &why,
             format!("`piecemeal run {name}` brings it to a verified end"),
         );
-    }
-    if snapshot.rows.waiting() > 0 {
-        let why = format!("{} in quarantine", counted(snapshot.rows.waiting(), "rows"));
-        let hint =
-            format!("`piecemeal quarantine {name}` lists them, does them again, or accepts them");
-        return refuse("quarantined", &why, hint);
     }
     if job.has_work() && snapshot.verified.as_deref() != Some("rows") {
         let hint = format!("write `expect` under [verify], then `piecemeal run {name} --again`");

@@ -94,7 +94,8 @@ fn walk(table: &Table) -> (u64, u64) {
 
 #[test]
 fn a_billion_rows_are_done_once_each_in_batches_of_a_size_and_in_no_more_ranges() {
-    let tables: [(&str, fn(u64) -> u128); 4] = [
+    type Keys = fn(u64) -> u128;
+    let tables: [(&str, Keys); 4] = [
         ("dense", |place| place.into()),
         ("gaps", |place| u128::from(place) * 1_000 + u128::from(place % 7)),
         // Nine rows of ten in a hundredth of the keys.

@@ -188,10 +188,8 @@ impl Striper {
     pub(super) fn observe_search(&mut self, chunk: &Chunk, outcome: &Outcome) {
         // Blocks without rows say nothing of those that follow. After a search by an index that found as
         // many rows as it may, a chunk tells whether they lie close together.
-        self.is_sparse = match self.is_served {
-            true => chunk.last,
-            false => chunk.keys == 0 || is_sparse(chunk, outcome),
-        };
+        self.is_sparse =
+            if self.is_served { chunk.last } else { chunk.keys == 0 || is_sparse(chunk, outcome) };
         if !self.is_sparse {
             self.first_size = self.fresh_size.clone();
         }

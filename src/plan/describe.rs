@@ -10,13 +10,6 @@ use crate::walk::FIRST;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns: Vec<_> = self
-            .target
-            .keyset
-            .columns
-            .iter()
-            .map(|column| format!("{} {}", column.name, column.sql_type))
-            .collect();
         writeln!(
             f,
             "job {}: {}",
@@ -24,13 +17,7 @@ impl fmt::Display for Plan {
             self.job.description.as_deref().unwrap_or("(no description)")
         )?;
         writeln!(f, "table: {}", self.target.keyset.table)?;
-        writeln!(
-            f,
-            "key: ({}), by {}; {}",
-            columns.join(", "),
-            self.target.index,
-            self.why_this_key()
-        )?;
+        writeln!(f, "key: ({}), by {}; {}", self.key(), self.target.index, self.why_this_key())?;
         if let Some(partitions) = self.partitions() {
             writeln!(f, "partitions: {partitions}")?;
         }
@@ -91,6 +78,12 @@ fn section<'a>(
 }
 
 impl Plan {
+    fn key(&self) -> String {
+        let columns = self.target.keyset.columns.iter();
+        let columns = columns.map(|column| format!("{} {}", column.name, column.sql_type));
+        columns.collect::<Vec<_>>().join(", ")
+    }
+
     fn why_this_key(&self) -> &'static str {
         match self.job.table.key {
             Some(_) => "as the job says: a full, valid, not-null unique index",

@@ -57,7 +57,7 @@ fn named(job: &str, table: &str, key: Option<&[String]>) -> Result<Job, Error> {
         let error = Error::new(ErrorKind::Usage, "name", what);
         problems.iter().fold(error, |error, problem| {
             let error = error.because(&problem.message);
-            problem.help.iter().fold(error, |error, help| error.with_hint(help))
+            problem.help.iter().fold(error, Error::with_hint)
         })
     })
 }

@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use super::forms::Forms;
 use super::target::Target;
 use crate::job::{Job, Order, Size, Work};
 use crate::pg::{Begin, Follow, Guards};
@@ -47,25 +48,6 @@ const LOWER: usize = 14;
 
 /// The end of the WAL: its difference is what the server has written meanwhile, for us and for others.
 pub(super) const LSN: &str = "pg_catalog.pg_current_wal_insert_lsn()";
-
-/// A statement in two forms: for a stretch that begins with the key space, and for one that begins
-/// after a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forms {
-    first: String,
-    next: String,
-}
-
-impl Forms {
-    fn of(compose: impl Fn(bool) -> String) -> Forms {
-        Forms { first: compose(false), next: compose(true) }
-    }
-
-    /// Returns the form for a stretch that has a lower end, or not.
-    pub fn of_stretch(&self, has_lower: bool) -> &str {
-        if has_lower { &self.next } else { &self.first }
-    }
-}
 
 /// The statements that walk in one order, and the guards that keep the planner on it.
 #[derive(Debug, Clone)]

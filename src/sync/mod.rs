@@ -3,9 +3,9 @@
 //! It is made from values ([`Design`]), without a database; what is there is compared with it whole.
 //! It promises nothing that depends on the ledger: with schema `piecemeal` dropped, the application
 //! writes on, and the trigger goes on doing its work (F91). It has no savepoint, and catches no error:
-//! a row that an expression cannot do is refused to its writer. See decision 0020.
+//! a row that an expression cannot do is refused to its writer. See decision 0022.
 //!
-//! Order matters (F13): [`create`] returns when the trigger is committed; only a bound taken after
+//! Order matters (F13): `create` returns when the trigger is committed; only a bound taken after
 //! that has every row before it that the trigger has not seen. Its lock waits out all who have
 //! written to the table, and whoever writes later sees the trigger.
 

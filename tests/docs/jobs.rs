@@ -41,6 +41,50 @@ const TRIALS: &[(&str, &str, &str)] = &[
          FROM generate_series(1, 3000) i",
         "SELECT count(*) FROM counters WHERE n_big IS DISTINCT FROM n",
     ),
+    (
+        "posts-loc-full",
+        "INSERT INTO posts SELECT i, i % 90, CASE WHEN i % 7 > 0 THEN i % 180 END, 'x'
+         FROM generate_series(1, 3000) i",
+        "SELECT count(*) FROM posts WHERE (loc IS NOT NULL) <> (lng IS NOT NULL) OR loc[1] <> lat OR loc[0] <> lng",
+    ),
+    (
+        "people-names",
+        "INSERT INTO people SELECT i, 'First' || i || CASE WHEN i % 7 > 0 THEN ' Middle Last' ELSE '' END
+         FROM generate_series(1, 3000) i",
+        "SELECT count(*) FROM people WHERE concat_ws(' ', first_name, last_name) <> name OR first_name <> 'First' || id",
+    ),
+    (
+        "articles-slug",
+        "INSERT INTO articles SELECT i, 'Article No. ' || i || '!' FROM generate_series(1, 3000) i",
+        "SELECT count(*) FROM articles WHERE slug IS DISTINCT FROM 'article-no-' || id",
+    ),
+    (
+        "payments-columns",
+        "INSERT INTO payments SELECT i, jsonb_build_object('amount', i, 'currency', 'CHF')
+         FROM generate_series(1, 3000) i",
+        "SELECT count(*) FROM payments WHERE currency IS DISTINCT FROM 'CHF' OR amount IS DISTINCT FROM id",
+    ),
+    (
+        "profiles-bio",
+        "INSERT INTO accounts SELECT i, CASE WHEN i % 7 > 0 THEN 'bio ' || i END FROM generate_series(1, 3000) i;
+         INSERT INTO profiles SELECT id FROM accounts",
+        "SELECT count(*) FROM profiles JOIN accounts ON id = account_id WHERE profiles.bio IS DISTINCT FROM accounts.bio",
+    ),
+    (
+        "subscribers-hash",
+        "INSERT INTO subscribers SELECT i, CASE WHEN i % 7 > 0 THEN 'User' || i END FROM generate_series(1, 3000) i",
+        "SELECT count(*) FROM subscribers WHERE email_hash IS DISTINCT FROM sha256(lower(email)::bytea)",
+    ),
+    (
+        "customers-tax-id",
+        "INSERT INTO customers SELECT i, CASE WHEN i % 7 > 0 THEN 'de ' || i END FROM generate_series(1, 3000) i",
+        "SELECT count(*) FROM customers WHERE tax_number IS DISTINCT FROM 'DE' || substr(tax_id, 4)",
+    ),
+    (
+        "events-bigint",
+        "INSERT INTO events SELECT i, 'x' FROM generate_series(1, 3000) i",
+        "SELECT count(*) FROM events WHERE id_big IS DISTINCT FROM id",
+    ),
 ];
 
 /// Returns the DDL in the comment at the head of a job.
@@ -76,6 +120,19 @@ fn every_job_does_what_it_says_on_the_table_it_expects() {
         db.sql(fill);
         run(&db, name);
         assert_eq!(db.sql(wrong), "0", "{name}");
+    }
+}
+
+#[test]
+fn the_page_of_recipes_shows_the_jobs_as_they_are() {
+    let blocks = Page::read("docs/how-to/recipes.md").blocks();
+    let shown: Vec<_> = blocks.iter().filter(|block| block.language == "toml").collect();
+    let jobs = TRIALS.iter().map(|trial| Page::read(&format!("jobs/{}.toml", trial.0)).text);
+    let jobs: Vec<_> = jobs.collect();
+    assert!(shown.len() >= 8, "the page has the recipes");
+    for block in shown {
+        let is_whole = jobs.iter().any(|job| job.ends_with(&format!("\n\n{}", block.text)));
+        assert!(is_whole, "no job in jobs/ is:\n{}", block.text);
     }
 }
 

@@ -28,4 +28,7 @@ mod privileges;
 mod secrets;
 mod sync;
 mod shape;
+mod kills;
+mod ways;
+mod migrations;
 mod life;

@@ -31,7 +31,7 @@ impl Way {
             fs::write(&path, text).expect("a file");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("ours");
         };
-        cli.url = bare.clone();
+        cli.url.clone_from(&bare);
         let escaped = CANARY.replace(':', "\\:");
         match self {
             Way::Url => cli.url = bare.replacen('@', &format!(":{ESCAPED}@"), 1),

@@ -55,11 +55,10 @@ fn every_row_is_done_once_along_keys_of_any_type() {
 }
 
 #[test]
-fn many_updates_are_hot_by_themselves() {
+fn rows_of_later_passes_find_room_in_their_pages() {
     let db = Db::with(&numbers(20_000));
     db.exec("CREATE INDEX ON t ((id % 1000))");
-    let cli =
-        Cli::new(&db, "hot", &Toml::increment().striped().with("[pace]\nvacuum = \"off\"").text());
+    let cli = Cli::new(&db, "hot", &striped(2_000).text());
     cli.call(&["run", "hot", "-y"]).exits(0);
     done_once(&db, "hot");
     db.until("SELECT n_tup_upd >= 20000 FROM pg_stat_user_tables WHERE relname = 't'");

@@ -72,7 +72,7 @@ pub(crate) async fn run(settings: &Settings, args: &Demo) -> Done {
     let exit = if args.full {
         Box::pin(life::show(settings, &url, args.rows)).await?
     } else {
-        Box::pin(show(settings, &url, args)).await?
+        show(settings, &url, args).await?
     };
     if args.keep {
         let kept = sandbox.keep().map_err(|error| no_server(&error))?;

@@ -175,7 +175,7 @@ async fn there_and_back(settings: &Settings, stage: &mut Stage) -> Done {
     new.stop().await;
     stage.compared += comparer.stop().await?;
     let old = Traffic::start(&stage.connect, stage.rows, &OLD, &stage.old).await?;
-    let exit = back.undo_expand().await?;
+    let exit = back.go_to_the_start().await?;
     tokio::time::sleep(ALONE).await;
     old.stop().await;
     Ok(exit)

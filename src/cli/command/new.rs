@@ -45,15 +45,14 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     let written = made
         .and_then(|()| OpenOptions::new().write(true).create_new(true).open(path))
         .and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => is_there(path),
-        _ => Error::new(
-            ErrorKind::Usage,
-            "job-file",
-            format!("the job file {} cannot be written", path.display()),
-        )
-        .because(error.to_string())
-        .with_hint("name another folder with --jobs-dir, or use --print"),
+    written.map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return is_there(path);
+        }
+        let what = format!("the job file {} cannot be written", path.display());
+        Error::new(ErrorKind::Usage, "job-file", what)
+            .because(error.to_string())
+            .with_hint("name another folder with --jobs-dir, or use --print")
     })
 }
 

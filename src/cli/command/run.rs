@@ -35,6 +35,11 @@ impl<'a> How<'a> {
         How { again: false, joins: false, pace }
     }
 
+    /// Begins a new run if `again`, after one that is done.
+    pub(super) fn again(self, again: bool) -> How<'a> {
+        How { again, ..self }
+    }
+
     /// Returns how this process works on the run.
     pub(super) async fn options(self, desk: &Desk) -> Result<Options, Error> {
         Ok(Options { joins: self.joins, ..options(desk, self.pace).await? })

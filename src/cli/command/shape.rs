@@ -96,7 +96,7 @@ pub(super) fn next(job: &Job) -> String {
 pub(crate) async fn contract(settings: &Settings, args: &Contract) -> Done {
     let job = settings.job(&args.job)?;
     let desk = settings.desk(Some(&job.name)).await?;
-    Box::pin(contract_of(settings, &desk, &job, args.acknowledge.as_deref())).await
+    contract_of(settings, &desk, &job, args.acknowledge.as_deref()).await
 }
 
 /// The same for a job that was read.
@@ -119,7 +119,7 @@ pub(super) async fn contract_of(
     }
     // What has begun was let through, and what it has dropped cannot be looked at any more.
     if !desk.steps(run.id).await?.began(Part::ContractUp) {
-        Box::pin(pass_gates(settings, desk, (job, &run), word)).await?;
+        pass_gates(settings, desk, (job, &run), word).await?;
     }
     desk.reopen(&run, Phase::Contract).await?;
     drop_sync(settings, desk, name).await?;
@@ -139,6 +139,7 @@ async fn pass_gates(
     if job.has_work() {
         let plan = build(job, desk).await?;
         desk.check_same(&plan, run).await?;
+        desk.check_in_step(&plan, run).await?;
         // It is gone if an earlier contract came as far as that.
         keep_in_step(settings, desk, &plan).await?;
         let verified = engine::verify(plan, &snapshot, desk.database().clone()).await?;
@@ -171,7 +172,7 @@ pub(crate) async fn down(settings: &Settings, args: &OneJob) -> Done {
     let job = settings.job(&args.job)?;
     let desk = settings.desk(Some(&job.name)).await?;
     match Box::pin(Back::over_rows(settings, &desk, &job)).await? {
-        Ok(back) => back.undo_expand().await,
+        Ok(back) => back.go_to_the_start().await,
         Err(exit) => Ok(exit),
     }
 }
@@ -195,6 +196,7 @@ impl<'a> Back<'a> {
         let name = &job.name;
         let run = desk.find(name).await?.ok_or_else(|| desk.no_run(name))?;
         if run.is_undone() {
+            forget_way_back(desk, job).await?;
             settings.printer.say(&format!("nothing to do: `{name}` was taken back"));
             return Ok(Err(Exit::Done));
         }
@@ -229,7 +231,12 @@ impl<'a> Back<'a> {
             return Ok(exit);
         }
         let back = desk.reversed(job).await?;
-        let exit = Box::pin(go(settings, desk, &back, How::plain(&RunPace::default()))).await?;
+        // Rows written since a walk that was done, and whose trigger may be gone, are found by doing it again.
+        let last = desk.find(&back.name).await?;
+        let is_done = last.is_some_and(|run| run.status == Status::Succeeded);
+        let pace = RunPace::default();
+        let how = How::plain(&pace).again(is_done);
+        let exit = Box::pin(go(settings, desk, &back, how)).await?;
         if exit != Exit::Done {
             let next = format!("`piecemeal down {}` goes on from here", job.name);
             settings.printer.say(&next);
@@ -238,16 +245,25 @@ impl<'a> Back<'a> {
     }
 
     /// Lets go of what keeps the old columns in step, and takes back the expand.
-    pub(super) async fn undo_expand(self) -> Done {
+    pub(super) async fn go_to_the_start(self) -> Done {
         let Back { settings, desk, job, run, statements } = self;
         let way_back = job.name_of_way_back();
         drop_sync(settings, desk, &way_back).await?;
         let exit = finish(settings, desk, (job, &run), statements).await?;
-        if exit == Exit::Done && desk.find(&way_back).await?.is_some() {
-            desk.forget(&way_back).await?;
+        if exit == Exit::Done {
+            forget_way_back(desk, job).await?;
         }
         Ok(exit)
     }
+}
+
+/// The run that brought the old columns back is of no use once they are there.
+async fn forget_way_back(desk: &Desk, job: &Job) -> Result<(), Error> {
+    let name = job.name_of_way_back();
+    if desk.find(&name).await?.is_some() {
+        desk.forget(&name).await?;
+    }
+    Ok(())
 }
 
 /// What taking a job back comes to, for the question.
