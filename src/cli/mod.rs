@@ -29,7 +29,7 @@ use settings::Settings;
 
 /// Parses, runs, and returns the exit code.
 pub(crate) fn main() -> ExitCode {
-    if has_stray_url(std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned())) {
+    if has_stray_url(settings::typed()) {
         printer::Printer::default().talk(STRAY_URL);
         return ExitCode::from(Exit::Usage.code());
     }

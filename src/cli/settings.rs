@@ -156,6 +156,11 @@ impl Settings {
     }
 }
 
+/// Returns what was typed, word by word.
+pub(crate) fn typed() -> impl Iterator<Item = String> {
+    std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned())
+}
+
 /// Returns who types, as the journal will have it: the login, whatever the environment says.
 pub(crate) fn actor() -> Actor {
     let uid = nix::unistd::Uid::current();
