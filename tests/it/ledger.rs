@@ -26,5 +26,7 @@ fn the_ledger_does_not_grow_with_the_batches() {
     db.exec("SET synchronous_commit = off");
     db.exec(BATCHES);
     let bytes = db.number(size);
-    assert!(bytes < 500_000, "{bytes} bytes after 50,000 batches");
+    // An old version for each of them would be more than ten megabytes. Some are kept for a moment by
+    // others who look at the ledger.
+    assert!(bytes < 4_000_000, "{bytes} bytes after 50,000 batches");
 }

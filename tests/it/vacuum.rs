@@ -87,7 +87,7 @@ fn slow_vacuum(pace: &str) -> (Db, Cli, Running) {
 
 #[test]
 fn a_vacuum_is_cancelled_as_soon_as_somebody_waits_for_the_table() {
-    let (db, cli, running) = slow_vacuum("rate = \"10k/s\"");
+    let (db, cli, running) = slow_vacuum("rate = \"4k/s\"");
     let (user, mut nth, mut worst) = (db.session(), 0, Duration::ZERO);
     // One may have just ended by itself when the lock is asked for.
     let put_off = until("a vacuum that is cancelled", || {
