@@ -64,13 +64,15 @@ impl Server {
     fn start(tls: Option<(&Pair, &Authority)>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         give_away(directory.path());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let server = Self { directory, port };
+        let mut server = Self { directory, port: 0 };
         server.write("password", PASSWORD, 0o600);
         let (data, password) = (server.path("data"), server.path("password"));
         let flags = ["--no-sync", "-A", "scram-sha-256", "-U", "postgres", "--pwfile"];
         run("initdb", |c| c.args(flags).arg(&password).arg("-D").arg(&data));
         server.write("data/pg_hba.conf", HBA, 0o600);
+        // Chosen late: what was free long ago may be taken.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        server.port = port;
         let mut settings = format!(
             "port = {port}\nlisten_addresses = '127.0.0.1'\nfsync = off\n\
              unix_socket_directories = '{}'\n",

@@ -5,7 +5,7 @@ use clap::Parser;
 use crate::faults::Fault;
 
 /// Lets everything die that a run stands on, and counts every row in the end.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(name = "cargo torture", version, after_help = after_help())]
 pub(crate) struct Args {
     /// Runs, each with a table, a job and faults of its own
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 /// What `cargo test` says to all tests.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags of others")]
 struct OfTests {
     #[arg(hide = true)]

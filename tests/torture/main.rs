@@ -59,6 +59,9 @@ fn say(line: &str) {
     println!("{line}");
 }
 
+/// The first seed of the short version, which is the same for everybody.
+const SEED: u64 = 20_261;
+
 async fn all(args: &Args) -> Outcome<()> {
     if let Some(names) = &args.sabotage {
         return sabotage::all(names, args).await;
@@ -71,7 +74,8 @@ async fn all(args: &Args) -> Outcome<()> {
     }
     wire::check()?;
     runs::still(args).await?;
-    runs::all(args, 4).await?;
+    let seeded = Args { seed: Some(SEED), ..args.clone() };
+    runs::all(&seeded, 4).await?;
     points::all(args, 61).await?;
     sabotage::all("cursor-left-behind,work-ignores-fence,gap-of-one", args).await
 }
