@@ -74,7 +74,8 @@ async fn all(args: &Args) -> Outcome<()> {
     }
     wire::check()?;
     runs::still(args).await?;
-    let seeded = Args { seed: Some(SEED), ..args.clone() };
+    let mut seeded = args.clone();
+    seeded.seed = Some(SEED);
     runs::all(&seeded, 4).await?;
     points::all(args, 61).await?;
     sabotage::all("cursor-left-behind,work-ignores-fence,gap-of-one", args).await
