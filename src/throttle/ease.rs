@@ -30,11 +30,7 @@ const UP: f64 = 40.0;
 
 /// The growth each second, as an exponent, while the signal is far below its limit: what brings a
 /// walk back within half a minute once the trouble is over.
-pub(super) const ROOM: f64 = 0.09;
-
-/// The same for a signal that only slows down and never holds: what it answers is felt by others at
-/// once and by nobody later, so that a moment of noise need not cost half a minute.
-pub(super) const QUICK_ROOM: f64 = 0.3;
+const ROOM: f64 = 0.09;
 
 /// Returns the share to aim at: 1 up to [`FULL`], then falling by a constant factor for each step of
 /// utilisation, so that a signal is answered with the same strength at every speed.
@@ -47,17 +43,16 @@ pub(super) fn aim(utilisation: f64) -> f64 {
     if beyond.is_nan() { LEAST } else { LEAST.powf(beyond) }
 }
 
-/// Returns the share that is used next, `seconds` after `share` was; `room` is its growth far below the
-/// limit.
-pub(super) fn step(share: f64, utilisation: f64, seconds: f64, room: f64) -> f64 {
+/// Returns the share that is used next, `seconds` after `share` was.
+pub(super) fn step(share: f64, utilisation: f64, seconds: f64) -> f64 {
     let share = share.clamp(LEAST, 1.0);
     // How far it is, as an exponent.
     let way = (aim(utilisation) / share).ln();
     let moved = if way < 0.0 {
         way * (1.0 - (-seconds / DOWN).exp())
     } else {
-        let room = room * ((FULL - utilisation) / FULL).clamp(0.0, 1.0);
-        way.min((way / UP + room) * seconds)
+        let room = ((FULL - utilisation) / FULL).clamp(0.0, 1.0);
+        way.min((way / UP + ROOM * room) * seconds)
     };
     (share * moved.exp()).clamp(LEAST, 1.0)
 }

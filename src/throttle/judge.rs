@@ -120,8 +120,7 @@ impl Watched {
             self.share = if self.is_held {
                 ease::LEAST
             } else {
-                let room = if self.may_hold() { ease::ROOM } else { ease::QUICK_ROOM };
-                ease::step(self.share, reading.utilisation(), seconds, room).max(self.least_share())
+                ease::step(self.share, reading.utilisation(), seconds).max(self.least_share())
             };
             self.judged = reading.limit;
         }
