@@ -242,13 +242,7 @@ impl Runner {
             .await?;
             return Ok(Ending::Cancelled);
         }
-        let job = &self.plan.job.name;
-        let error = Error::new(
-            ErrorKind::Stopped,
-            "closed",
-            format!("run `{job}` was paused or ended meanwhile"),
-        );
-        Err(error.with_hint(format!("`piecemeal status {job}` shows it")))
+        Err(closed(&self.plan.job.name))
     }
 
     pub(super) fn steering(&self, brief: &watch::Receiver<Brief>, gate: &View) -> Steering {
@@ -290,6 +284,21 @@ impl Runner {
     async fn report(&self, ending: Ending) -> Result<Report, Error> {
         Ok(Report { ending, snapshot: self.snapshot().await? })
     }
+}
+
+/// The run may not be worked on.
+pub(super) fn closed(job: &str) -> Error {
+    let what = format!("run `{job}` was paused or ended meanwhile");
+    Error::new(ErrorKind::Stopped, "closed", what)
+        .with_hint(format!("`piecemeal status {job}` shows it"))
+}
+
+/// Somebody else works on the run.
+pub(super) fn taken_over(job: &str) -> Error {
+    let what = format!("run `{job}` was taken over by another process");
+    Error::new(ErrorKind::Owned, "taken-over", what)
+        .because("its lease is not ours any more; nothing of ours was written after that")
+        .with_hint(format!("`piecemeal watch {job}` follows it"))
 }
 
 pub(super) fn gone() -> Error {

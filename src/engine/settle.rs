@@ -18,7 +18,7 @@ use super::crew::{Crew, Limit};
 use super::failure::{bad_row, full, refused, unfit};
 use super::handle::Ending;
 use super::insist::insist;
-use super::runner::Runner;
+use super::runner::{Runner, taken_over};
 use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
 use super::worker::{REPLACED, Stop, lost};
@@ -387,7 +387,7 @@ impl Round<'_> {
         // After a commit of unknown outcome the second try finds it done.
         let found = self.snapshot().await;
         let is_settled = matches!(found, Ok(Some(snapshot)) if snapshot.status != Status::Running);
-        if tries > 1 && is_settled { Ok(()) } else { Err(self.taken_over()) }
+        if tries > 1 && is_settled { Ok(()) } else { Err(taken_over(&self.runner.plan.job.name)) }
     }
 
     async fn fail(&self, failure: Failure) -> Result<Error, Error> {
@@ -426,19 +426,8 @@ impl Round<'_> {
             Ok(Some(Snapshot { status: Status::Failed, failure: Some(failure), .. })) => {
                 Error::of_failure(&failure)
             }
-            _ => self.taken_over(),
+            _ => taken_over(&self.runner.plan.job.name),
         }
-    }
-
-    fn taken_over(&self) -> Error {
-        let job = &self.runner.plan.job.name;
-        Error::new(
-            ErrorKind::Owned,
-            "taken-over",
-            format!("run `{job}` was taken over by another process"),
-        )
-        .because("its lease is not ours any more; nothing of ours was written after that")
-        .with_hint(format!("`piecemeal watch {job}` follows it"))
     }
 }
 

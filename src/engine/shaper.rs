@@ -17,7 +17,7 @@ use super::gauge::Gauge;
 use super::handle::{Ending, Handle, Leaver, Options, Report};
 use super::insist::insist;
 use super::keeper::Keeper;
-use super::runner::gone;
+use super::runner::{closed, gone, taken_over};
 use super::steering::{Asked, Voice};
 use crate::change::Path;
 use crate::error::{Error, ErrorKind};
@@ -241,16 +241,10 @@ impl Shaper {
     }
 
     async fn closed(&self) -> Result<Ending, Error> {
-        let job = &self.job.name;
         if self.snapshot().await?.status == Status::Succeeded {
             return Ok(Ending::Succeeded);
         }
-        let error = Error::new(
-            ErrorKind::Stopped,
-            "closed",
-            format!("run `{job}` was paused or ended meanwhile"),
-        );
-        Err(error.with_hint(format!("`piecemeal status {job}` shows it")))
+        Err(closed(&self.job.name))
     }
 
     async fn settle(&self, holder: &Holder, ended: Result<(), Halt>) -> Result<Ending, Error> {
@@ -298,7 +292,7 @@ impl Shaper {
                 released.await.map_err(|fault| self.broken(&fault))?;
                 Ok(Ending::Left)
             }
-            Asked::TakenOver => Err(self.taken_over()),
+            Asked::TakenOver => Err(taken_over(&self.job.name)),
             Asked::TimeUp => {
                 self.write(holder, Transition::Yielded, &none).await?;
                 Ok(Ending::TimeUp)
@@ -327,7 +321,7 @@ impl Shaper {
         }
         // After a commit of unknown outcome the second try finds it done.
         let is_settled = self.snapshot().await?.status != Status::Running;
-        if tries > 1 && is_settled { Ok(()) } else { Err(self.taken_over()) }
+        if tries > 1 && is_settled { Ok(()) } else { Err(taken_over(&self.job.name)) }
     }
 
     async fn give_up(&self, holder: &Holder, message: &DbMessage) -> Error {
@@ -388,13 +382,6 @@ impl Shaper {
         let what = format!("run `{}` is being worked on by another process", self.job.name);
         Error::new(ErrorKind::Owned, "owned", what)
             .because(format!("{owner} has just renewed its lease"))
-            .with_hint(format!("`piecemeal watch {}` follows it", self.job.name))
-    }
-
-    fn taken_over(&self) -> Error {
-        let what = format!("run `{}` was taken over by another process", self.job.name);
-        Error::new(ErrorKind::Owned, "taken-over", what)
-            .because("its lease is not ours any more; nothing of ours was written after that")
             .with_hint(format!("`piecemeal watch {}` follows it", self.job.name))
     }
 }
