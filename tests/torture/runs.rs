@@ -54,11 +54,10 @@ async fn kept(case: Case) -> Outcome<(Tally, String)> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let scene = Scene::set(case, &mut rng).await?;
     match one(&scene, &mut rng).await {
-        Ok((tally, line)) => Ok((tally, format!("seed {seed}: {words}: {line}"))),
-        // It was faster than the faults, which proves nothing either way.
-        Err(error) if error.to_string().contains("faults left") => {
-            Ok((Tally::default(), format!("seed {seed}: {words}: not judged: {error}")))
+        Ok((tally, _)) if faults > 0 && tally.faults.is_empty() => {
+            Err(format!("--seed {seed} --faults {faults}: {words}: no fault had an effect").into())
         }
+        Ok((tally, line)) => Ok((tally, format!("seed {seed}: {words}: {line}"))),
         Err(error) => {
             let again = format!("--seed {seed} --faults {faults}");
             Err(format!("{again}: {words}: {error}\n{}", scene.keep()?).into())
