@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::job::Stripes;
 use crate::run::Outcome;
-use crate::walk::{Chunk, Range, Sizer, Stripe};
+use crate::walk::{Chunk, DENSE, Range, Sizer, Stripe};
 
 /// The passes that are tried first: with four, three quarters of the rows can be HOT.
 const PASSES: u32 = 4;
@@ -18,8 +18,6 @@ const PASSES: u32 = 4;
 const ENOUGH: f64 = 0.5;
 /// The share of HOT updates in one pass, above which there is room enough without more of them.
 const BY_ITSELF: f64 = 0.7;
-/// The share of the keys that must be to do: passes over rows of which few are find them far apart.
-const DENSE: f64 = 0.25;
 /// The share of the keys below which rows are searched for, rather than chunks gone through.
 const SPARSE: f64 = 0.05;
 /// How long a single pass is made after several did not pay, before they are tried again; each time

@@ -37,7 +37,10 @@ fn ground(vacuum: Option<u32>) -> Ground {
         rows: Some(1_000_000),
         heap_bytes: 157_540_352,
         index_bytes: 44_974_080,
+        indexes: 2,
         fillfactor: 100,
+        passes: 1,
+        workers: 1,
         vacuum,
         rate: None,
     }
@@ -68,10 +71,21 @@ fn a_whole_rewrite_is_forecast_as_it_was_measured() {
 fn what_rows_cost_is_multiplied_by_the_rows_that_match() {
     let forecast = forecast(None, &seen(measured(1_000, 250, Some(0))));
     assert_eq!(forecast.matching, Some(250_000));
-    assert_eq!(forecast.wal_bytes, Some(100_000_000));
+    // And each page once: with so many rows in each of them, all are touched.
+    let wal = forecast.wal_bytes.unwrap();
+    assert!(wal.abs_diff(100_000_000 + 157_540_352 + 44_974_080) < 1_000, "{wal}");
     // 25,000 matching rows a second, and a quarter of a million of them.
     assert_eq!(forecast.time, Some(Duration::from_secs(10)));
     assert_eq!(forecast.heap.vacuumed, None);
+}
+
+#[test]
+fn images_of_pages_are_counted_once_for_each_page_and_not_for_each_row() {
+    // Just after a checkpoint, a row meets a page of an index that nobody has changed since.
+    let images =
+        Measured { wal_bytes: Some(7_800_000), images: 988, ..measured(1_000, 1_000, Some(0)) };
+    let wal = forecast(None, &seen(images)).wal_bytes.unwrap();
+    assert!((500_000_000..800_000_000).contains(&wal), "{wal}");
 }
 
 #[test]
@@ -79,6 +93,40 @@ fn hot_updates_leave_the_files_as_they_are() {
     let forecast = forecast(None, &seen(measured(1_000, 1_000, Some(1_000))));
     assert_eq!(forecast.heap.plain, Some(157_540_352));
     assert_eq!(forecast.indexes.plain, Some(44_974_080));
+}
+
+#[test]
+fn passes_make_rows_cheaper_as_it_was_measured() {
+    let passes = |passes| {
+        let seen = seen(measured(1_000, 1_000, Some(0)));
+        of(&Ground { passes, ..ground(None) }, &seen, at_full_speed)
+    };
+    let (one, four) = (passes(1), passes(4));
+    let ratio = |of: fn(&Forecast) -> f64| of(&four) / of(&one);
+    // Of a million rows with two indexes, in one pass and in four: bytes of WAL, seconds, the file.
+    for (ratio, found) in [
+        (ratio(|it| as_f64(it.wal_bytes.unwrap())), 418.0 / 647.0),
+        (ratio(|it| it.time.unwrap().as_secs_f64()), 6.96 / 9.45),
+        (ratio(|it| as_f64(it.heap.plain.unwrap())), 1.26 / 2.04),
+    ] {
+        assert!((0.85..1.15).contains(&(ratio / found)), "{ratio}, and it was {found}");
+    }
+}
+
+#[test]
+fn where_pages_have_room_or_few_rows_are_to_do_passes_gain_nothing() {
+    for (changed, hot) in [(1_000, 900), (200, 0)] {
+        let seen = seen(measured(1_000, changed, Some(hot)));
+        let with = of(&Ground { passes: 4, ..ground(None) }, &seen, at_full_speed);
+        assert_eq!(with, forecast(None, &seen), "{changed} of 1,000, {hot} HOT");
+    }
+}
+
+#[test]
+fn the_time_is_that_of_one_worker_and_says_so_where_there_are_more() {
+    let seen = seen(measured(1_000, 1_000, Some(0)));
+    let forecast = of(&Ground { workers: 2, ..ground(None) }, &seen, at_full_speed);
+    assert_eq!(forecast.time_in_words(), "about 10s at 100,000 rows/s by one worker, less by 2");
 }
 
 #[test]

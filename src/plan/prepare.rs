@@ -54,6 +54,8 @@ pub struct Plan {
     pub heap_bytes: u64,
     /// Bytes of its indexes.
     pub index_bytes: u64,
+    /// How many there are; of a partitioned table, on each partition.
+    pub indexes: u32,
     /// Pages of the table when the catalog last counted them.
     pub relpages: u64,
     /// How full new pages become, in percent.
@@ -104,6 +106,7 @@ impl Plan {
             is_direct: database.is_direct(port),
             heap_bytes: table.heap_bytes,
             index_bytes: table.index_bytes,
+            indexes: u32::try_from(table.indexes.len()).unwrap_or(u32::MAX),
             relpages: table.relpages,
             fillfactor: table.fillfactor,
             identity: Identity::of(job),

@@ -17,6 +17,10 @@ pub struct Chunk {
     pub stripe: Option<Stripe>,
 }
 
+/// The share of the keys that must be to do for several passes: over rows of which few are to do, each
+/// pass finds them far apart.
+pub(crate) const DENSE: f64 = 0.25;
+
 /// One pass of several over the same keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stripe {

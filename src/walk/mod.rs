@@ -13,6 +13,7 @@ mod heap;
 mod sizer;
 
 pub(crate) use axis::Axis;
+pub(crate) use chunk::DENSE;
 pub use chunk::{Chunk, Stripe};
 pub(crate) use heap::Heap;
 pub use key::Key;

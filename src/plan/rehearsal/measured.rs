@@ -22,6 +22,8 @@ pub struct Measured {
     pub took: Duration,
     /// Bytes of WAL.
     pub wal_bytes: Option<u64>,
+    /// Images of whole pages in it: of each page that was changed for the first time since a checkpoint.
+    pub images: u64,
     /// Blocks of 8 kB that were not in the server's cache.
     pub blocks_read: Option<u64>,
     /// Bytes of a row in the table's file, on average, before.
@@ -55,6 +57,7 @@ impl Measured {
             matched: rows_of(update),
             took,
             wal_bytes: count(&update["WAL Bytes"]),
+            images: count(&update["WAL FPI"]).unwrap_or(0),
             blocks_read: count(&update["Shared Read Blocks"]),
             triggers: explained["Triggers"].as_array().into_iter().flatten().map(fired).collect(),
             ..Measured::default()

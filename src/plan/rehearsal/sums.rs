@@ -7,6 +7,9 @@ use std::time::Duration;
 use super::{CameTo, Fired, Measured, Rehearsal, Rehearsed};
 use crate::finding::Finding;
 
+/// Bytes of the image of a page that is 90 % full, as those of indexes are that were just built.
+const IMAGE: u64 = 7_400;
+
 impl Rehearsal {
     /// Returns what was measured, batch by batch.
     pub fn measured(&self) -> impl Iterator<Item = &Measured> {
@@ -77,6 +80,13 @@ impl Rehearsal {
     /// Returns the bytes of WAL for each row that was rewritten.
     pub fn wal_per_row(&self) -> Option<f64> {
         share(self.wal_bytes()?, self.changed())
+    }
+
+    /// Returns the same without the images of whole pages, of which a little of a table has more than
+    /// its part.
+    pub fn wal_per_row_without_images(&self) -> Option<f64> {
+        let images = self.sum(|measured| measured.images) * IMAGE;
+        share(self.wal_bytes()?.saturating_sub(images), self.changed())
     }
 
     /// Returns the average size of a row before, or after.
