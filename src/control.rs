@@ -55,7 +55,7 @@ pub async fn open_run(job: &Job, database: &Database, actor: &Actor) -> Result<(
         Some(run) => {
             check_open(&run)?;
             desk.check_same(&plan, &run).await?;
-            desk.keep_in_step(&plan, &mut |_| ()).await?;
+            desk.keep_in_step(&plan, Some(run.id), &mut |_| ()).await?;
             run.id
         }
         None => desk.create(&plan, None).await?,
@@ -209,9 +209,11 @@ impl Desk {
         let nth = last.map_or(1, |run| run.nth + 1);
         let created =
             self.with_walk(plan, nth, async |session, new| runs::create(session, new).await);
-        created.await?.map_err(|fault| {
+        let run = created.await?.map_err(|fault| {
             if is_duplicate(fault.message()) { raced(&plan.job.name) } else { broken(&fault) }
-        })
+        })?;
+        self.keep_in_step(plan, Some(run), &mut |_| ()).await?;
+        Ok(run)
     }
 
     /// Finds where the walk of `plan` ends and is cut now, and writes what `write` makes of it.
@@ -222,7 +224,7 @@ impl Desk {
         write: impl AsyncFnOnce(&mut Session, &NewRun<'_>) -> Result<T, Fault>,
     ) -> Result<Result<T, Fault>, Error> {
         // Committed before the bound is taken: no row lies behind it that the trigger has not seen.
-        self.keep_in_step(plan, &mut |_| ()).await?;
+        self.keep_in_step(plan, None, &mut |_| ()).await?;
         let mut session = self.session().await?;
         let (upto, filenode) =
             extent(&mut session, &plan.statements).await.map_err(|fault| broken(&fault))?;
@@ -394,7 +396,7 @@ impl Desk {
                 &format!("`piecemeal cancel {job}` stops it for good; then it can be forgotten"),
             ));
         }
-        self.drop_sync(job, &mut |_| ()).await?;
+        self.drop_sync(job).await?;
         runs::forget(&mut session, job).await.map_err(|fault| broken(&fault))
     }
 

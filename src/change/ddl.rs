@@ -73,16 +73,16 @@ pub(crate) enum Attempt {
     Failed(Fault),
 }
 
-/// Tries a statement once.
+/// Tries a statement once, with what belongs around it.
 pub(crate) async fn attempt(
     alone: &Alone,
     path: &Path,
     record: &Record<'_>,
-    statement: &str,
+    statements: &[&str],
 ) -> Attempt {
     let begin = path.begin();
     let act = Act { begin: &begin, sql: RECORD, params: &record.params() };
-    match alone.together(&act, statement).await {
+    match alone.together(&act, statements).await {
         Together { recorded: Ok(()), done: Ok(()) } => Attempt::Done,
         Together { recorded: Ok(()), done: Err(fault) } => Attempt::Failed(fault),
         Together { recorded: Err(fault), .. } if is_duplicate(fault.message()) => {

@@ -78,6 +78,7 @@ pub(crate) fn of_journal(lines: &[Line]) -> String {
         let changed = match line.what.as_str() {
             "throttle" => Some(history::throttled(&line.at, &line.detail)),
             "partitions" => Some(history::partitions(&line.detail)),
+            "sync" => Some(history::sync(&line.detail)),
             _ => None,
         };
         let detail = changed.flatten().unwrap_or_else(|| in_words(&line.detail));

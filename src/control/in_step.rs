@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::{Desk, Run, broken, refused};
 use crate::error::{Error, ErrorKind};
+use crate::ledger::journal;
 use crate::pg::Fault;
 use crate::pg::fault::is_lock_timeout;
 use crate::plan::Plan;
-use crate::run::Phase;
 use crate::sync::{self, Blocker, State, Trigger};
 
 /// How long a trigger that is to be dropped waits for those who hold its table.
@@ -16,14 +16,15 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Desk {
     /// Sees to it that the sync trigger of a job is there as the plan has it, and committed; does
-    /// nothing for a job without one. Returns whether it had to be made. `told` hears who holds the
-    /// table against it, at each attempt, up to `max_hold` of the job.
+    /// nothing for a job without one. Returns whether it had to be made; the journal of `run` has it
+    /// then. `told` hears who holds the table against it, at each attempt, up to `max_hold` of the job.
     ///
     /// # Errors
     /// When the server refuses it, or its lock could not be had.
     pub async fn keep_in_step(
         &self,
         plan: &Plan,
+        run: Option<i64>,
         told: &mut (dyn FnMut(&Blocker) + Send),
     ) -> Result<bool, Error> {
         let Some(trigger) = &plan.sync else { return Ok(false) };
@@ -37,19 +38,30 @@ impl Desk {
         let made = sync::create(&mut session, trigger, patience, &mut remember).await;
         let found =
             made.map_err(|fault| not_made(&plan.job.name, trigger, &fault, last.as_ref()))?;
-        Ok(found != State::Same)
+        let is_new = found != State::Same;
+        if let Some(run) = run {
+            self.note_kept(trigger, run, is_new).await?;
+        }
+        Ok(is_new)
+    }
+
+    async fn note_kept(&self, trigger: &Trigger, run: i64, is_new: bool) -> Result<(), Error> {
+        let mut session = self.session().await?;
+        let line = journal::Kept { run, actor: &self.actor, table: &trigger.table };
+        let written = line.write(&mut session, &trigger.writes, is_new).await;
+        written.map_err(|fault| broken(&fault))
     }
 
     /// Checks that the sync trigger of a verified run has been there all the while. Where it was away, a row may say
     /// something else than its other side, and look as if it were done.
     ///
     /// # Errors
-    /// That it is not there as the plan has it, unless a contract that has begun has dropped it.
+    /// That it is not there as the plan has it.
     pub async fn check_in_step(&self, plan: &Plan, run: &Run) -> Result<(), Error> {
         let Some(trigger) = &plan.sync else { return Ok(()) };
         let mut session = self.session().await?;
         let found = sync::state(&mut session, trigger).await.map_err(|fault| broken(&fault))?;
-        if found == State::Same || run.phase == Phase::Contract {
+        if found == State::Same {
             return Ok(());
         }
         let job = &plan.job.name;
@@ -57,26 +69,24 @@ impl Desk {
             "`{job}` cannot be contracted: its sync trigger was dropped, changed or switched off; nothing was written"
         );
         let hint = format!(
-            "set right the rows of {table} whose sides differ; then `piecemeal run {job} --again` makes the trigger again and verifies, and `piecemeal contract {job}` goes on",
-            table = trigger.table
+            "set right the rows of {table} whose sides differ; then {again}`piecemeal run {job} --again` makes the trigger again and verifies, and `piecemeal contract {job}` goes on",
+            table = trigger.table,
+            again = if run.status.is_final() {
+                String::new()
+            } else {
+                format!("`piecemeal cancel {job}`, and ")
+            },
         );
         Err(refused("sync-off", what, &hint).because(
             "rows that were written since may be out of step, and the old side is about to go",
         ))
     }
 
-    /// Drops the sync trigger of a job, if there is one; returns the tables that had it.
-    ///
-    /// # Errors
-    /// When the server refuses it, or its lock could not be had within a minute.
-    pub async fn drop_sync(
-        &self,
-        job: &str,
-        told: &mut (dyn FnMut(&Blocker) + Send),
-    ) -> Result<Vec<String>, Error> {
+    /// Drops the sync trigger of a job whose runs are forgotten, if there is one.
+    pub(super) async fn drop_sync(&self, job: &str) -> Result<(), Error> {
         let mut session = self.session().await?;
-        let dropped = sync::drop(&mut session, job, PATIENCE, told).await;
-        dropped.map_err(|fault| {
+        let dropped = sync::drop(&mut session, (job, None), PATIENCE, &mut |_| ()).await;
+        dropped.map(drop).map_err(|fault| {
             if is_lock_timeout(fault.message()) {
                 let what = format!("the sync trigger of `{job}` could not be dropped");
                 return Error::new(ErrorKind::Refused, "sync-locked", what)

@@ -13,6 +13,7 @@ use crate::pg::Guards;
 use crate::pg::fault::is_duplicate;
 use crate::plan::{Outline, Plan, path_of};
 use crate::run::{Phase, Snapshot, Status, counted};
+use crate::sync;
 
 impl Run {
     /// Whether all of it was taken back.
@@ -131,6 +132,15 @@ impl Desk {
         steps::read(&mut session, run).await.map_err(|fault| broken(&fault))
     }
 
+    /// Notes that the statements of a run's `[expand]` have been run, and that its sync trigger comes next.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn begin_sync(&self, run: i64) -> Result<(), Error> {
+        let mut session = self.session().await?;
+        shaped::begin_sync(&mut session, run).await.map_err(|fault| broken(&fault))
+    }
+
     /// Lets the rows of a run begin whose statements of `[expand]` have been run. The walk ends at the highest key there
     /// is now, which is after everything that keeps new rows in step was committed.
     ///
@@ -219,7 +229,13 @@ impl Desk {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn goes_back_over_rows(&self, job: &Job, run: &Run) -> Result<bool, Error> {
-        Ok(reverses(job, &self.steps(run.id).await?))
+        if !reverses(job, &self.steps(run.id).await?) {
+            return Ok(false);
+        }
+        // As long as its trigger is at work, the old columns are in step.
+        let mut session = self.session().await?;
+        let is_kept = sync::is_at_work(&mut session, &job.name).await;
+        Ok(!is_kept.map_err(|fault| broken(&fault))?)
     }
 
     /// Returns the job that computes the old columns of `job`, which are there again, and whether it begins anew: it was

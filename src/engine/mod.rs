@@ -37,6 +37,7 @@ mod reverify;
 mod keeper;
 mod shaper;
 mod shape_step;
+mod shape_sync;
 #[cfg(test)]
 mod scale_tests;
 

@@ -41,6 +41,7 @@ impl Shaper {
         self.voice.say(Event::Statement { part, no, of, sql: shortened(sql) });
         let done = match manner(sql) {
             Manner::Within => self.within(hand, which, sql).await,
+            // An index is nothing that the sync trigger stands on.
             Manner::Outside(outside) => self.outside(hand, which, sql, (&outside, known)).await,
         };
         self.waits_for(None);
@@ -57,13 +58,15 @@ impl Shaper {
     /// Runs a statement in one transaction with its row, again and again until its lock is free.
     async fn within(&self, hand: &Hand, which: Which, sql: &str) -> Result<(), Halt> {
         let place = self.place(hand, which, sql);
+        let kept = self.kept().await?;
+        let statements = self.between(&kept, sql);
         let started = Instant::now();
         let mut attempts = 0;
         loop {
             self.asked(hand)?;
-            let (attempt, blocker) = self.attempt(hand, place).await;
+            let (attempt, blocker) = self.attempt(hand, place, &statements).await;
             let fault = match attempt {
-                Attempt::Done | Attempt::Elsewhere => return Ok(()),
+                Attempt::Done | Attempt::Elsewhere => return self.say_let_go(&kept).await,
                 Attempt::Failed(fault) => fault,
                 Attempt::Unrecorded(fault) if is_waited_out(&fault) => fault,
                 // Without the lease, nothing is recorded; the orders say so within a second.
@@ -85,13 +88,19 @@ impl Shaper {
         }
     }
 
-    async fn attempt(&self, hand: &Hand, place: Place<'_>) -> (Attempt, Option<Blocker>) {
+    async fn attempt(
+        &self,
+        hand: &Hand,
+        place: Place<'_>,
+        statements: &[String],
+    ) -> (Attempt, Option<Blocker>) {
         let alone = match Alone::open(&self.database, &[]).await {
             Ok(alone) => alone,
             Err(fault) => return (Attempt::Failed(fault), None),
         };
         let record = place.record(None);
-        self.watched(&alone, change::attempt(&alone, &hand.path, &record, place.sql)).await
+        let statements: Vec<_> = statements.iter().map(String::as_str).collect();
+        self.watched(&alone, change::attempt(&alone, &hand.path, &record, &statements)).await
     }
 
     /// Looks who stands in the way of what `alone` does, until it is over.

@@ -45,6 +45,15 @@ pub struct Statements {
     pub is_all: bool,
     /// The parts of which a statement is passed over that finds nothing to undo, because it was never all there.
     pub lenient: Vec<Part>,
+    /// Whether nothing is kept in step any more when they have been run.
+    pub lets_go: bool,
+}
+
+impl Statements {
+    /// Returns these parts as all that there is to do, of which nothing is passed over, and nothing let go.
+    pub fn of(parts: Vec<Part>) -> Statements {
+        Statements { parts, is_all: true, lenient: Vec::new(), lets_go: false }
+    }
 }
 
 /// Why statements were not run to their end.
@@ -122,7 +131,7 @@ impl Shaper {
         let (stop, stopped) = watch::channel(false);
         let keeping = tokio::spawn(keeper.drive(stopped));
         let ended = match self.hand(holder.clone(), orders).await {
-            Ok(hand) => self.all(&hand).await,
+            Ok(hand) => self.all_and_let_go(&hand).await,
             Err(fault) => Err(Halt::from(fault)),
         };
         stop.send_replace(true);
@@ -145,6 +154,11 @@ impl Shaper {
         let until = until.map(|left| Duration::try_from_secs_f64(left).unwrap_or_default());
         let left = [until, self.options.max_runtime].into_iter().flatten().min();
         Ok(Hand { holder, path, orders, deadline: left.map(|left| Instant::now() + left) })
+    }
+
+    async fn all_and_let_go(&self, hand: &Hand) -> Result<(), Halt> {
+        self.all(hand).await?;
+        if self.statements.lets_go { self.let_go(hand).await } else { Ok(()) }
     }
 
     async fn all(&self, hand: &Hand) -> Result<(), Halt> {

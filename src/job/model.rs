@@ -296,6 +296,8 @@ pub struct Sync {
     pub reverse: Vec<Assignment>,
     /// Which rows are kept in step; every row if none.
     pub filter: Option<Fragment>,
+    /// Whether `forward` may read what it writes. Only the way back may: the columns that it fills are empty.
+    pub over_itself: bool,
 }
 
 impl Job {

@@ -38,7 +38,12 @@ impl Job {
             work: Work::Set(reverse.clone()),
             shape: Shape::default(),
             verify: Verify { expect: Some(Fragment { text: expect, span: 0..0 }) },
-            sync: Some(Sync { forward: reverse, reverse: Vec::new(), filter: None }),
+            sync: Some(Sync {
+                forward: reverse,
+                reverse: Vec::new(),
+                filter: None,
+                over_itself: true,
+            }),
             ..self.clone()
         })
     }

@@ -34,7 +34,7 @@ impl RawSync {
     /// Fills in what was left out.
     pub(super) fn resolve(self, set: &[Assignment]) -> Sync {
         let forward = self.forward.unwrap_or_else(|| set.to_vec());
-        Sync { forward, reverse: self.reverse, filter: self.filter }
+        Sync { forward, reverse: self.reverse, filter: self.filter, over_itself: false }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::pg::{Fault, Guards, Param, Session};
+use crate::pg::{Fault, Guards, Param, Session, literal};
 
 /// Lines kept for each run; older ones go when an owner takes the lease. Bounds the ledger's growth
 /// (R15) while leaving months of a person's actions.
@@ -40,6 +40,54 @@ pub(crate) async fn write(
 ) -> Result<(), Fault> {
     let params = [run.into(), actor.0.as_str().into(), what.into(), detail.into()];
     session.transact(&Guards::ledger(), WRITE, &params).await.map(drop)
+}
+
+/// The line that a table is kept in step, or is no more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept<'a> {
+    /// The run.
+    pub run: i64,
+    /// Who sees to it.
+    pub actor: &'a Actor,
+    /// The table.
+    pub table: &'a str,
+}
+
+const KEPT_IN_STEP: &str = "\
+INSERT INTO piecemeal.journal (run_id, who, what, detail)
+SELECT $1, $2 || ' as ' || session_user, 'sync', jsonb_build_object('table', $3, 'kept', true, 'writes', $4)
+WHERE $5 OR NOT EXISTS (SELECT FROM piecemeal.journal WHERE run_id = $1 AND what = 'sync')";
+
+impl Kept<'_> {
+    /// Writes that the table is kept in step, and how, if that `is_new` or was not written yet.
+    pub(crate) async fn write(
+        self,
+        session: &mut Session,
+        writes: &str,
+        is_new: bool,
+    ) -> Result<(), Fault> {
+        let Kept { run, actor: Actor(who), table } = self;
+        let params =
+            [run.into(), who.as_str().into(), table.into(), writes.into(), Param::Bool(is_new)];
+        session.transact(&Guards::ledger(), KEPT_IN_STEP, &params).await.map(drop)
+    }
+
+    /// Returns the statement that writes that it is no more, for a transaction that takes no parameters. With the token
+    /// of a lease that is lost there is no run to name, and it fails.
+    pub(crate) fn ended(self, token: Option<&str>) -> String {
+        let Kept { run, actor: Actor(who), table } = self;
+        let fence =
+            token.map(|it| format!(" AND lease_token OPERATOR(pg_catalog.=) {}", literal(it)));
+        format!(
+            "INSERT INTO piecemeal.journal (run_id, who, what, detail)
+             VALUES ((SELECT id FROM piecemeal.run WHERE id OPERATOR(pg_catalog.=) {run}{fence}),
+                     pg_catalog.concat({who}, ' as ', session_user), 'sync',
+                     pg_catalog.jsonb_build_object('table', {table}::pg_catalog.text, 'kept', false))",
+            fence = fence.unwrap_or_default(),
+            who = literal(who),
+            table = literal(table),
+        )
+    }
 }
 
 const READ: &str = "\

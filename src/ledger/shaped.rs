@@ -59,6 +59,14 @@ pub(crate) async fn create(session: &mut Session, new: &NewShaped<'_>) -> Result
     Ok(rows.first().map_or(0, |row| row.get("id")))
 }
 
+const BEGIN_SYNC: &str = "\
+UPDATE piecemeal.run SET phase = 'sync', updated_at = clock_timestamp() WHERE id = $1 AND phase = 'expand'";
+
+/// Notes that the statements of a run's expand are done, and that its rows begin to be kept in step.
+pub(crate) async fn begin_sync(session: &mut Session, run: i64) -> Result<(), Fault> {
+    session.transact(&Guards::ledger(), BEGIN_SYNC, &[run.into()]).await.map(drop)
+}
+
 /// What came of reopening a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reopened {

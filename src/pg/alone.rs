@@ -45,9 +45,9 @@ impl Alone {
         Ok(self.client.batch_execute(sql).await?)
     }
 
-    /// Runs a statement in one transaction with one of ours.
-    pub(crate) async fn together(&self, act: &Act<'_>, statement: &str) -> Together {
-        together(&self.client, act, statement).await
+    /// Runs statements in one transaction with one of ours.
+    pub(crate) async fn together(&self, act: &Act<'_>, statements: &[&str]) -> Together {
+        together(&self.client, act, statements).await
     }
 
     /// Whether the same server process still answers: behind a pooler of transactions, it may be another one.

@@ -171,6 +171,11 @@ impl Guards {
     }
 }
 
+/// Writes a text as an SQL literal; every session of ours has `standard_conforming_strings` on.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// PostgreSQL reads 0 as "no limit", so a limit is never rounded down to it.
 fn millis(limit: Duration) -> u128 {
     limit.as_millis().max(1)

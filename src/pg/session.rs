@@ -246,19 +246,19 @@ async fn transact(client: &Client, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
     }
 }
 
-/// What came of a statement that was run together with one of ours.
+/// What came of statements that were run together with one of ours.
 pub(crate) struct Together {
     /// What came of ours, which went first.
     pub(crate) recorded: Result<(), Fault>,
-    /// What came of the other one, and of COMMIT. Nothing of either stands unless both are `Ok`, or this is
+    /// What came of the others, and of COMMIT. Nothing of all stands unless both are `Ok`, or this is
     /// [`Fault::Unknown`].
     pub(crate) done: Result<(), Fault>,
 }
 
-/// Runs `statement` in one transaction with `act`, which goes first. Nothing is sent before BEGIN has succeeded: outside
-/// a transaction, the statement would stand alone. The rest goes together, so that no lock is held while the network is
+/// Runs `statements` in one transaction with `act`, which goes first. Nothing is sent before BEGIN has succeeded: outside
+/// a transaction, they would stand alone. The rest goes together, so that no lock is held while the network is
 /// waited for.
-pub(super) async fn together(client: &Client, act: &Act<'_>, statement: &str) -> Together {
+pub(super) async fn together(client: &Client, act: &Act<'_>, statements: &[&str]) -> Together {
     if let Err(error) = client.batch_execute(act.begin.sql()).await {
         return Together { recorded: Err(Fault::from(error)), done: Ok(()) };
     }
@@ -266,9 +266,11 @@ pub(super) async fn together(client: &Client, act: &Act<'_>, statement: &str) ->
     let (recorded, answered, ended) = tokio::join!(
         biased;
         client.query_typed(act.sql, &typed),
-        client.batch_execute(statement),
+        join_all(statements.iter().map(|statement| client.batch_execute(statement))),
         client.batch_execute("COMMIT"),
     );
+    // The first that failed says why; those behind it were not run.
+    let answered: Result<(), _> = answered.into_iter().collect();
     Together {
         recorded: recorded.map(drop).map_err(Fault::from),
         done: answered.and(ended).map_err(Fault::from),

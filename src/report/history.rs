@@ -46,6 +46,16 @@ pub fn partitions(detail: &Value) -> Option<String> {
     Some(came_and_went(&attached, &detached))
 }
 
+/// Writes that a table is kept in step, and how, or is no more; `None` if `detail` does not say.
+pub fn sync(detail: &Value) -> Option<String> {
+    let table = detail.get("table")?.as_str()?;
+    if !detail.get("kept")?.as_bool()? {
+        return Some(format!("{table} is kept in step no more"));
+    }
+    let writes = detail.get("writes").and_then(Value::as_str).unwrap_or_default();
+    Some(format!("a trigger keeps {table} in step, {writes}"))
+}
+
 /// Says which partitions came and which went, as in `attached: public.p3; detached: public.p1`.
 pub fn came_and_went<T: AsRef<str>>(attached: &[T], detached: &[T]) -> String {
     let part = |what: &str, names: &[T]| {
@@ -149,6 +159,15 @@ mod tests {
         let from = json!({ "rate": for_ever(500), "schedule": for_ever(json!([])) });
         assert_eq!(shown(&from, &json!({})), "taken back: rate 500 rows/s, windows off");
         assert_eq!(shown(&json!({}), &json!({})), "there was nothing to take back");
+    }
+
+    #[test]
+    fn a_table_is_kept_in_step_or_no_more() {
+        let kept = json!({ "table": "public.t", "kept": true, "writes": "forward to n" });
+        assert_eq!(sync(&kept).unwrap(), "a trigger keeps public.t in step, forward to n");
+        let ended = json!({ "table": "public.t", "kept": false });
+        assert_eq!(sync(&ended).unwrap(), "public.t is kept in step no more");
+        assert_eq!(sync(&json!({})), None);
     }
 
     #[test]

@@ -175,6 +175,7 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
             line("statement", json!({ "part": part.word(), "no": no, "of": of, "sql": sql }))
         }
         Event::Blocked { by } => line("blocked", json!({ "by": by })),
+        Event::LetGo { table } => line("let_go", json!({ "table": table })),
         Event::Sweeping { pass, rows } => line("sweeping", json!({ "pass": pass, "rows": rows })),
         Event::Verified(snapshot) => line("verified", json!({ "run": run(snapshot) })),
         Event::BatchCommitted { .. } | Event::Verifying => None,

@@ -169,6 +169,11 @@ pub enum Event {
         /// Who holds it, in words.
         by: String,
     },
+    /// Nothing keeps the rows of a table in step any more.
+    LetGo {
+        /// The table.
+        table: String,
+    },
     /// The walk is over and the table is looked at.
     Verifying,
     /// Rows were left to do and are swept.

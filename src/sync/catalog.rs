@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::design::Trigger;
+use super::design::{Trigger, name_of};
 use crate::pg::{DbMessage, Fault, Guards, Session};
 
 /// How a trigger is found.
@@ -82,11 +82,13 @@ pub(super) struct Leftover {
     pub(super) table: Option<(u32, String)>,
     /// Schema and name of the function, quoted.
     pub(super) function: String,
+    /// Whether it fires for everybody.
+    pub(super) is_on: bool,
 }
 
 const LEFT: &str = "\
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname) AS function,
-       c.oid::int8 AS oid,
+       c.oid::int8 AS oid, coalesce(g.tgenabled = 'A', false) AS is_on,
        pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 LEFT JOIN pg_catalog.pg_trigger g ON g.tgfoid = p.oid AND g.tgparentid = 0
@@ -103,6 +105,25 @@ pub(super) async fn leftovers(session: &mut Session, name: &str) -> Result<Vec<L
             .and_then(|oid| u32::try_from(oid).ok())
             .zip(row.get("table")),
         function: row.get("function"),
+        is_on: row.get("is_on"),
     };
     Ok(rows.iter().map(leftover).collect())
+}
+
+/// Returns the tables that the trigger of a job is on, quoted; none if it is nowhere.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn tables(session: &mut Session, job: &str) -> Result<Vec<String>, Fault> {
+    let left = leftovers(session, &name_of(job)).await?;
+    Ok(left.into_iter().filter_map(|it| it.table.map(|(_, table)| table)).collect())
+}
+
+/// Whether the trigger of a job is there, and fires for everybody.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn is_at_work(session: &mut Session, job: &str) -> Result<bool, Fault> {
+    let left = leftovers(session, &name_of(job)).await?;
+    Ok(left.iter().any(|it| it.table.is_some() && it.is_on))
 }

@@ -67,25 +67,26 @@ pub(crate) async fn create(
     Ok(found)
 }
 
-/// Drops the trigger of a job, wherever it is, and its function; nothing is there after it. Returns
-/// the tables that had it.
+/// Drops the trigger of a job, wherever it is, and its function; nothing is there after it. With it
+/// goes `note`, a statement, if the trigger was there. Returns the tables that had it.
 ///
 /// # Errors
 /// When the server refuses it, or its lock could not be had within `patience`.
 pub(crate) async fn drop(
     session: &mut Session,
-    job: &str,
+    (job, note): (&str, Option<&str>),
     patience: Duration,
     told: Told<'_>,
 ) -> Result<Vec<String>, Fault> {
     let name = name_of(job);
+    let note = note.map(|note| format!("; {note}")).unwrap_or_default();
     let mut tables = Vec::new();
     for left in leftovers(session, &name).await? {
         let function = left.function;
         match left.table {
             Some((oid, table)) => {
                 let sql = format!(
-                    "DROP TRIGGER IF EXISTS {name} ON {table}; DROP FUNCTION IF EXISTS {function}()"
+                    "DROP TRIGGER IF EXISTS {name} ON {table}; DROP FUNCTION IF EXISTS {function}(){note}"
                 );
                 one(session, oid, &sql, patience, told).await?;
                 tables.push(table);

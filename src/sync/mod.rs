@@ -13,11 +13,13 @@ mod design;
 mod text;
 mod catalog;
 mod ddl;
+mod release;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use catalog::{State, state};
+pub(crate) use catalog::{State, is_at_work, state, tables};
 pub use ddl::Blocker;
 pub(crate) use ddl::{create, drop};
 pub(crate) use design::name_of;
 pub use design::{Column, Design, Trigger, Written};
+pub(crate) use release::Release;

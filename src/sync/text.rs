@@ -6,7 +6,7 @@
 //! IS DISTINCT FROM, which fails on a `point`, and takes two circles of one area for the same.
 
 use super::design::{Column, Design, Written};
-use crate::pg::WALK;
+use crate::pg::{WALK, literal};
 
 /// What pins the values of expressions to those that the walk computes, whatever the session of the
 /// writer says; and its names, so that nobody else's function is called in the writer's name (F93).
@@ -61,11 +61,6 @@ pub(super) fn trigger(design: &Design, name: &str) -> String {
 
 fn comment(design: &Design) -> String {
     literal(&format!("piecemeal: keeps rows in step for job {}", design.job))
-}
-
-/// Writes a text as an SQL literal; every session of ours has `standard_conforming_strings` on.
-pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// Returns what the function does.

@@ -192,15 +192,16 @@ fn both_write(db: &Db) {
     }
 }
 
-/// The application while it goes back: the new one until it is stopped for the last statements of `down`, and the old
-/// one as soon as its columns are filled.
+/// The application while it goes back: the new one as long as its column is there, and the old one as soon as its
+/// columns are filled.
 fn both_write_back(db: &Db) {
     let over = "EXISTS (SELECT FROM piecemeal.run WHERE job = 'job.down' AND status = 'succeeded')";
-    let is_synced = db.is("EXISTS (SELECT FROM pg_trigger WHERE tgrelid = 'posts'::regclass)");
-    if db.is(over) && !is_synced {
+    let has_new =
+        "EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'posts'::regclass AND attname = 'loc')";
+    if db.is(over) || !db.is(has_new) {
         old_writes(db);
     }
-    if !db.is("EXISTS (SELECT FROM piecemeal.step WHERE part = 'expand.down')") {
+    if db.is(has_new) {
         new_writes(db);
     }
 }
@@ -228,7 +229,7 @@ fn contracted() -> String {
 }
 
 /// How the points begin at which it has to be killed, and how many there are of each.
-const POINTS: [(&str, usize); 16] = [
+const POINTS: [(&str, usize); 17] = [
     ("ddl ALTER TABLE", 6),
     ("ddl CREATE INDEX", 2),
     ("ddl CREATE TRIGGER", 2),
@@ -241,6 +242,7 @@ const POINTS: [(&str, usize); 16] = [
     ("range update job ", 2),
     ("range update job.down ", 2),
     ("run update job expand", 2),
+    ("run update job sync", 1),
     ("run update job contract", 3),
     ("run update job down", 3),
     ("run update job.down", 3),

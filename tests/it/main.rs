@@ -31,5 +31,6 @@ mod sync;
 mod shape;
 mod kills;
 mod ways;
+mod let_go;
 mod migrations;
 mod life;

@@ -7,9 +7,9 @@ use piecemeal::sandbox::Sandbox;
 use serde_json::Value;
 
 use crate::support::cli::Cli;
-use crate::support::db::{Db, start_server};
+use crate::support::db::{Db, dump_of, start_server};
 use crate::support::job::Toml;
-use crate::support::oracle;
+use crate::support::{long, oracle};
 
 /// The example of the pages: `posts(lat, lng)` is to become `posts(loc point)`.
 const POSTS: &str =
@@ -343,8 +343,8 @@ fn a_row_that_an_expression_cannot_do_is_refused_to_its_writer() {
     assert_eq!(db.number("SELECT count(*) FROM t"), 0);
 }
 
-/// Lets 20 writers hold transactions open around the start of a run, and looks for rows left behind.
-/// Without a `where` no sweep comes for them.
+/// Lets 20 writers hold transactions open around the start of a run, while the database is dumped all the while, and
+/// looks for rows left behind. Without a `where` no sweep comes for them.
 fn start_among_writers(server: &Sandbox, nth: u32, longest: f64) {
     let name = format!("start_{nth}");
     Db::connect("postgres", &server.url("postgres")).exec(&format!("CREATE DATABASE {name}"));
@@ -365,35 +365,52 @@ fn start_among_writers(server: &Sandbox, nth: u32, longest: f64) {
             session
         })
         .collect();
-    let running = cli.start(&["run", "job", "--yes"]);
-    let writers: Vec<_> = begun
-        .into_iter()
-        .map(|session| {
-            thread::spawn(move || {
-                session.exec(&format!(
-                    "SELECT pg_sleep(random() * {longest});
-                     INSERT INTO posts (id, lat, lng) VALUES (nextval('ids'), 3, 4);
-                     SELECT pg_sleep(random() * {longest} / 10); COMMIT"
-                ));
-            })
-        })
-        .collect();
-    for writer in writers {
-        writer.join().expect("a writer");
-    }
-    running.wait().exits(0);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let dumps = scope.spawn(|| dumped_until(&db, &is_over));
+        let running = cli.start(&["run", "job", "--yes"]);
+        let writes = |session: Db| {
+            session.exec(&format!(
+                "SELECT pg_sleep(random() * {longest});
+                 INSERT INTO posts (id, lat, lng) VALUES (nextval('ids'), 3, 4);
+                 SELECT pg_sleep(random() * {longest} / 10); COMMIT"
+            ));
+        };
+        let writers: Vec<_> =
+            begun.into_iter().map(|session| scope.spawn(move || writes(session))).collect();
+        for writer in writers {
+            writer.join().expect("a writer");
+        }
+        running.wait().exits(0);
+        is_over.store(true, Ordering::Relaxed);
+        assert!(dumps.join().expect("a dump") > 0);
+    });
     assert_eq!(db.rows(APART), Vec::<Vec<String>>::new());
     assert_eq!(db.number("SELECT count(*) FROM posts"), 300 + 20 + 6);
     oracle::ended(&db, "job", "rows");
+}
+
+/// Dumps a database again and again, and returns how often.
+fn dumped_until(db: &Db, is_over: &AtomicBool) -> u32 {
+    let mut n_dumps = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        assert!(dump_of(db, &[]).contains("COPY public.posts"));
+        n_dumps += 1;
+    }
+    n_dumps
 }
 
 #[test]
 fn no_row_is_missed_of_writers_who_began_before_the_trigger() {
     // On a server apart: what these transactions keep alive would keep others from pruning theirs.
     let server = start_server(&[("deadlock_timeout", "20ms")]);
-    for nth in 0..10 {
-        start_among_writers(&server, nth, 0.3);
+    let long = long("STARTS");
+    let longest = if long.is_some() { 5.0 } else { 0.3 };
+    let n_starts = long.unwrap_or(10);
+    for nth in 0..n_starts {
+        start_among_writers(&server, nth, longest);
     }
+    println!("{n_starts} starts beside 20 writers of {longest} s: no row was missed");
 }
 
 #[test]

@@ -121,7 +121,7 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
     let plan = build(job, desk).await?;
     let run = if let Some(run) = open {
         desk.check_same(&plan, run).await?;
-        keep_in_step(settings, desk, &plan).await?;
+        keep_in_step(settings, desk, &plan, Some(run.id)).await?;
         run.id
     } else {
         show_findings(settings, &plan);
@@ -129,7 +129,7 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
             return Err(not_agreed(&job.name).into());
         }
         desk.install(None).await?;
-        keep_in_step(settings, desk, &plan).await?;
+        keep_in_step(settings, desk, &plan, None).await?;
         desk.create(&plan, found.as_ref()).await?
     };
     follow(settings, desk, plan, run, how.options(desk).await?).await
@@ -140,13 +140,14 @@ pub(super) async fn keep_in_step(
     settings: &Settings,
     desk: &Desk,
     plan: &Plan,
+    run: Option<i64>,
 ) -> Result<(), Error> {
     let printer = settings.printer;
     let table = &plan.target.keyset.table;
     let mut told = |blocker: &Blocker| {
         printer.say(&format!("waiting to make the sync trigger: {table} is held by {blocker}"));
     };
-    if desk.keep_in_step(plan, &mut told).await? {
+    if desk.keep_in_step(plan, run, &mut told).await? {
         let writes = plan.sync.as_ref().map_or("", |trigger| &trigger.writes);
         printer.say(&format!("sync: a trigger keeps {table} in step, {writes}"));
     }
@@ -182,7 +183,7 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
         run = desk.adopt(run).await?;
     }
     desk.check_same(&plan, &run).await?;
-    keep_in_step(settings, &desk, &plan).await?;
+    keep_in_step(settings, &desk, &plan, Some(run.id)).await?;
     Box::pin(go_on(settings, &desk, plan, &run, &args.pace)).await
 }
 

@@ -6,7 +6,6 @@ use piecemeal::job::{Identity, Part};
 use piecemeal::plan::Outline;
 use piecemeal::report::words;
 use piecemeal::run::{Phase, Status};
-use piecemeal::sync::Blocker;
 use piecemeal::{Error, ErrorKind, Job};
 use serde_json::json;
 
@@ -52,8 +51,7 @@ pub(super) async fn expand(
         desk.begin(&outline, last).await?
     };
     let options = how.options(desk).await?;
-    let statements =
-        Statements { parts: vec![Part::ExpandUp], is_all: !job.has_work(), lenient: Vec::new() };
+    let statements = Statements { is_all: !job.has_work(), ..Statements::of(vec![Part::ExpandUp]) };
     let handle =
         engine::shape(job.clone(), statements, run, desk.database().clone(), options.clone());
     let (exit, report) = watch(settings, &job.name, handle, !job.has_work()).await?;
@@ -64,7 +62,10 @@ pub(super) async fn expand(
     // Here new rows begin to be kept in step: after what that needs, and before the end of the walk is found.
     let plan = build(job, desk).await.map_err(|problem| after_expand(problem, job))?;
     show_findings(settings, &plan);
-    keep_in_step(settings, desk, &plan).await?;
+    if plan.sync.is_some() {
+        desk.begin_sync(run).await?;
+    }
+    keep_in_step(settings, desk, &plan, Some(run)).await?;
     desk.begin_walk(&plan, run).await?;
     follow(settings, desk, plan, run, options).await
 }
@@ -122,9 +123,7 @@ pub(super) async fn contract_of(
         pass_gates(settings, desk, (job, &run), word).await?;
     }
     desk.reopen(&run, Phase::Contract).await?;
-    drop_sync(settings, desk, name).await?;
-    let statements =
-        Statements { parts: vec![Part::ContractUp], is_all: true, lenient: Vec::new() };
+    let statements = Statements { lets_go: true, ..Statements::of(vec![Part::ContractUp]) };
     finish(settings, desk, (job, &run), statements).await
 }
 
@@ -140,8 +139,6 @@ async fn pass_gates(
         let plan = build(job, desk).await?;
         desk.check_same(&plan, run).await?;
         desk.check_in_step(&plan, run).await?;
-        // It is gone if an earlier contract came as far as that.
-        keep_in_step(settings, desk, &plan).await?;
         let verified = engine::verify(plan, &snapshot, desk.database().clone()).await?;
         settings.printer.say(&format!(
             "verified once more: {} rows looked at in {}",
@@ -209,14 +206,8 @@ impl<'a> Back<'a> {
             return Err(not_agreed(name).into());
         }
         desk.reopen(&run, Phase::Down).await?;
-        drop_sync(settings, desk, name).await?;
-        let back = Back {
-            settings,
-            desk,
-            job,
-            run,
-            statements: Statements { parts, is_all: true, lenient },
-        };
+        let statements = Statements { lenient, lets_go: true, ..Statements::of(parts) };
+        let back = Back { settings, desk, job, run, statements };
         let exit = if goes_over_rows { back.bring_back().await? } else { Exit::Done };
         Ok(if exit == Exit::Done { Ok(back) } else { Err(exit) })
     }
@@ -229,7 +220,8 @@ impl<'a> Back<'a> {
             forget_way_back(desk, job).await?;
         }
         let lenient = self.statements.lenient.clone();
-        let first = Statements { parts: vec![Part::ContractDown], is_all: false, lenient };
+        let parts = vec![Part::ContractDown];
+        let first = Statements { is_all: false, lenient, ..Statements::of(parts) };
         let exit = finish(settings, desk, (job, run), first).await?;
         if exit != Exit::Done {
             return Ok(exit);
@@ -245,11 +237,9 @@ impl<'a> Back<'a> {
         Ok(exit)
     }
 
-    /// Lets go of what keeps the old columns in step, and takes back the expand.
+    /// Takes back the expand, and with it lets go of what keeps the old columns in step.
     pub(super) async fn go_to_the_start(self) -> Done {
         let Back { settings, desk, job, run, statements } = self;
-        let way_back = job.name_of_way_back();
-        drop_sync(settings, desk, &way_back).await?;
         let exit = finish(settings, desk, (job, &run), statements).await?;
         if exit == Exit::Done {
             forget_way_back(desk, job).await?;
@@ -278,18 +268,6 @@ fn way(job: &Job, parts: &[Part], goes_over_rows: bool) -> String {
         shown.extend(of(part).iter().map(|it| it.text.trim().to_owned()));
     }
     shown.join("\n")
-}
-
-/// Lets go of a job's sync trigger, and says who is in the way.
-async fn drop_sync(settings: &Settings, desk: &Desk, job: &str) -> Result<(), Error> {
-    let printer = settings.printer;
-    let mut told = |blocker: &Blocker| {
-        printer.say(&format!("waiting to drop the sync trigger: its table is held by {blocker}"));
-    };
-    for table in desk.drop_sync(job, &mut told).await? {
-        printer.say(&format!("sync: {table} is kept in step no more"));
-    }
-    Ok(())
 }
 
 async fn finish(

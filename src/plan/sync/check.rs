@@ -17,6 +17,7 @@ pub(super) fn before(subject: &Subject<'_>) -> Vec<Finding> {
 pub(super) fn after(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
     let mut found = in_place(subject, reads);
     found.extend(generated(subject, reads));
+    found.extend(back_from_itself(subject, reads));
     found
 }
 
@@ -174,6 +175,9 @@ fn pending(subject: &Subject<'_>) -> Vec<Finding> {
 
 /// A column that is computed from itself would be computed again at each write.
 fn in_place(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
+    if subject.sync.over_itself {
+        return Vec::new();
+    }
     let forward = &subject.sync.forward;
     let judge = |it: &Assignment| {
         reads.forward.contains(&it.column).then(|| {
@@ -186,6 +190,23 @@ fn in_place(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
         })
     };
     forward.iter().filter_map(judge).collect()
+}
+
+/// Before contract, `reverse` may look at the old value; after it, that is not there any more.
+fn back_from_itself(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
+    if !subject.job.shape.contracts() {
+        return Vec::new();
+    }
+    let old = subject.sync.reverse.iter().filter(|it| reads.reverse.contains(&it.column));
+    let tell = |it: &Assignment| {
+        let what = format!("`sync.reverse` reads `{}`, which it sets", it.column);
+        Finding::note("sync-reverse-of-itself", what)
+            .at(&subject.relation.name)
+            .because("after contract the column comes back empty, and `down` computes it with NULL in its place")
+            .recipe("let the expression give the value that is wanted there; computed once more from that, it must be the same")
+            .span(Some(it.column_span.clone()))
+    };
+    old.map(tell).collect()
 }
 
 fn generated(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {

@@ -53,15 +53,21 @@ fn open_to_everybody(path: &std::path::Path) {
 
 /// Returns the schema of a database as `pg_dump` writes it, without the ledger.
 pub(crate) fn pg_dump(db: &Db) -> String {
+    let text = dump_of(db, &["--schema-only"]);
+    // Newer releases write a random word around what they dump.
+    text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n")
+}
+
+/// Returns what `pg_dump` writes of a database, without the ledger.
+pub(crate) fn dump_of(db: &Db, options: &[&str]) -> String {
     let programs = Programs::find_or_install(&mut |_| {}).expect("PostgreSQL");
     let output = std::process::Command::new(programs.path_of("pg_dump"))
-        .args(["--schema-only", "--exclude-schema=piecemeal", "--dbname", &db.url])
+        .args(["--exclude-schema=piecemeal", "--dbname", &db.url])
+        .args(options)
         .output()
         .expect("pg_dump runs");
     assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).expect("text");
-    // Newer releases write a random word around what they dump.
-    text.lines().filter(|line| !line.starts_with('\\')).collect::<Vec<_>>().join("\n")
+    String::from_utf8(output.stdout).expect("text")
 }
 
 /// Returns the TCP port of the shared server.

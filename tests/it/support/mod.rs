@@ -13,6 +13,12 @@ use std::time::{Duration, Instant};
 /// How long anything is waited for; much more than it takes, so that only what hangs fails.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Returns the length of a long test, if the environment says one, as in `PIECEMEAL_STARTS=50`.
+pub(crate) fn long(name: &str) -> Option<u32> {
+    let text = std::env::var(format!("PIECEMEAL_{name}")).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("PIECEMEAL_{name} is no number: {text}")))
+}
+
 /// Looks until `look` finds something; panics, naming `what`, when that takes too long.
 pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     until_or(look, || what.to_owned())
