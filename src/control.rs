@@ -19,11 +19,13 @@ use crate::ledger::runs::{self, NewRun};
 use crate::ledger::schema::{self, Ledger};
 use crate::ledger::{Actor, snapshot};
 use crate::pg::fault::{is_denied, is_duplicate};
-use crate::pg::{Database, Fault, Lane, Session};
+use crate::pg::{Database, Fault, Lane, Session, patiently};
 use crate::plan::{Plan, cuts, extent};
 use crate::run::{Intent, Overrides, Snapshot, Status, as_timestamp};
+use crate::walk::Key;
 
 pub use self::quarantine::{Bad, Skipped};
+pub use self::shaped::expands_next;
 pub use crate::ledger::control::Asked;
 pub use crate::ledger::journal::Line;
 pub use crate::ledger::runs::Run;
@@ -56,6 +58,9 @@ pub async fn open_run(job: &Job, database: &Database, actor: &Actor) -> Result<(
             check_open(&run)?;
             desk.check_same(&plan, &run).await?;
             desk.keep_in_step(&plan, Some(run.id), &mut |_| ()).await?;
+            if run.is_cured() {
+                desk.resume(&job.name).await?;
+            }
             run.id
         }
         None => desk.create(&plan, None).await?,
@@ -64,7 +69,7 @@ pub async fn open_run(job: &Job, database: &Database, actor: &Actor) -> Result<(
 }
 
 /// Checks that a run may be gone on with, without anybody resuming it first: a paused run stays
-/// paused, and a failed one failed.
+/// paused, and a failed one failed, unless somebody has accepted the rows for which it did.
 ///
 /// # Errors
 /// Why not, as it is stored.
@@ -82,6 +87,7 @@ pub fn check_open(run: &Run) -> Result<(), Error> {
         (Status::Cancelled, _) => {
             Err(stopped("cancelled", format!("run `{job}` was cancelled"), again))
         }
+        (Status::Failed, _) if run.is_cured() => Ok(()),
         (Status::Failed, _) => {
             let failure = run.failure.as_ref().map(Error::of_failure);
             let unknown =
@@ -160,9 +166,14 @@ impl Desk {
     /// Installs the ledger if it is missing, and lets `operator` use it.
     ///
     /// # Errors
-    /// When this role may not create a schema.
+    /// When this role may not create a schema, or there is no role `operator`; nothing was written.
     pub async fn install(&self, operator: Option<&str>) -> Result<(), Error> {
         let mut session = self.session().await?;
+        if let Some(role) = operator
+            && !schema::has_role(&mut session, role).await.map_err(|fault| unreachable(&fault))?
+        {
+            return Err(no_role(role));
+        }
         schema::install(&mut session).await.map_err(|fault| not_installed(&fault))?;
         if let Some(role) = operator {
             let granted = schema::grant(&mut session, role).await;
@@ -178,6 +189,10 @@ impl Desk {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn find(&self, job: &str) -> Result<Option<Run>, Error> {
+        patiently(Error::is_lost, || self.newest(job)).await
+    }
+
+    async fn newest(&self, job: &str) -> Result<Option<Run>, Error> {
         let Some(mut session) = self.ledger().await? else { return Ok(None) };
         runs::newest(&mut session, job).await.map_err(|fault| broken(&fault))
     }
@@ -193,9 +208,8 @@ impl Desk {
     }
 
     async fn existing(&self, job: &str) -> Result<(Session, Run), Error> {
-        let Some(mut session) = self.ledger().await? else { return Err(self.no_run(job)) };
-        let run = runs::newest(&mut session, job).await.map_err(|fault| broken(&fault))?;
-        Ok((session, run.ok_or_else(|| self.no_run(job))?))
+        let run = self.find(job).await?.ok_or_else(|| self.no_run(job))?;
+        Ok((self.session().await?, run))
     }
 
     /// Creates a run for `plan`, installing the ledger if that is missing. `last` is the newest run of
@@ -225,13 +239,8 @@ impl Desk {
     ) -> Result<Result<T, Fault>, Error> {
         // Committed before the bound is taken: no row lies behind it that the trigger has not seen.
         self.keep_in_step(plan, None, &mut |_| ()).await?;
+        let (upto, filenode, cuts) = patiently(Error::is_lost, || self.ends(plan)).await?;
         let mut session = self.session().await?;
-        let (upto, filenode) =
-            extent(&mut session, &plan.statements).await.map_err(|fault| broken(&fault))?;
-        let cuts = match &upto {
-            Some(upto) => cuts(&mut session, plan, upto).await,
-            None => Vec::new(),
-        };
         let new = NewRun {
             job: &plan.job.name,
             nth,
@@ -245,6 +254,18 @@ impl Desk {
             actor: &self.actor,
         };
         Ok(write(&mut session, &new).await)
+    }
+
+    /// Where the walk of `plan` ends now, the file of which that is a place, and where it is cut.
+    async fn ends(&self, plan: &Plan) -> Result<(Option<Key>, Option<u32>, Vec<Key>), Error> {
+        let mut session = self.session().await?;
+        let (upto, filenode) =
+            extent(&mut session, &plan.statements).await.map_err(|fault| broken(&fault))?;
+        let cuts = match &upto {
+            Some(upto) => cuts(&mut session, plan, upto).await,
+            None => Vec::new(),
+        };
+        Ok((upto, filenode, cuts))
     }
 
     /// Checks that `plan` is the same job on the same table as `run`.
@@ -272,9 +293,7 @@ impl Desk {
     /// When it was started in another one.
     pub async fn check_origin(&self, run: &Run) -> Result<(), Error> {
         let job = &run.job;
-        let mut session = self.session().await?;
-        let (system_id, database) =
-            runs::origin(&mut session).await.map_err(|fault| broken(&fault))?;
+        let (system_id, database) = patiently(Error::is_lost, || self.origin()).await?;
         if (&run.system_id, &run.database) == (&system_id, &database) {
             return Ok(());
         }
@@ -285,6 +304,11 @@ impl Desk {
         )
         .because(format!("there: cluster {}, database `{}`", run.system_id, run.database))
         .because(format!("here: cluster {system_id}, database `{database}`")))
+    }
+
+    async fn origin(&self) -> Result<(String, String), Error> {
+        let mut session = self.session().await?;
+        runs::origin(&mut session).await.map_err(|fault| broken(&fault))
     }
 
     /// Lets a run that nobody works on go on in this cluster; one that belongs here stays as it is.
@@ -451,6 +475,11 @@ fn not_installed(fault: &Fault) -> Error {
         "`piecemeal init --print-sql` prints the DDL for somebody who may, and `--operator ROLE` the grants",
     )
     .because_of(fault.message())
+}
+
+fn no_role(role: &str) -> Error {
+    let what = format!("there is no role `{}`; nothing was written", role.escape_debug());
+    refused("role-missing", what, "CREATE ROLE makes it; a name is taken as it is, with its case")
 }
 
 fn ended(run: &Run) -> Error {

@@ -5,13 +5,15 @@
 
 use std::fmt;
 
+use crate::control::expands_next;
 use crate::error::{Error, ErrorKind};
 use crate::finding::{Finding, Severity};
 use crate::job::Job;
 use crate::ledger::lease;
+use crate::ledger::runs::{self, Run};
 use crate::ledger::schema::{self, Ledger};
 use crate::pg::{Database, Fault, Guards, Lane, Session};
-use crate::plan::{Around, Plan, look_around};
+use crate::plan::{Around, Outline, Plan, look_around};
 use crate::run::count;
 use crate::throttle::{State, Survey, Surveyed, survey};
 
@@ -145,11 +147,12 @@ pub async fn examine(database: &Database, job: Option<&Job>) -> Result<Checkup, 
     checkup.take("old rows", &around.of_holders, || {
         Sign::ok("old rows", "no old transaction, slot or standby keeps them alive")
     });
-    drop(session);
-    let plan = match job {
-        Some(job) => of_job(&mut checkup, job, &around, Plan::build(job, database).await)?,
-        None => None,
-    };
+    let mut plan = None;
+    if let Some(job) = job {
+        let last = last_run(&mut session, job, &ledger).await.map_err(asked)?;
+        drop(session);
+        plan = of_job(&mut checkup, job, &around, look_at(job, last.as_ref(), database).await)?;
+    }
     checkup.take_signals(&survey(database, plan.as_ref()).await?);
     Ok(checkup)
 }
@@ -259,14 +262,39 @@ fn clock((apart, error): (f64, f64)) -> Sign {
         .recipe("correct the one that is wrong; no run is harmed by it")
 }
 
+/// What can be said of a job now.
+enum Looked {
+    /// Everything.
+    Plan(Box<Plan>),
+    /// What can be known before the statements of `[expand]` have been run.
+    Outline(Outline),
+}
+
+async fn last_run(session: &mut Session, job: &Job, ledger: &Ledger) -> Result<Option<Run>, Fault> {
+    if *ledger == Ledger::Installed { runs::newest(session, &job.name).await } else { Ok(None) }
+}
+
+async fn look_at(job: &Job, last: Option<&Run>, database: &Database) -> Result<Looked, Error> {
+    match Plan::build(job, database).await {
+        Ok(plan) if job.has_work() => Ok(Looked::Plan(Box::new(plan))),
+        Err(error) if !expands_next(job, last) => Err(error),
+        Ok(_) | Err(_) => Outline::build(job, database).await.map(Looked::Outline),
+    }
+}
+
 fn of_job(
     checkup: &mut Checkup,
     job: &Job,
     around: &Around,
-    built: Result<Plan, Error>,
+    looked: Result<Looked, Error>,
 ) -> Result<Option<Plan>, Error> {
-    let (findings, plan) = match built {
-        Ok(plan) => (plan.findings.clone(), Some(plan)),
+    let (findings, plan) = match looked {
+        Ok(Looked::Plan(plan)) => (plan.findings.clone(), Some(*plan)),
+        Ok(Looked::Outline(outline)) => {
+            let what = format!("`{}` can begin: the statements of [expand] come first", job.name);
+            checkup.signs.push(Sign::ok("job", what));
+            (outline.findings, None)
+        }
         Err(error) if !error.findings().is_empty() => (error.findings().to_vec(), None),
         Err(error) if error.kind() == ErrorKind::Unreachable => return Err(error),
         Err(error) => (

@@ -38,6 +38,9 @@ const LOCKED: Option<&str> =
 const INTERRUPTED: Option<&str> =
     Some("somebody cancelled it, or the server is very busy; try again");
 
+/// The code of a connection that is lost, or cannot be made.
+const UNREACHABLE: &str = "unreachable";
+
 /// Why something was not done.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
@@ -84,7 +87,7 @@ impl Error {
     pub fn of_fault(what: impl Into<String>, fault: &Fault) -> Error {
         let message = fault.message();
         let (kind, code, hint) = match fault {
-            Fault::Unknown(_) => (ErrorKind::Unreachable, "unreachable", None),
+            Fault::Unknown(_) => (ErrorKind::Unreachable, UNREACHABLE, None),
             Fault::Smaller(_) if is_lock_timeout(message) => (ErrorKind::Stopped, "locked", LOCKED),
             Fault::Smaller(_) | Fault::Again(_) => (ErrorKind::Stopped, "interrupted", INTERRUPTED),
             Fault::BadRow(_) | Fault::Fatal(_) if is_denied(message) => {
@@ -191,6 +194,11 @@ impl Error {
         &self.0.findings
     }
 
+    /// Whether the connection was lost, so that the same may be asked on another one.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.code == UNREACHABLE
+    }
+
     /// Whether the same command can go on where this stopped, once its cause is gone.
     pub fn is_resumable(&self) -> bool {
         !matches!(self.0.kind, ErrorKind::Usage | ErrorKind::Refused)
@@ -204,7 +212,7 @@ impl From<ConnectError> for Error {
                 (ErrorKind::Usage, "connection-settings", "the connection settings cannot be used")
             }
             ConnectErrorKind::Unreachable => {
-                (ErrorKind::Unreachable, "unreachable", "the database cannot be reached")
+                (ErrorKind::Unreachable, UNREACHABLE, "the database cannot be reached")
             }
             ConnectErrorKind::Rejected => {
                 (ErrorKind::Unreachable, "rejected", "the database does not let us in")

@@ -313,7 +313,7 @@ pub(crate) struct Contract {
     #[arg(value_name = "JOB")]
     pub(crate) job: String,
     /// Give your word that what the gates without a query ask for is done; it is kept in the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) acknowledge: Option<String>,
 }
 
@@ -448,6 +448,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn hold(text: &str) -> Result<(String, HoldChange), String> {
     let (name, change) = text
         .split_once('=')
+        .filter(|(name, _)| !name.trim().is_empty())
         .ok_or("write a name and a limit, as in replica-lag=20s or latency=off")?;
     let name = name.trim();
     Ok((name.to_owned(), HoldChange::parse(name, change)?))

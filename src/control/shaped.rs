@@ -27,6 +27,11 @@ impl Run {
     }
 }
 
+/// Whether the statements of a job's expand come next, as far as its newest run says.
+pub fn expands_next(job: &Job, last: Option<&Run>) -> bool {
+    job.shape.expands() && last.is_none_or(|run| run.is_undone() || run.is_before_walk())
+}
+
 impl Desk {
     /// Checks that the jobs that `job` comes after are done.
     ///

@@ -8,7 +8,7 @@ use super::lease::IS_LIVE;
 use super::partitions;
 use crate::job::Identity;
 use crate::pg::{Fault, Guards, Param, Session};
-use crate::run::{Failure, Intent, Phase, Status, Transition};
+use crate::run::{Failure, FailureKind, Intent, Phase, Status, Transition};
 use crate::walk::Key;
 
 /// A run as the ledger has it.
@@ -48,6 +48,18 @@ pub struct Run {
     pub is_live: bool,
     /// Who works on it, as `host pid`.
     pub owner: Option<String>,
+    /// Rows in quarantine that nobody has accepted.
+    pub waiting: i64,
+}
+
+impl Run {
+    /// Whether it failed because rows were in quarantine, and somebody has accepted all of them since.
+    pub fn is_cured(&self) -> bool {
+        let of_quarantine = |failure: &Failure| failure.kind == FailureKind::Quarantined;
+        self.status == Status::Failed
+            && self.waiting == 0
+            && self.failure.as_ref().is_some_and(of_quarantine)
+    }
 }
 
 /// Why a row of the ledger cannot be used (F95).
@@ -59,7 +71,8 @@ const FIND: &str = "\
 SELECT id, job, nth::int8 AS nth, fingerprint, spec, table_oid, system_id, database, phase, status, intent, reason, asked_by,
        failure, pass::int8 AS pass, $live AS is_live,
        CASE WHEN lease_token IS NOT NULL
-            THEN concat_ws(' ', owner ->> 'host', owner ->> 'pid') END AS owner
+            THEN concat_ws(' ', owner ->> 'host', owner ->> 'pid') END AS owner,
+       (SELECT coalesce(sum(quarantined - skipped), 0)::int8 FROM piecemeal.range r WHERE r.run_id = old.id) AS waiting
 FROM piecemeal.run old WHERE job = $1 ORDER BY id DESC LIMIT 1";
 
 /// Returns the newest run of a job.
@@ -98,6 +111,7 @@ fn run(row: &Row) -> Result<Run, Unreadable> {
         pass: row.get("pass"),
         is_live: row.get("is_live"),
         owner: row.get("owner"),
+        waiting: row.get("waiting"),
     })
 }
 

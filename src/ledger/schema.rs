@@ -88,6 +88,12 @@ pub(crate) async fn install(session: &mut Session) -> Result<(), Fault> {
     }
 }
 
+/// Returns whether there is a role of that name.
+pub(crate) async fn has_role(session: &mut Session, role: &str) -> Result<bool, Fault> {
+    let sql = "SELECT FROM pg_catalog.pg_roles WHERE rolname = $1";
+    Ok(!session.transact(&Guards::reading(), sql, &[role.into()]).await?.is_empty())
+}
+
 /// Lets `role` run and steer jobs: everything in the ledger, nothing of its structure.
 pub(crate) async fn grant(session: &mut Session, role: &str) -> Result<(), Fault> {
     session.script(&Guards::ledger(), &grants(role)).await

@@ -30,6 +30,6 @@ pub(crate) use fault::Fault;
 pub(crate) use guards::{Begin, Follow, Guards, WALK, literal};
 pub(crate) use message::DbMessage;
 pub use pool::Database;
-pub(crate) use pool::Lane;
+pub(crate) use pool::{Lane, patiently};
 pub(crate) use session::{Act, Param, Session, Together};
 pub(crate) use tokio_postgres::CancelToken;

@@ -5,7 +5,7 @@
 //! a new one is made on the next request, with the settings as they are then.
 
 use std::ops::Deref;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
@@ -136,14 +136,7 @@ impl Database {
         &self,
         mut say: impl FnMut(&ConnectError, Duration),
     ) -> Result<(), ConnectError> {
-        let waits = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(200))
-            .with_max_delay(Duration::from_secs(2))
-            .with_jitter()
-            .without_max_times()
-            .with_total_delay(Some(FIRST_CONNECTION))
-            .build();
-        for wait in waits {
+        for wait in waits() {
             match self.connect.open().await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == ConnectErrorKind::Unreachable => say(&error, wait),
@@ -171,6 +164,33 @@ impl Database {
             Err(error) => Err(Fault::Unknown(DbMessage::local(error.to_string()))),
         }
     }
+}
+
+/// The waits between attempts, 30 s in all.
+fn waits() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(2))
+        .with_jitter()
+        .without_max_times()
+        .with_total_delay(Some(FIRST_CONNECTION))
+        .build()
+}
+
+/// Does `act`, which only reads, once more as long as its connection is lost, for as long as the first
+/// connection is tried for.
+pub(crate) async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
+    is_lost: impl Fn(&E) -> bool,
+    mut act: impl FnMut() -> F,
+) -> Result<T, E> {
+    let started = Instant::now();
+    for wait in waits().take_while(|_| started.elapsed() < FIRST_CONNECTION) {
+        match act().await {
+            Err(error) if is_lost(&error) => tokio::time::sleep(wait).await,
+            done => return done,
+        }
+    }
+    act().await
 }
 
 impl From<ConnectError> for Fault {

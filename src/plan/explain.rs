@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use serde_json::Value;
+use tokio_postgres::Row;
 
 use super::statements::{Route, Statements};
 use super::target::Target;
@@ -19,6 +20,9 @@ use crate::walk::Key;
 
 /// The sample that is explained: the first chunk of a walk.
 const SAMPLE: i64 = crate::walk::FIRST as i64;
+
+/// What stands before a piece that is tried.
+const EXPLAIN: &str = "EXPLAIN (FORMAT JSON) ";
 
 /// How the server would do it.
 #[derive(Debug, Clone, Default)]
@@ -78,17 +82,43 @@ pub(super) async fn compile(
     let guards = Guards { search_path: target.search_path.clone(), ..Guards::reading() };
     let mut findings = Vec::new();
     for Trial { name, fragment, prefix, suffix } in trials {
-        let sql = format!("EXPLAIN {prefix}{}{suffix}", fragment.text);
+        let sql = format!("{EXPLAIN}{prefix}{}{suffix}", fragment.text);
         match session.transact(&guards, &sql, &[]).await {
+            Ok(rows) if locks_rows(&first_plan(&rows)) => {
+                let finding = row_lock(name, fragment);
+                // An expression may be tried in more than one place.
+                if !findings.contains(&finding) {
+                    findings.push(finding);
+                }
+            }
             Ok(_) => {}
             Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
             Err(fault) => {
-                let before = "EXPLAIN ".chars().count() + prefix.chars().count();
+                let before = EXPLAIN.chars().count() + prefix.chars().count();
                 findings.push(refused(job, name, fragment, before, fault.message()));
             }
         }
     }
     Ok(findings)
+}
+
+/// Returns the plan in an answer to EXPLAIN.
+fn first_plan(rows: &[Row]) -> Value {
+    rows.first().map_or(Value::Null, |row| row.get::<_, Value>(0)[0]["Plan"].take())
+}
+
+/// Whether a plan locks rows that it reads, anywhere.
+fn locks_rows(plan: &Value) -> bool {
+    plan["Node Type"] == "LockRows"
+        || plan["Plans"].as_array().is_some_and(|parts| parts.iter().any(locks_rows))
+}
+
+fn row_lock(name: &str, fragment: &Fragment) -> Finding {
+    Finding::refuse("row-lock", format!("`{name}` locks rows that it only reads"))
+        .at(fragment.text.trim())
+        .because("a batch would hold the rows of others until it commits, wait for theirs, and meet those of another worker: a deadlock")
+        .recipe("leave out FOR UPDATE or FOR SHARE, also in a view that it reads")
+        .span(Some(fragment.span.clone()))
 }
 
 fn refused(
@@ -169,8 +199,7 @@ async fn follow(
     ];
     for (name, sql, params) in queries {
         let json = explain(session, route, "FORMAT JSON", sql, params).await?;
-        let plan: Value = json.first().map_or(Value::Null, |row| row.get(0));
-        if let Some(reason) = strays(&plan[0]["Plan"], leading) {
+        if let Some(reason) = strays(&first_plan(&json), leading) {
             findings.push(stray(name, &reason, target, leading.is_none()));
         }
         let text = explain(session, route, "COSTS OFF", sql, params).await?;
@@ -186,7 +215,7 @@ async fn explain(
     options: &str,
     sql: &str,
     params: &[Param<'_>],
-) -> Result<Vec<tokio_postgres::Row>, Fault> {
+) -> Result<Vec<Row>, Fault> {
     session
         .transact_prepared(&route.begin_read, &format!("EXPLAIN ({options}) {sql}"), params)
         .await

@@ -10,7 +10,7 @@ use super::{catalog, check};
 use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::job::{Job, Part, Work};
-use crate::pg::{Database, Fault, Lane, Session};
+use crate::pg::{Database, Fault, Lane, Session, patiently};
 
 /// What preflight refuses and a statement may cure.
 const CURABLE: [&str; 6] = [
@@ -39,10 +39,10 @@ impl Outline {
     /// # Errors
     /// Every finding, if one refuses that no statement may cure; or that the catalog could not be read.
     pub async fn build(job: &Job, database: &Database) -> Result<Outline, Error> {
-        let read = async {
+        let read = patiently(Fault::spoils_connection, || async {
             let mut session = database.session(Lane::Work).await?;
             catalog::read(&mut session, job).await
-        };
+        });
         let facts = read.await.map_err(|fault| {
             Error::of_fault(format!("the plan of `{}` could not be made", job.name), &fault)
         })?;

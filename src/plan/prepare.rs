@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::job::{Identity, Job, Size};
 use crate::ledger::lease::backend;
-use crate::pg::{Database, Fault, Guards, Lane, Session};
+use crate::pg::{Database, Fault, Guards, Lane, Session, patiently};
 use crate::sync::Trigger;
 use crate::walk::{Key, Sizer};
 
@@ -63,11 +63,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Resolves `job` against the database, changing nothing.
+    /// Resolves `job` against the database, changing nothing. A connection that breaks meanwhile is replaced.
     ///
     /// # Errors
     /// Every finding, if one of them refuses; or that the catalog could not be read.
     pub async fn build(job: &Job, database: &Database) -> Result<Plan, Error> {
+        patiently(Error::is_lost, || Plan::look(job, database)).await
+    }
+
+    async fn look(job: &Job, database: &Database) -> Result<Plan, Error> {
         let broken = |fault: Fault| {
             Error::of_fault(format!("the plan of `{}` could not be made", job.name), &fault)
         };

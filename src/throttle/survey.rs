@@ -14,7 +14,7 @@ use super::reading::Blind;
 use crate::error::Error;
 use crate::finding::Finding;
 use crate::job::{Job, Limit, Signal, show_duration};
-use crate::pg::{Database, Fault, Lane, Session};
+use crate::pg::{Database, Fault, Lane, Session, patiently};
 use crate::plan::Plan;
 
 /// Who says that a signal holds the run.
@@ -82,10 +82,11 @@ pub struct Survey(pub Vec<Surveyed>);
 /// # Errors
 /// When the server cannot be asked; what is missing or forbidden is no error.
 pub async fn survey(database: &Database, plan: Option<&Plan>) -> Result<Survey, Error> {
-    let broken = |fault: Fault| Error::of_fault("the signals could not be looked at", &fault);
-    let mut session = database.session(Lane::Gate).await.map_err(broken)?;
-    let application_name = database.connect().name();
-    survey_in(&mut session, plan, application_name).await.map_err(broken)
+    let looked = patiently(Fault::spoils_connection, || async {
+        let mut session = database.session(Lane::Gate).await?;
+        survey_in(&mut session, plan, database.connect().name()).await
+    });
+    looked.await.map_err(|fault| Error::of_fault("the signals could not be looked at", &fault))
 }
 
 const FACTS: &str = concat!(

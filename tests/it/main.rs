@@ -25,6 +25,7 @@ mod upgrade;
 mod ledger;
 mod connect;
 mod draft;
+mod before;
 mod privileges;
 mod secrets;
 mod sync;

@@ -145,6 +145,23 @@ fn skipped_rows_are_accepted_with_a_reason_and_the_end_says_how_many() {
 }
 
 #[test]
+fn a_run_whose_bad_rows_were_all_skipped_goes_on_by_run() {
+    let db = Db::with(&numbers(200));
+    spoil(&db, "id IN (7, 150)");
+    let cli = Cli::new(&db, "job", &job(100).text());
+    cli.call(&["run", "job", "-y"]).exits(5);
+    let skip = |key| cli.done(&["quarantine", "job", "--skip", "--reason", "old", "--key", key]);
+    skip("7");
+    cli.call(&["run", "job"]).exits(5).says("this command has tried nothing");
+    skip("150");
+    let answer = cli.done(&["run", "job"]);
+    answer.says("resumed: every bad row of `job` was skipped").says("2 quarantined (2 skipped)");
+    ended(&db, "job", "books");
+    recorded(&db);
+    assert_eq!(db.number("SELECT count(*) FROM piecemeal.journal WHERE what = 'resume'"), 1);
+}
+
+#[test]
 fn a_skipped_row_that_is_named_is_tried_again() {
     let db = Db::with(&numbers(50));
     spoil(&db, "id IN (7, 8)");

@@ -2,15 +2,16 @@
 
 use piecemeal::Key;
 use piecemeal::control::{Bad, Desk};
+use piecemeal::engine::Options;
 use piecemeal::report::{json, words};
 use piecemeal::run::Snapshot;
 
 use super::Done;
 use super::plan::build;
 use super::run::go_on;
-use crate::cli::args::{Output, Quarantine, RunPace};
+use crate::cli::args::{Output, Quarantine};
 use crate::cli::exit::Exit;
-use crate::cli::settings::Settings;
+use crate::cli::settings::{Settings, actor};
 use crate::cli::table;
 
 pub(crate) async fn run(settings: &Settings, args: &Quarantine) -> Done {
@@ -99,5 +100,5 @@ async fn retry(settings: &Settings, args: &Quarantine) -> Done {
     }
     let rows = words::counted(rows, "rows");
     settings.printer.say(&format!("queued: {rows} of `{}` to be tried again", job.name));
-    Box::pin(go_on(settings, &desk, plan, &run, &RunPace::default())).await
+    Box::pin(go_on(settings, &desk, plan, &run, Options::new(actor()))).await
 }

@@ -41,14 +41,15 @@ impl<'a> How<'a> {
     }
 
     /// Returns how this process works on the run.
-    pub(super) async fn options(self, desk: &Desk) -> Result<Options, Error> {
+    async fn options(self, desk: &Desk) -> Result<Options, Error> {
         Ok(Options { joins: self.joins, ..options(desk, self.pace).await? })
     }
 }
 
 pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
     let how = How { again: args.again, joins: false, pace: &args.pace };
-    let jobs = if args.jobs.is_empty() { all_in_order(settings)? } else { args.jobs.clone() };
+    // All files are read before anything is done.
+    let jobs = if args.jobs.is_empty() { all_in_order(settings)? } else { named(settings, args)? };
     for job in &jobs {
         let exit = one(settings, job, how).await?;
         if exit != Exit::Done {
@@ -58,30 +59,33 @@ pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
     Ok(Exit::Done)
 }
 
-/// Returns the paths of all jobs of the folder, in the order in which they can be done.
-fn all_in_order(settings: &Settings) -> Result<Vec<String>, Problem> {
+/// Returns the jobs that were named, in the order of their names.
+fn named(settings: &Settings, args: &Run) -> Result<Vec<Job>, Problem> {
+    Ok(args.jobs.iter().map(|job| settings.job(job)).collect::<Result<_, _>>()?)
+}
+
+/// Returns all jobs of the folder, in the order in which they can be done.
+fn all_in_order(settings: &Settings) -> Result<Vec<Job>, Problem> {
     let paths = check::all(settings)?;
     let jobs = paths.iter().map(Job::from_file).collect::<Result<Vec<_>, _>>()?;
-    let jobs = in_order(jobs).map_err(|knot| {
-        Error::new(ErrorKind::Usage, "after", knot.to_string())
-            .with_hint("leave one of them out of `after` in its job file")
-    })?;
-    let path = |job: &Job| job.source.path.as_ref().map(|path| path.display().to_string());
-    Ok(jobs.iter().filter_map(path).collect())
+    in_order(jobs).map_err(|knot| {
+        let error = Error::new(ErrorKind::Usage, "after", knot.to_string());
+        error.with_hint("leave one of them out of `after` in its job file").into()
+    })
 }
 
 pub(crate) async fn join(settings: &Settings, args: &Join) -> Done {
-    one(settings, &args.job, How { again: false, joins: true, pace: &args.pace }).await
+    let job = settings.job(&args.job)?;
+    one(settings, &job, How { again: false, joins: true, pace: &args.pace }).await
 }
 
 /// Looks, plans and begins; looks again if somebody else began meanwhile, who may even be done.
-async fn one(settings: &Settings, job: &str, how: How<'_>) -> Done {
-    let job = settings.job(job)?;
+async fn one(settings: &Settings, job: &Job, how: How<'_>) -> Done {
     let desk = settings.desk(Some(&job.name)).await?;
-    go(settings, &desk, &job, how).await
+    go(settings, &desk, job, how).await
 }
 
-/// The same for a job that was read.
+/// The same at a desk that is there.
 pub(super) async fn go(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Done {
     for _ in 1..LOOKS {
         match Box::pin(begin(settings, desk, job, how)).await {
@@ -114,14 +118,21 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
     if open.is_none() {
         desk.check_after(job).await?;
     }
+    // What was typed is read in full before anything is written.
+    let options = how.options(desk).await?;
     if job.shape.expands() && open.is_none_or(LedgerRun::is_before_walk) {
-        let expanding = shape::expand(settings, desk, (job, open, found.as_ref()), how);
+        let expanding = shape::expand(settings, desk, (job, open, found.as_ref()), options);
         return Box::pin(expanding).await;
     }
     let plan = build(job, desk).await?;
     let run = if let Some(run) = open {
         desk.check_same(&plan, run).await?;
         keep_in_step(settings, desk, &plan, Some(run.id)).await?;
+        if run.is_cured() {
+            desk.resume(&job.name).await?;
+            let name = &job.name;
+            settings.printer.say(&format!("resumed: every bad row of `{name}` was skipped"));
+        }
         run.id
     } else {
         show_findings(settings, &plan);
@@ -132,7 +143,7 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
         keep_in_step(settings, desk, &plan, None).await?;
         desk.create(&plan, found.as_ref()).await?
     };
-    follow(settings, desk, plan, run, how.options(desk).await?).await
+    follow(settings, desk, plan, run, options).await
 }
 
 /// Makes the sync trigger of a job that has one, and says who is in the way.
@@ -169,6 +180,7 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
         return hand_over(settings, &desk, &run).await;
     }
     desk.check_goes_forward(&run)?;
+    let options = options(&desk, &args.pace).await?;
     if run.is_before_walk() {
         let job = settings.job(&args.job)?;
         check_definition(&Identity::of(&job), &run)?;
@@ -184,7 +196,7 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
     }
     desk.check_same(&plan, &run).await?;
     keep_in_step(settings, &desk, &plan, Some(run.id)).await?;
-    Box::pin(go_on(settings, &desk, plan, &run, &args.pace)).await
+    Box::pin(go_on(settings, &desk, plan, &run, options)).await
 }
 
 /// Takes back what made a run stand, and goes on with it here, unless somebody stands by to do so.
@@ -193,12 +205,11 @@ pub(super) async fn go_on(
     desk: &Desk,
     plan: Plan,
     run: &LedgerRun,
-    pace: &RunPace,
+    options: Options,
 ) -> Done {
     if run.is_live || desk.resume(&run.job).await?.is_live {
         return hand_over(settings, desk, run).await;
     }
-    let options = options(desk, pace).await?;
     Box::pin(follow(settings, desk, plan, run.id, options)).await
 }
 

@@ -1,6 +1,6 @@
 //! `contract`, `down`, and the expand of `run`: the schema side of a job.
 
-use piecemeal::control::{Desk, Run, check_definition};
+use piecemeal::control::{Desk, Run, check_definition, expands_next};
 use piecemeal::engine::{self, Options, Statements};
 use piecemeal::job::{Identity, Part};
 use piecemeal::plan::Outline;
@@ -24,11 +24,7 @@ pub(super) async fn outline(job: &Job, desk: &Desk) -> Result<Outline, Problem> 
 
 /// Whether the statements of a job's expand are still to be run, or it has nothing else.
 pub(super) async fn is_before_walk(desk: &Desk, job: &Job) -> Result<bool, Error> {
-    if !job.shape.expands() {
-        return Ok(false);
-    }
-    let run = desk.find(&job.name).await?;
-    Ok(run.is_none_or(|run| run.is_undone() || run.is_before_walk()))
+    Ok(job.shape.expands() && expands_next(job, desk.find(&job.name).await?.as_ref()))
 }
 
 /// Runs the statements of `[expand]`, then begins the rows.
@@ -36,7 +32,7 @@ pub(super) async fn expand(
     settings: &Settings,
     desk: &Desk,
     (job, open, last): (&Job, Option<&Run>, Option<&Run>),
-    how: How<'_>,
+    options: Options,
 ) -> Done {
     let run = if let Some(run) = open {
         desk.check_origin(run).await?;
@@ -50,7 +46,6 @@ pub(super) async fn expand(
         }
         desk.begin(&outline, last).await?
     };
-    let options = how.options(desk).await?;
     let statements = Statements { is_all: !job.has_work(), ..Statements::of(vec![Part::ExpandUp]) };
     let handle =
         engine::shape(job.clone(), statements, run, desk.database().clone(), options.clone());

@@ -1,8 +1,9 @@
 //! `verify`: looks at every row of a run whose walk is over, and changes nothing.
 
-use piecemeal::engine;
+use piecemeal::engine::{self, Verified};
 use piecemeal::report::words;
-use serde_json::json;
+use piecemeal::{Error, ErrorKind};
+use serde_json::{Value, json};
 
 use super::Done;
 use super::plan::build;
@@ -19,12 +20,11 @@ pub(crate) async fn run(settings: &Settings, args: &OneJob) -> Done {
     let snapshots = desk.status(Some(&job.name)).await?;
     let Some(snapshot) = snapshots.first() else { return Err(desk.no_run(&job.name).into()) };
     let verified = engine::verify(plan, snapshot, desk.database().clone()).await;
-    let detail = match &verified {
-        Ok(verified) => json!({ "passed": true, "looked": verified.looked }),
-        Err(error) => json!({ "passed": false, "message": error.message() }),
-    };
     // What was found matters more than whether it could be noted.
-    let noted = desk.note(run.id, "verify", &detail).await;
+    let noted = match found(verified.as_ref()) {
+        Some(found) => desk.note(run.id, "verify", &found).await,
+        None => Ok(()),
+    };
     let verified = verified?;
     noted?;
     if settings.is_json() {
@@ -44,4 +44,13 @@ pub(crate) async fn run(settings: &Settings, args: &OneJob) -> Done {
         words::span(verified.took)
     ));
     Ok(Exit::Done)
+}
+
+/// What the history is to have of it; nothing was looked at if it was refused.
+fn found(verified: Result<&Verified, &Error>) -> Option<Value> {
+    match verified {
+        Ok(verified) => Some(json!({ "passed": true, "looked": verified.looked })),
+        Err(error) if error.kind() == ErrorKind::Refused => None,
+        Err(error) => Some(json!({ "passed": false, "message": error.message() })),
+    }
 }

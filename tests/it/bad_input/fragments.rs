@@ -8,7 +8,7 @@ use crate::support::job::Toml;
 /// A table to be spared, and whatever the fragments try to use.
 const SCENE: &str = "\
 CREATE TABLE t (id int8 PRIMARY KEY, n int, m int); INSERT INTO t SELECT i, i, i FROM generate_series(1, 20) i;
-CREATE TABLE other (m int); INSERT INTO other VALUES (1); CREATE SEQUENCE ids; CREATE SCHEMA evil;
+CREATE TABLE other (m int); INSERT INTO other VALUES (1); CREATE VIEW locked AS SELECT m FROM other FOR SHARE; CREATE SEQUENCE ids; CREATE SCHEMA evil;
 CREATE FUNCTION touch() RETURNS int LANGUAGE sql AS 'DELETE FROM t RETURNING 1';";
 
 /// A place in a job, and the job with a fragment there.

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -15,6 +15,7 @@ pub(crate) struct Proxy {
     pub(crate) port: u16,
     wires: Arc<Mutex<Vec<Wire>>>,
     is_down: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
 }
 
 struct Wire {
@@ -28,16 +29,20 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (wires, is_down) = (Arc::<Mutex<Vec<Wire>>>::default(), Arc::<AtomicBool>::default());
+        let refused = Arc::<AtomicUsize>::default();
         let (known, refuses) = (Arc::clone(&wires), Arc::clone(&is_down));
+        let count = Arc::clone(&refused);
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                if !refuses.load(Ordering::SeqCst) {
+                if refuses.load(Ordering::SeqCst) {
+                    count.fetch_add(1, Ordering::SeqCst);
+                } else {
                     let wire = Wire::to(server, client);
                     known.lock().expect("nobody panics here").push(wire);
                 }
             }
         });
-        Proxy { port, wires, is_down }
+        Proxy { port, wires, is_down, refused }
     }
 
     /// Closes every connection towards the program, and none towards the server.
@@ -59,6 +64,11 @@ impl Proxy {
     pub(crate) fn down(&self) {
         self.is_down.store(true, Ordering::SeqCst);
         self.cut();
+    }
+
+    /// Returns how many connections were closed at once so far.
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
     }
 
     /// Forwards new connections again.
