@@ -2,8 +2,8 @@
 //!
 //! A race is a table, a job, and actors with steps of their own: the program does a batch, another session
 //! writes, the wire is cut. Every order is played that leaves each actor's own steps in their order. Before
-//! the next step the program has ended, or waits for a lock that somebody holds; so nothing is left to
-//! chance. In the end the program is let go, and no row may be wrong.
+//! the next step the program has ended, or waits for a lock or a lease that somebody holds; so hardly
+//! anything is left to chance. In the end the program is let go, and no row may be wrong.
 
 use crate::support::cli::{Cli, Running};
 use crate::support::db::{Db, port};
@@ -119,10 +119,12 @@ impl Process {
     /// Waits until it has ended, or waits for somebody.
     fn settle(&mut self, db: &Db, what: &str) {
         let blocked = BLOCKED.replace("$role", &self.role);
-        until_or(
-            || (self.is_frozen || !self.is_at_work() || db.is(&blocked)).then_some(()),
-            || format!("the end of a step: {what}"),
-        );
+        let mut is_settled = || {
+            let is_waiting = |it: &Running| it.stderr().contains("waiting: ");
+            let is_idle = self.is_frozen || !self.is_at_work();
+            is_idle || self.running.as_ref().is_some_and(is_waiting) || db.is(&blocked)
+        };
+        until_or(|| is_settled().then_some(()), || format!("the end of a step: {what}"));
     }
 }
 
@@ -142,9 +144,7 @@ impl Play<'_> {
             Sql(sql) => self.sessions[actor].exec(sql),
             Batch => first.begin(),
             Successor => {
-                if self.db.is("to_regclass('piecemeal.member') IS NOT NULL") {
-                    self.db.exec(LEASES_ARE_OVER);
-                }
+                self.db.exec(LEASES_ARE_OVER);
                 second.begin();
             }
             Kill => first.signal("KILL"),
@@ -165,6 +165,7 @@ impl Play<'_> {
 
     /// Lets everything come to its end, and looks at the rows.
     fn end(mut self, wrong: &str) {
+        self.db.exec(LEASES_ARE_OVER);
         for process in &mut self.processes {
             if let Some(running) = process.running.take() {
                 let code = running.wait().code;
