@@ -204,7 +204,7 @@ const ALL: &[Sabotage] = &[
         ..of(
             "trigger-is-silent",
             &[Rewrite {
-                within: "RETURNS trigger",
+                within: "RETURNS pg_catalog.trigger",
                 from: "piecemeal_due := ",
                 to: "piecemeal_due := false AND ",
             }],

@@ -81,7 +81,7 @@ impl Storm<'_> {
         self.choose_victim();
         let before = self.scene.proxy.counts().unanswered;
         self.worker.kill()?;
-        self.count_repeated(before).await;
+        self.count_repeated(before).await?;
         if matches!(moment, Moment::Late(_)) && self.peer.is_some() {
             // It is not known whose batch is held, and only a dead process lets go of it.
             self.peer = Some(self.start()?);
@@ -91,12 +91,13 @@ impl Storm<'_> {
     }
 
     /// What was under way when a process died is done again, unless the server has done it all the same.
-    async fn count_repeated(&mut self, before: u64) {
+    async fn count_repeated(&mut self, before: u64) -> Outcome<()> {
         // The wire notices a moment later.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let lost = self.scene.proxy.counts().unanswered - before;
         let each = u32::try_from(lost).map_or(0.0, f64::from) / f64::from(self.scene.case.workers);
         self.tally.repeated = self.tally.repeated.max(each);
+        if each <= 1.0 { Ok(()) } else { Err(format!("{lost} batches were under way").into()) }
     }
 
     async fn term(&mut self) -> Outcome<bool> {

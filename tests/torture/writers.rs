@@ -10,6 +10,7 @@ use fastrand::Rng;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use crate::Outcome;
@@ -143,6 +144,8 @@ impl Writer {
         match client.execute(update, &[&tag]).await {
             Ok(1) => book.entry(tag).acked += 1,
             Ok(_) => return Err(format!("row {tag} was there and is not").into()),
+            // Another row has its key in the partition that it was to move to.
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {}
             Err(error) => book.entry(tag).unsure += outage(&error)?,
         }
         Ok(())
@@ -205,7 +208,7 @@ impl Writer {
 
 /// Returns the one write that is unsure after an outage, or on a full disk; any other error must not happen.
 fn outage(error: &tokio_postgres::Error) -> Outcome<i32> {
-    let code = error.code().map(tokio_postgres::error::SqlState::code);
+    let code = error.code().map(SqlState::code);
     let is_outage = code.is_none_or(|code| code.starts_with("57") || code == "53100");
     if is_outage { Ok(1) } else { Err(format!("a writer failed: {error:?}").into()) }
 }
