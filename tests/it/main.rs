@@ -14,6 +14,7 @@ mod verify;
 mod steer;
 mod output;
 mod races;
+mod orders;
 mod parallel;
 mod plan;
 mod pace;

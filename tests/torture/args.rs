@@ -2,6 +2,7 @@
 
 use clap::Parser;
 
+use crate::disk::Disk;
 use crate::faults::Fault;
 
 /// Lets everything die that a run stands on, and counts every row in the end.
@@ -69,8 +70,17 @@ struct OfTests {
     color: Option<String>,
 }
 
+/// Says what cannot be done here.
+pub(crate) fn left_out() -> &'static str {
+    if Disk::is_possible() {
+        ""
+    } else {
+        "; not here: disk-full, for which a tmpfs must be mounted"
+    }
+}
+
 fn after_help() -> String {
-    format!("Faults: {}", Fault::names().join(", "))
+    format!("Faults: {}{}", Fault::names().join(", "), left_out())
 }
 
 impl Args {

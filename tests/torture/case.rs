@@ -2,57 +2,21 @@
 
 use fastrand::Rng;
 
-use crate::faults::{Fault, PER_FAULT};
+use crate::disk::Disk;
+use crate::faults::{Fault, PER_FAULT, Trouble};
 use crate::shape::Shape;
 use crate::wire::Rewrite;
+use crate::work::Work;
 
-/// What the job does, and to which rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// Every row, whatever it holds; also those that are born meanwhile, if the walk meets them.
-    Plain,
-    /// The same in several passes, in wide rows, with an index on the column that is set.
-    Indexed,
-    /// Every other row that was there at the beginning.
-    Half,
-    /// One in sixteen of them.
-    Few,
-    /// All of them, block after block.
-    Physical,
-}
-
-impl Work {
-    pub(crate) const ALL: [Work; 5] =
-        [Work::Plain, Work::Indexed, Work::Half, Work::Few, Work::Physical];
-
-    fn one_in(self) -> i64 {
-        match self {
-            Work::Plain | Work::Indexed | Work::Physical => 1,
-            Work::Half => 2,
-            Work::Few => 16,
-        }
+/// Leaves out what a run cannot have: a second standby, one that a pooler does not know of, and a small
+/// file system where none can be mounted, or where a standby would need another one.
+fn possible(mut faults: Vec<Fault>, is_pooled: bool) -> Vec<Fault> {
+    let mut standbys = usize::from(!is_pooled);
+    faults.retain(|fault| *fault != Fault::Promote || std::mem::take(&mut standbys) > 0);
+    if faults.contains(&Fault::Promote) || !Disk::is_possible() {
+        faults.retain(|fault| *fault != Fault::DiskFull);
     }
-
-    /// Returns the condition on rows that are to do, if the job has one.
-    pub(crate) fn filter(self) -> Option<String> {
-        let has_filter = !matches!(self, Work::Plain | Work::Indexed);
-        has_filter.then(|| format!("n = 0 AND NOT born AND tag % {} = 0", self.one_in()))
-    }
-
-    /// Returns how often a row may have been changed in the end.
-    pub(crate) fn changes(
-        self,
-        tag: i64,
-        born: bool,
-        is_alive: bool,
-    ) -> std::ops::RangeInclusive<i32> {
-        let is_meant = tag % self.one_in() == 0 && !(born && self.filter().is_some());
-        match (is_meant, !born && is_alive) {
-            (false, _) => 0..=0,
-            (true, true) => 1..=1,
-            (true, false) => 0..=1,
-        }
-    }
+    faults
 }
 
 /// Everything that is drawn before a run begins.
@@ -79,17 +43,32 @@ impl Case {
         let mut rng = Rng::with_seed(seed);
         let shape = rng.choice(Shape::ALL).unwrap_or(Shape::Int8);
         let work = rng.choice(Work::ALL).unwrap_or(Work::Plain);
+        let (workers, has_peer) = (rng.u32(1..=3), rng.bool());
+        let faults = possible(Fault::draw(&mut rng, faults, only), is_pooled);
+        // Where nothing says what is left to do, a partition that comes is refused at the end.
+        let is_growing = faults.contains(&Fault::Trouble(Trouble::Attach));
+        let work = if is_growing { Work::Growing } else { work };
         Case {
             seed,
             shape,
             work,
             rows: if work == Work::Few { 24_000 } else { 3_000 },
-            workers: rng.u32(1..=3),
-            has_peer: rng.bool(),
-            faults: Fault::draw(&mut rng, faults, only),
+            workers,
+            has_peer,
+            faults,
             is_pooled,
             rewrites: &[],
         }
+    }
+
+    /// Whether there is a standby of the server.
+    pub(crate) fn has_standby(&self) -> bool {
+        self.faults.contains(&Fault::Promote)
+    }
+
+    /// Whether the table lies on a small file system.
+    pub(crate) fn has_disk(&self) -> bool {
+        self.faults.contains(&Fault::DiskFull)
     }
 
     /// Returns the pace, in rows per second, at which there is time for `faults` while `rows` are left

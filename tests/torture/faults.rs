@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     Crash,
     /// The server crashes and comes back.
     Stop(Moment),
+    /// The server is lost, and a standby that has not got the last of it takes its place.
+    Promote,
     /// The network cuts the worker off in the middle of a batch.
     Cut(Trick),
     /// The network cuts all connections at once.
@@ -33,6 +35,8 @@ pub(crate) enum Fault {
     Freeze,
     /// The network is slow for a while.
     Slow,
+    /// There is no room for the table any more, and then there is again.
+    DiskFull,
     /// Something that others do to the database.
     Trouble(Trouble),
 }
@@ -48,6 +52,8 @@ pub(crate) enum Trouble {
     QueuedDdl,
     /// The table gets another column.
     AddColumn,
+    /// The table gets another partition, which has rows.
+    Attach,
     /// VACUUM FULL: the table gets another file.
     VacuumFull,
     /// All indexes are built anew.
@@ -93,6 +99,7 @@ const MENU: &[Entry] = &[
     ("cancel", 5, |_| Fault::Cancel),
     ("crash", 4, |_| Fault::Crash),
     ("stop", 7, |rng| Fault::Stop(Moment::plain(rng))),
+    ("promote", 2, |_| Fault::Promote),
     ("cut-reply", 6, |_| Fault::Cut(Trick::CutAnswered)),
     ("cut-sent", 3, |_| Fault::Cut(Trick::CutSent)),
     ("cut-request", 4, |_| Fault::Cut(Trick::CutUnsent)),
@@ -100,10 +107,12 @@ const MENU: &[Entry] = &[
     ("cut-all", 4, |rng| Fault::CutAll(Moment::plain(rng))),
     ("freeze", 3, |_| Fault::Freeze),
     ("slow", 3, |_| Fault::Slow),
+    ("disk-full", 2, |_| Fault::DiskFull),
     ("row-locks", 5, |_| Fault::Trouble(Trouble::RowLocks)),
     ("table-lock", 4, |_| Fault::Trouble(Trouble::TableLock)),
     ("queued-ddl", 3, |_| Fault::Trouble(Trouble::QueuedDdl)),
     ("add-column", 2, |_| Fault::Trouble(Trouble::AddColumn)),
+    ("attach", 1, |_| Fault::Trouble(Trouble::Attach)),
     ("vacuum-full", 1, |_| Fault::Trouble(Trouble::VacuumFull)),
     ("reindex", 2, |_| Fault::Trouble(Trouble::Reindex)),
     ("exhaust", 3, |_| Fault::Trouble(Trouble::Exhaust)),
@@ -144,6 +153,7 @@ impl Fault {
             Fault::Cancel => "cancel",
             Fault::Crash => "crash",
             Fault::Stop(_) => "stop",
+            Fault::Promote => "promote",
             Fault::Cut(Trick::CutAnswered) => "cut-reply",
             Fault::Cut(Trick::CutSent) => "cut-sent",
             Fault::Cut(Trick::CutUnsent) => "cut-request",
@@ -151,6 +161,7 @@ impl Fault {
             Fault::CutAll(_) => "cut-all",
             Fault::Freeze => "freeze",
             Fault::Slow => "slow",
+            Fault::DiskFull => "disk-full",
             Fault::Trouble(trouble) => trouble.name(),
         }
     }
@@ -163,6 +174,7 @@ impl Trouble {
             Trouble::TableLock => "table-lock",
             Trouble::QueuedDdl => "queued-ddl",
             Trouble::AddColumn => "add-column",
+            Trouble::Attach => "attach",
             Trouble::VacuumFull => "vacuum-full",
             Trouble::Reindex => "reindex",
             Trouble::Exhaust => "exhaust",

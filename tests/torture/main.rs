@@ -7,9 +7,12 @@
 //! microsecond they meet is up to the machine.
 
 mod args;
+mod attach;
 mod case;
+mod disk;
 mod faults;
 mod ledger;
+mod mend;
 mod nth;
 mod oracles;
 mod points;
@@ -19,13 +22,16 @@ mod proxy;
 mod runs;
 mod sabotage;
 mod scene;
+mod server;
 mod shape;
 mod storm;
+mod tally;
 mod strike;
 mod trouble;
 mod tricks;
 mod watch;
 mod wire;
+mod work;
 mod writers;
 
 use std::error::Error;

@@ -107,7 +107,7 @@ impl Lane {
             jobs: files.path().to_owned(),
             log: files.path().join("program.log"),
         };
-        let proxy = Proxy::listen(port, socket, &[]).await?;
+        let proxy = Proxy::listen(vec![(port, socket)], &[]).await?;
         let client = connect(&sandbox.url("postgres")).await?;
         Ok(Lane { client, proxy, program, files, _sandbox: sandbox })
     }

@@ -16,6 +16,9 @@ pub(crate) const UNEXPECTED: i32 = 1;
 /// The program's exit code for a job that preflight refuses.
 pub(crate) const REFUSED: i32 = 3;
 
+/// The program's exit code for a run with rows that the server refuses.
+pub(crate) const BAD_ROWS: i32 = 5;
+
 /// The program's exit code for a run that was left, resumable.
 pub(crate) const LEFT: i32 = 4;
 

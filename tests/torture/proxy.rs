@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::Outcome;
 use crate::nth::Nth;
-use crate::tricks::{Trick, is_batch, is_end};
+use crate::tricks::{Trick, is_batch, is_end, is_full};
 use crate::wire::{Frames, Request, Requests, Rewrite, is_ready};
 
 /// How long something is waited for that may never come.
@@ -35,6 +35,10 @@ pub(crate) struct Counts {
     pub(crate) tricked: u64,
     /// Batches that reached the server late.
     pub(crate) late: u64,
+    /// Batches passed on whose connection was gone before the answer.
+    pub(crate) unanswered: u64,
+    /// Answers that said that the disk is full.
+    pub(crate) full: u64,
     /// Whether the nth request has come.
     pub(crate) is_nth: bool,
 }
@@ -49,7 +53,6 @@ pub(crate) struct Weather {
 }
 
 pub(crate) struct State {
-    upstream: PathBuf,
     rewrites: &'static [Rewrite],
     is_sabotaged: AtomicBool,
     rewritten: AtomicUsize,
@@ -77,16 +80,13 @@ pub(crate) struct Link {
 }
 
 impl Proxy {
-    /// Begins to listen on `port` of this machine, for a server that listens at `upstream`.
+    /// Begins to listen on ports of this machine, for servers that listen at sockets.
     pub(crate) async fn listen(
-        port: u16,
-        upstream: PathBuf,
+        ways: Vec<(u16, PathBuf)>,
         rewrites: &'static [Rewrite],
     ) -> Outcome<Proxy> {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let (sender, counts) = watch::channel(Counts::default());
         let state = Arc::new(State {
-            upstream,
             rewrites,
             is_sabotaged: AtomicBool::new(false),
             rewritten: AtomicUsize::new(0),
@@ -97,7 +97,10 @@ impl Proxy {
             cuts: watch::channel(0).0,
             weather: watch::channel(Weather::default()).0,
         });
-        tokio::spawn(accept(listener, Arc::clone(&state)));
+        for (port, upstream) in ways {
+            let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+            tokio::spawn(accept(listener, upstream, Arc::clone(&state)));
+        }
         Ok(Proxy { state, counts })
     }
 
@@ -159,14 +162,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>) {
+async fn accept(listener: TcpListener, upstream: PathBuf, state: Arc<State>) {
     while let Ok((client, _)) = listener.accept().await {
-        let state = Arc::clone(&state);
+        let (state, upstream) = (Arc::clone(&state), upstream.clone());
         tokio::spawn(async move {
             state.count(|counts| counts.open += 1);
             // Else the answers of a batch, which are several, would wait for each other.
             let _ = client.set_nodelay(true);
-            if let Ok(server) = UnixStream::connect(&state.upstream).await {
+            if let Ok(server) = UnixStream::connect(&upstream).await {
                 let answers = Frames::of_server();
                 state.relay(Link { client, server, answers, waiting: 0 }).await;
             }
@@ -214,7 +217,9 @@ impl State {
         loop {
             tokio::select! {
                 got = link.client.read(&mut up) => {
-                    let Ok(got @ 1..) = got else { return };
+                    let Ok(got @ 1..) = got else {
+                        return self.count(|counts| counts.unanswered += u64::from(is_pending));
+                    };
                     self.travel().await;
                     let requests = asked.push(&up[..got], self.rewrites());
                     self.rewritten.fetch_add(std::mem::take(&mut asked.applied), Ordering::Relaxed);
@@ -235,6 +240,9 @@ impl State {
                     let Ok(got @ 1..) = got else { return };
                     self.travel().await;
                     let said = link.answered(&down[..got]);
+                    if is_full(&said) {
+                        self.count(|counts| counts.full += 1);
+                    }
                     if link.client.write_all(&said).await.is_err() { return }
                     if is_pending && is_end(&said) {
                         is_pending = false;

@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use futures_util::StreamExt as _;
 
-use crate::args::Args;
-use crate::case::{Case, Work};
+use crate::args::{Args, left_out};
+use crate::case::Case;
 use crate::oracles;
 use crate::say;
 use crate::scene::Scene;
 use crate::shape::Shape;
-use crate::storm::{Storm, Tally};
+use crate::storm::Storm;
+use crate::tally::Tally;
 use crate::watch::Watch;
+use crate::work::Work;
 use crate::writers::Writers;
 use crate::{Outcome, trouble};
 
@@ -44,8 +46,7 @@ pub(crate) async fn all(args: &Args, count: u32) -> Outcome<()> {
             }
         }
     }
-    let faults: u32 = sum.faults.values().sum();
-    say(&format!("{runs} runs, {} failed, {faults} faults: {}", failed.len(), sum.words()));
+    say(&format!("{}{}", sum.table(runs, failed.len()), left_out()));
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n\n").into()) }
 }
 
@@ -69,21 +70,18 @@ async fn kept(case: Case) -> Outcome<(Tally, String)> {
 pub(crate) async fn one(scene: &Scene, rng: &mut fastrand::Rng) -> Outcome<(Tally, String)> {
     let started = Instant::now();
     let (writers, watch) = (Writers::start(scene, rng), Watch::start(scene));
-    let raged = match Storm::begin(scene, rng.fork()).await {
-        Ok(mut storm) => storm.rage().await.map(|()| storm.tally),
+    let raged = match Storm::begin(scene, &writers, rng.fork()).await {
+        Ok(mut storm) => storm.rage().await.map(|()| (storm.tally, storm.attached)),
         Err(error) => Err(error),
     };
     let (ledgers, worst) = (writers.stop().await, watch.stop().await);
-    let mut tally = raged?;
+    let (mut tally, attached) = raged?;
+    let mut ledgers = ledgers?;
+    ledgers.push(attached);
     let took = started.elapsed().as_secs_f64();
-    let (batches, words) = oracles::judge(scene, &ledgers?, worst).await?;
-    tally.batches = batches;
-    let line = format!(
-        "{}; {words}; worst transaction {:.0?}, worst wait {:.0?}; {took:.1} s",
-        tally.words(),
-        worst.transaction,
-        worst.wait,
-    );
+    let (batches, words) = oracles::judge(scene, &ledgers, worst).await?;
+    (tally.batches, tally.worst.transaction) = (batches, worst.transaction);
+    let line = format!("{}; {words}; worst wait {:.0?}; {took:.1} s", tally.words(), worst.wait,);
     Ok((tally, line))
 }
 
@@ -96,8 +94,8 @@ pub(crate) async fn still(args: &Args) -> Outcome<()> {
     let scene = Scene::set(case, &mut rng).await?;
     let writers = Writers::start(&scene, &mut rng);
     trouble::until_written(&scene, 60).await?;
-    tokio::task::block_in_place(|| scene.sandbox.stop_immediate())?;
-    tokio::task::block_in_place(|| scene.sandbox.start_again())?;
+    tokio::task::block_in_place(|| scene.server.stop_immediate())?;
+    tokio::task::block_in_place(|| scene.server.start_again())?;
     trouble::until_written(&scene, 120).await?;
     let ledgers = writers.stop().await?;
     let words = oracles::judge_still(&scene, &ledgers).await?;

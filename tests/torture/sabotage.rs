@@ -7,11 +7,12 @@
 use futures_util::StreamExt as _;
 
 use crate::args::Args;
-use crate::case::{Case, Work};
+use crate::case::Case;
 use crate::faults::Fault;
 use crate::scene::Scene;
 use crate::shape::Shape;
 use crate::wire::Rewrite;
+use crate::work::Work;
 use crate::{Outcome, runs, say};
 
 /// Runs within which it must be noticed.
@@ -186,6 +187,38 @@ const ALL: &[Sabotage] = &[
                 within: " AS looked",
                 from: " WHERE public",
                 to: " WHERE false AND public",
+            }],
+            &["kill"],
+        )
+    },
+    Sabotage {
+        work: Work::Partitioned,
+        ..of(
+            "partition-skipped",
+            &[batch(ON_FENCE, "\nAND part <> 2 AND EXISTS (SELECT FROM piecemeal_fence)")],
+            &["kill"],
+        )
+    },
+    Sabotage {
+        work: Work::Synced,
+        ..of(
+            "trigger-is-silent",
+            &[Rewrite {
+                within: "RETURNS pg_catalog.trigger",
+                from: "piecemeal_due := ",
+                to: "piecemeal_due := false AND ",
+            }],
+            &["kill"],
+        )
+    },
+    Sabotage {
+        work: Work::Quarantined,
+        ..of(
+            "bad-rows-not-recorded",
+            &[Rewrite {
+                within: "piecemeal_record",
+                from: "FROM piecemeal_books\n), piecemeal_note",
+                to: "FROM piecemeal_books WHERE false\n), piecemeal_note",
             }],
             &["kill"],
         )

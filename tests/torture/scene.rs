@@ -8,10 +8,13 @@ use piecemeal::sandbox::{Programs, Sandbox};
 use tokio_postgres::{Client, NoTls};
 
 use crate::Outcome;
-use crate::case::{Case, Work};
+use crate::case::Case;
+use crate::disk::Disk;
 use crate::pooler::Pooler;
 use crate::program::{JOB, Program};
 use crate::proxy::Proxy;
+use crate::server::{self, Server};
+use crate::work::Work;
 
 /// Rows of one insert while the table is filled.
 const PORTION: i64 = 10_000;
@@ -33,16 +36,16 @@ CREATE OPERATOR evil.+ (LEFTARG = int, RIGHTARG = int, FUNCTION = evil.add)";
 
 /// What is snapshot before anything runs: rows that nobody may touch keep their `xmin`.
 const BEFORE: &str = "\
-GRANT SELECT, UPDATE ON torture TO walker;
 CREATE TABLE torture_before AS SELECT tag, xmin::text AS xid FROM torture; ANALYZE torture";
 
 /// Everything that a run of the test needs.
 pub(crate) struct Scene {
     pub(crate) case: Case,
-    pub(crate) sandbox: Sandbox,
+    pub(crate) server: Server,
     pub(crate) proxy: Proxy,
     pub(crate) program: Program,
     pooler: Option<Pooler>,
+    pub(crate) disk: Option<Disk>,
     files: tempfile::TempDir,
 }
 
@@ -50,23 +53,33 @@ impl Scene {
     /// Starts the server and fills the table.
     pub(crate) async fn set(case: Case, rng: &mut Rng) -> Outcome<Scene> {
         let programs = Programs::find_or_install(&mut |_| ())?;
-        let port = free_port()?;
-        let settings = [("port", port.to_string()), ("max_connections", CONNECTIONS.to_owned())];
-        let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let port = free_port()?.to_string();
+        let settings = [("port", &*port), ("max_connections", CONNECTIONS)];
+        let settings: Vec<_> = settings.into_iter().chain(server::SETTINGS).collect();
         let sandbox = tokio::task::block_in_place(|| Sandbox::start(&programs, &settings))?;
+        let standby = if case.has_standby() { Some(free_port()?) } else { None };
+        let server = Server::new(sandbox, standby, programs)?;
+        let disk =
+            case.has_disk().then(|| Disk::beside(server.sandbox.socket_dir())).transpose()?;
         let files = tempfile::tempdir()?;
-        let pooler = if case.is_pooled { Some(Pooler::start(&sandbox).await?) } else { None };
-        let socket = sandbox.socket_dir().join(format!(".s.PGSQL.{port}"));
-        let upstream = pooler.as_ref().map_or(socket, |pooler| pooler.socket.clone());
-        // Behind a pooler the port is not the server's: that is how the program knows.
-        let port = if case.is_pooled { free_port()? } else { port };
-        let proxy = Proxy::listen(port, upstream, case.rewrites).await?;
+        let pooler =
+            if case.is_pooled { Some(Pooler::start(&server.sandbox).await?) } else { None };
+        let ways = match &pooler {
+            // Its port is not the server's: that is how the program knows.
+            Some(pooler) => vec![(free_port()?, pooler.socket.clone())],
+            None => server.ways(),
+        };
+        let hosts: Vec<_> = ways.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+        let proxy = Proxy::listen(ways, case.rewrites).await?;
         let program = Program {
-            url: format!("postgres://walker:{SECRET}@127.0.0.1:{port}/postgres?sslmode=disable"),
+            url: format!(
+                "postgres://walker:{SECRET}@{}/postgres?sslmode=disable&target_session_attrs=read-write",
+                hosts.join(",")
+            ),
             jobs: files.path().to_owned(),
             log: files.path().join("program.log"),
         };
-        let scene = Scene { case, sandbox, proxy, program, pooler, files };
+        let scene = Scene { case, server, proxy, program, pooler, disk, files };
         scene.write_job(rng)?;
         scene.fill(rng).await?;
         Ok(scene)
@@ -80,15 +93,15 @@ impl Scene {
     fn write_job(&self, rng: &mut Rng) -> Outcome<()> {
         let work = self.case.work;
         let stripes = match work {
-            Work::Plain => rng.choice(["\"auto\"", "1", "4", "8"]).unwrap_or("1"),
-            Work::Half | Work::Few | Work::Physical => "1",
+            Work::Plain | Work::Partitioned | Work::Growing => {
+                rng.choice(["\"auto\"", "1", "4", "8"]).unwrap_or("1")
+            }
+            Work::Half | Work::Few | Work::Physical | Work::Synced | Work::Quarantined => "1",
             Work::Indexed => "4",
         };
-        let filter = work.filter().map(|it| format!("where = \"{it}\"\n")).unwrap_or_default();
-        let order = if work == Work::Physical { "order = \"physical\"\n" } else { "" };
         let text = format!(
-            "[table]\nname = \"public.torture\"\n{filter}{order}\n[set]\nn = \"n + 1\"\n\n\
-             [batch]\nmin = 10\nmax = {max}\nstripes = {stripes}\n",
+            "{job}[batch]\nmin = 10\nmax = {max}\nstripes = {stripes}\n",
+            job = work.job(self.case.shape.columns_of_key()),
             max = self.case.largest_batch(),
         );
         Ok(std::fs::write(self.files.path().join(format!("{JOB}.toml")), text)?)
@@ -97,8 +110,13 @@ impl Scene {
     async fn fill(&self, rng: &mut Rng) -> Outcome<()> {
         let client = self.connect().await?;
         client.batch_execute(ROLE).await?;
+        if let Some(disk) = &self.disk {
+            let sql = format!("CREATE TABLESPACE small LOCATION '{}'", disk.dir.display());
+            client.batch_execute(&sql).await?;
+            client.batch_execute("SET default_tablespace = small").await?;
+        }
         client.batch_execute(&self.case.shape.tables(self.case.work)).await?;
-        let insert = self.case.shape.insert();
+        let insert = self.case.shape.insert("torture", self.case.work);
         let mut first = 0;
         while first < self.rows() {
             let tags: Vec<i64> = (first..self.rows().min(first + PORTION)).collect();
@@ -110,6 +128,7 @@ impl Scene {
                 return Err("two rows of the table have the same key".into());
             }
         }
+        client.batch_execute(self.case.work.grants()).await?;
         Ok(client.batch_execute(BEFORE).await?)
     }
 
@@ -120,7 +139,7 @@ impl Scene {
 
     /// Returns where [`Scene::connect`] connects to.
     pub(crate) fn url(&self) -> String {
-        self.sandbox.url("postgres") + "?application_name=harness"
+        self.server.url()
     }
 
     /// Leaves everything for people to look at, and says where it is.
@@ -128,14 +147,12 @@ impl Scene {
         let words = self.program.last_words();
         let files: PathBuf = self.files.keep();
         drop(self.pooler);
-        // After a failure in the middle of an outage the server is not there.
-        let _ = self.sandbox.start_again();
-        let kept = self.sandbox.keep()?;
+        let server = self.server.keep()?;
+        let disk = self.disk.map(Disk::keep).transpose()?;
+        let then = disk.map(|it| format!("\nand then: {it}")).unwrap_or_default();
         Ok(format!(
-            "files: {}\nserver: {}\nstop it: {}\nthe program's last words:\n{words}",
-            files.display(),
-            kept.url,
-            kept.stop,
+            "files: {}\n{server}{then}\nthe program's last words:\n{words}",
+            files.display()
         ))
     }
 }

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use crate::case::Work;
+use crate::work::Work;
 
 /// Words whose order differs between bytes and languages.
 const WORDS: [&str; 16] = [
@@ -57,55 +57,68 @@ impl Shape {
         }
     }
 
+    /// Returns the key as the program writes it down.
+    pub(crate) fn key_texts(self) -> String {
+        let key = self.key().0;
+        let texts: Vec<_> = key.split(", ").map(|column| format!("{column}::text")).collect();
+        format!("ARRAY[{}]", texts.join(", "))
+    }
+
     /// Returns the statement that cuts the only range of a run that has hardly begun, as that of a
     /// larger table is cut when it is created.
     pub(crate) fn cut(self, ranges: u32) -> String {
-        let key = self.key().0;
-        let texts: Vec<_> = key.split(", ").map(|column| format!("{column}::text")).collect();
+        let (key, texts) = (self.key().0, self.key_texts());
         format!(
             "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC';
              CREATE TEMPORARY TABLE cut AS SELECT key, at FROM (
-                 SELECT ARRAY[{texts}] AS key, row_number() OVER (ORDER BY {key}) AS at, count(*) OVER () AS n
+                 SELECT {texts} AS key, row_number() OVER (ORDER BY {key}) AS at, count(*) OVER () AS n
                  FROM torture) k
              WHERE at * {ranges} / n > (at - 1) * {ranges} / n AND at < n - n / {ranges} / 2;
              WITH cuts AS (SELECT row_number() OVER (ORDER BY at) AS no, key, lead(key) OVER (ORDER BY at) AS next FROM cut)
              INSERT INTO piecemeal.range (run_id, no, after, upto)
              SELECT run_id, cuts.no, key, coalesce(next, upto) FROM cuts, piecemeal.range;
              UPDATE piecemeal.range SET upto = (SELECT key FROM cut ORDER BY at LIMIT 1) WHERE no = 0;
-             DROP TABLE cut",
-            texts = texts.join(", "),
+             DROP TABLE cut"
         )
+    }
+
+    /// Returns the columns of the key.
+    pub(crate) fn columns_of_key(self) -> &'static str {
+        self.key().0
     }
 
     /// Returns the statements that make the empty table, and the one that keeps what was deleted.
     pub(crate) fn tables(self, work: Work) -> String {
-        let more = if work == Work::Indexed {
-            let wide: Vec<_> =
-                (0..8).map(|no| format!("ADD w{no} text DEFAULT repeat('w', 40)")).collect();
-            format!("CREATE INDEX ON torture (n); ALTER TABLE torture {};", wide.join(", "))
-        } else {
-            String::new()
-        };
+        let (columns, key) = (self.columns(), self.key().0);
+        let (by, then) = work.forms();
+        let more =
+            work.column().map(|(column, _)| format!("{column} NOT NULL,")).unwrap_or_default();
+        let part = if work.is_partitioned() { ", part" } else { "" };
         format!(
             "CREATE TABLE torture (
-                 {columns}, tag int8 NOT NULL UNIQUE, n int NOT NULL DEFAULT 0,
+                 {columns}, {more} tag int8 NOT NULL, n int NOT NULL DEFAULT 0,
                  app_ver int NOT NULL DEFAULT 0, born bool NOT NULL, payload text NOT NULL,
-                 PRIMARY KEY ({key})
-             );
-             {more}
-             CREATE TABLE torture_grave (tag int8 PRIMARY KEY, n int, app_ver int, born bool)",
-            columns = self.columns(),
-            key = self.key().0,
+                 UNIQUE (tag{part}), PRIMARY KEY ({key}{part})
+             ){by};
+             {then}
+             CREATE TABLE torture_grave (tag int8 PRIMARY KEY, n int, app_ver int, born bool)"
         )
     }
 
     /// Returns the insert of rows whose keys are free: key texts `a` and `b`, tags, born. The payload
     /// follows from the tag, and some are too large for their pages.
-    pub(crate) fn insert(self) -> String {
+    pub(crate) fn insert(self, table: &str, work: Work) -> String {
         let (columns, values) = self.key();
+        let (column, value) = match work.column() {
+            Some((column, value)) => (
+                format!(", {}", column.split(' ').next().unwrap_or_default()),
+                format!(", {value}"),
+            ),
+            None => Default::default(),
+        };
         format!(
-            "INSERT INTO torture ({columns}, tag, born, payload)
-             SELECT {values}, t, $4, {PAYLOAD}
+            "INSERT INTO {table} ({columns}{column}, tag, born, payload)
+             SELECT {values}{value}, t, $4, {PAYLOAD}
              FROM unnest($1::text[], $2::text[], $3::int8[]) AS u (a, b, t) ON CONFLICT DO NOTHING"
         )
     }

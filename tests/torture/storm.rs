@@ -3,8 +3,6 @@
 //! A fault counts only if it hit a worker that held the run; else it is tried again. The run is
 //! slowed down for as long as there are faults left, and then let go.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -12,10 +10,13 @@ use fastrand::Rng;
 use tokio_postgres::Client;
 
 use crate::Outcome;
-use crate::case::Work;
 use crate::faults::Fault;
-use crate::program::{JOB, LEFT, UNREACHABLE, Worker};
+use crate::ledger::Ledger;
+use crate::program::{BAD_ROWS, JOB, LEFT, UNREACHABLE, Worker};
 use crate::scene::Scene;
+use crate::tally::Tally;
+use crate::work::Work;
+use crate::writers::Writers;
 
 /// Ranges that the table is cut into for more than one worker.
 const RANGES: u32 = 12;
@@ -46,61 +47,34 @@ enum Held {
     ToItsEnd,
 }
 
-/// Faults that had an effect, and how long it took to get over them.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Tally {
-    pub(crate) faults: BTreeMap<&'static str, u32>,
-    pub(crate) late: u64,
-    pub(crate) batches: i64,
-    pub(crate) worst_takeover: Duration,
-    pub(crate) worst_recovery: Duration,
-}
-
-impl Tally {
-    /// Adds what came of another run.
-    pub(crate) fn add(&mut self, other: &Tally) {
-        for (name, count) in &other.faults {
-            *self.faults.entry(name).or_default() += count;
-        }
-        self.late += other.late;
-        self.batches += other.batches;
-        self.worst_takeover = self.worst_takeover.max(other.worst_takeover);
-        self.worst_recovery = self.worst_recovery.max(other.worst_recovery);
-    }
-
-    /// Says it in one line.
-    pub(crate) fn words(&self) -> String {
-        let mut text = String::new();
-        for (name, count) in &self.faults {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{count} {name}, ");
-        }
-        let (takeover, recovery) = (self.worst_takeover, self.worst_recovery);
-        let _ = write!(
-            text,
-            "{} late batches, {} batches, worst takeover {takeover:.1?}, worst recovery {recovery:.1?}",
-            self.late, self.batches
-        );
-        text
-    }
-}
-
 /// One run of the job, from its beginning to its end.
 pub(crate) struct Storm<'a> {
     pub(crate) scene: &'a Scene,
+    pub(crate) writers: &'a Writers,
     pub(crate) rng: Rng,
     todo: Vec<Fault>,
-    pace: u64,
+    pub(crate) pace: u64,
     pub(crate) worker: Worker,
     /// The second process, if there is one.
     pub(crate) peer: Option<Worker>,
     pub(crate) eye: Option<Client>,
     pub(crate) tally: Tally,
+    /// Rows of partitions that were attached.
+    pub(crate) attached: Ledger,
+    pub(crate) attempts: u32,
 }
 
 impl<'a> Storm<'a> {
     /// Begins the run with a single row, slows it down, and starts the first worker.
-    pub(crate) async fn begin(scene: &'a Scene, rng: Rng) -> Outcome<Storm<'a>> {
+    pub(crate) async fn begin(
+        scene: &'a Scene,
+        writers: &'a Writers,
+        rng: Rng,
+    ) -> Outcome<Storm<'a>> {
+        // The trigger is made once, at the very beginning.
+        if scene.case.work == Work::Synced {
+            scene.proxy.sabotage();
+        }
         let canary = ["run", JOB, "--yes", "--progress", "none", "--limit", "1"];
         let left = scene.program.call(&canary).await?;
         if left != Some(LEFT) {
@@ -119,7 +93,19 @@ impl<'a> Storm<'a> {
         let worker = start(if case.has_peer { "join" } else { "run" })?;
         let peer = case.has_peer.then(|| start("join")).transpose()?;
         let (todo, tally) = (case.faults.clone(), Tally::default());
-        Ok(Storm { scene, rng, todo, pace, worker, peer, eye: None, tally })
+        Ok(Storm {
+            scene,
+            writers,
+            rng,
+            todo,
+            pace,
+            worker,
+            peer,
+            eye: None,
+            tally,
+            attached: Ledger::new(),
+            attempts: 0,
+        })
     }
 
     /// Starts the process that takes the place of one that is gone.
@@ -156,6 +142,9 @@ impl<'a> Storm<'a> {
         }
         self.scene.program.call(&["throttle", JOB, "--clear"]).await?;
         self.until_all_end().await?;
+        if self.scene.case.work == Work::Quarantined {
+            self.mend().await?;
+        }
         self.tally.late = self.scene.proxy.counts().late;
         Ok(())
     }
@@ -163,8 +152,9 @@ impl<'a> Storm<'a> {
     async fn until_all_end(&mut self) -> Outcome<()> {
         let started = Instant::now();
         loop {
-            let peer = self.peer.as_mut().map_or(Ok(true), |peer| done(peer))?;
-            if done(&mut self.worker)? && peer {
+            let work = self.scene.case.work;
+            let peer = self.peer.as_mut().map_or(Ok(true), |peer| done(peer, work))?;
+            if done(&mut self.worker, work)? && peer {
                 return Ok(());
             }
             self.replace_the_unlucky()?;
@@ -192,7 +182,8 @@ impl<'a> Storm<'a> {
     async fn held(&mut self) -> Outcome<Held> {
         let ended = self.ended()?;
         let view = self.look().await;
-        if view.as_ref().is_some_and(|view| view.status == "succeeded") {
+        let end = end(self.scene.case.work);
+        if view.as_ref().is_some_and(|view| view.status == end.0) {
             return Ok(Held::ToItsEnd);
         }
         if let Some(ended) = ended {
@@ -230,8 +221,8 @@ impl<'a> Storm<'a> {
 
     /// Sees to it that there are rows left for all faults.
     async fn slow_down(&mut self) -> Outcome<()> {
-        let filter = self.scene.case.work.filter().unwrap_or_else(|| "n = 0".into());
-        let sql = format!("SELECT count(*) FROM torture WHERE {filter}");
+        let left = self.scene.case.work.left();
+        let sql = format!("SELECT count(*) FROM torture WHERE {left}");
         let Some(eye) = &self.eye else { return Ok(()) };
         let Ok(row) = eye.query_one(&sql, &[]).await else { return Ok(()) };
         let left = u64::try_from(row.get::<_, i64>(0)).unwrap_or(0);
@@ -250,7 +241,8 @@ impl<'a> Storm<'a> {
         if self.rng.u32(..4) > 0 {
             let started = Instant::now();
             self.until_batches_after(before).await?;
-            self.tally.worst_recovery = self.tally.worst_recovery.max(started.elapsed());
+            let worst = &mut self.tally.worst.recovery;
+            *worst = (*worst).max(started.elapsed());
         }
         Ok(())
     }
@@ -276,12 +268,17 @@ fn is_unlucky(code: Option<i32>) -> bool {
     matches!(code, Some(UNREACHABLE | LEFT))
 }
 
+/// How a run ends if nothing is wrong: its status, and the exit code of each process.
+fn end(work: Work) -> (&'static str, i32) {
+    if work == Work::Quarantined { ("failed", BAD_ROWS) } else { ("succeeded", 0) }
+}
+
 /// Whether a process has ended well.
-fn done(process: &mut Worker) -> Outcome<bool> {
+fn done(process: &mut Worker, work: Work) -> Outcome<bool> {
     let ended = process.ended()?.map(|status| status.code());
     match ended {
         None => Ok(false),
-        Some(Some(0)) => Ok(true),
+        Some(Some(code)) if code == end(work).1 => Ok(true),
         Some(code) if is_unlucky(code) => Ok(false),
         Some(code) => Err(format!("the last worker ended with {code:?}").into()),
     }

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::faults::{Fault, Moment};
+use crate::faults::{Fault, Moment, Trouble};
 use crate::program::{OWNED, TERMINATED, Worker};
 use crate::proxy::Weather;
 use crate::storm::{STALL, Storm, View};
 use crate::tricks::Trick;
 use crate::trouble;
+use crate::writers::Book;
 
 /// How long a process may take to leave after SIGTERM.
 const LEAVING: Duration = Duration::from_secs(10);
@@ -30,12 +31,15 @@ impl Storm<'_> {
             }
             Fault::Crash => self.crash().await?,
             Fault::Stop(moment) => self.stop_and_start(moment).await?,
+            Fault::Promote => return self.promote().await,
             Fault::Cut(trick) => self.scene.proxy.play(trick).await,
             Fault::CutAll(moment) => {
                 self.wait_for(moment).await;
                 self.scene.proxy.cut_all() > 0
             }
             Fault::Freeze | Fault::Slow => self.bad_weather(fault == Fault::Freeze).await,
+            Fault::DiskFull => self.fill_the_disk().await?,
+            Fault::Trouble(Trouble::Attach) => self.attach().await?,
             Fault::Trouble(what) => trouble::make(self.scene, what, &mut self.rng).await?,
         };
         if had_effect {
@@ -75,7 +79,9 @@ impl Storm<'_> {
             Moment::Any | Moment::InFlight => self.wait_for(moment).await,
         }
         self.choose_victim();
+        let before = self.scene.proxy.counts().unanswered;
         self.worker.kill()?;
+        self.count_repeated(before).await?;
         if matches!(moment, Moment::Late(_)) && self.peer.is_some() {
             // It is not known whose batch is held, and only a dead process lets go of it.
             self.peer = Some(self.start()?);
@@ -84,11 +90,24 @@ impl Storm<'_> {
         Ok(true)
     }
 
+    /// What was under way when a process died is done again, unless the server has done it all the same.
+    async fn count_repeated(&mut self, before: u64) -> Outcome<()> {
+        // The wire notices a moment later.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let lost = self.scene.proxy.counts().unanswered - before;
+        let each = u32::try_from(lost).map_or(0.0, f64::from) / f64::from(self.scene.case.workers);
+        self.tally.repeated = self.tally.repeated.max(each);
+        if each <= 1.0 { Ok(()) } else { Err(format!("{lost} batches were under way").into()) }
+    }
+
     async fn term(&mut self) -> Outcome<bool> {
         self.wait_for(Moment::Any).await;
         self.choose_victim();
+        let started = Instant::now();
         self.worker.signal("TERM")?;
         let ended = self.worker.end(LEAVING).await?;
+        let worst = &mut self.tally.worst.leaving;
+        *worst = (*worst).max(started.elapsed());
         // One that has just begun dies of it.
         let is_right = ended.is_some_and(|it| it.code().is_none_or(|code| code == TERMINATED));
         if !is_right {
@@ -105,7 +124,8 @@ impl Storm<'_> {
         let before = self.look().await.map_or(0, |view| view.batches);
         if self.rng.u32(..4) > 0 {
             self.until_batches_after(before).await?;
-            self.tally.worst_takeover = self.tally.worst_takeover.max(started.elapsed());
+            let worst = &mut self.tally.worst.takeover;
+            *worst = (*worst).max(started.elapsed());
         }
         Ok(())
     }
@@ -119,17 +139,53 @@ impl Storm<'_> {
 
     async fn stop_and_start(&mut self, moment: Moment) -> Outcome<bool> {
         self.wait_for(moment).await;
-        let sandbox = &self.scene.sandbox;
-        tokio::task::block_in_place(|| sandbox.stop_immediate())?;
+        let server = &self.scene.server;
+        tokio::task::block_in_place(|| server.stop_immediate())?;
         tokio::time::sleep(Duration::from_millis(self.rng.u64(..400))).await;
         let started = Instant::now();
         loop {
-            match tokio::task::block_in_place(|| sandbox.start_again()) {
+            match tokio::task::block_in_place(|| server.start_again()) {
                 Ok(()) => return Ok(true),
-                Err(error) if started.elapsed() > STALL => return Err(error.into()),
+                Err(error) if started.elapsed() > STALL => return Err(error),
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
+    }
+
+    /// Lets the table grow no more, until the program has been told so.
+    async fn fill_the_disk(&mut self) -> Outcome<bool> {
+        let Some(disk) = &self.scene.disk else { return Ok(false) };
+        let before = self.scene.proxy.counts().full;
+        tokio::task::block_in_place(|| disk.fill())?;
+        let is_felt = self.scene.proxy.until(|now| now.full > before).await;
+        tokio::time::sleep(Duration::from_millis(self.rng.u64(..1_500))).await;
+        disk.free()?;
+        Ok(is_felt)
+    }
+
+    /// A failover that loses the last of what was committed: what the writers were told since then is
+    /// void, and what they did before that is there.
+    async fn promote(&mut self) -> Outcome<bool> {
+        let server = &self.scene.server;
+        let books = self.writers.hold().await;
+        let Some(written) = server.written().await else { return Ok(false) };
+        server.part(&written).await?;
+        let kept: Vec<_> = books.iter().map(|book| Book::clone(book)).collect();
+        drop(books);
+        tokio::time::sleep(Duration::from_millis(self.rng.u64(..2_000))).await;
+        let seen = self.look().await.map_or(0, |view| view.batches);
+        tokio::task::block_in_place(|| server.stop_immediate())?;
+        let books = self.writers.hold().await;
+        server.promote()?;
+        for (mut book, kept) in books.into_iter().zip(kept) {
+            *book = kept;
+        }
+        let left = self.look().await.ok_or("the new primary does not answer")?.batches;
+        self.tally.lost += (seen - left).max(0);
+        // The order to be slow may be among what was lost.
+        self.pace = u64::from(u32::MAX);
+        self.see_recovery(left).await?;
+        Ok(true)
     }
 
     async fn bad_weather(&mut self, is_frozen: bool) -> bool {

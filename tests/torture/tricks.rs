@@ -14,6 +14,9 @@ const EXPLAIN: &[u8] = b"EXPLAIN";
 const COMMIT: &[u8] = b"COMMIT\0";
 const ROLLBACK: &[u8] = b"ROLLBACK\0";
 
+/// What an error says of a disk that is full.
+const FULL: &[u8] = b"C53100\0";
+
 /// What is done to the next batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trick {
@@ -109,6 +112,11 @@ pub(crate) fn is_batch(said: &[u8]) -> bool {
 /// Whether the server says that a transaction has ended.
 pub(crate) fn is_end(said: &[u8]) -> bool {
     has(said, COMMIT) || has(said, ROLLBACK)
+}
+
+/// Whether the server says that its disk is full.
+pub(crate) fn is_full(said: &[u8]) -> bool {
+    has(said, FULL)
 }
 
 /// Reads the rest of a transaction, of which the driver may have written only the beginning.

@@ -62,9 +62,11 @@ pub(crate) async fn make(scene: &Scene, trouble: Trouble, rng: &mut Rng) -> Outc
 }
 
 /// Whether the server has gone away, or somebody was in the way of what was to be in the way.
-fn is_outage(error: &tokio_postgres::Error) -> bool {
+pub(crate) fn is_outage(error: &tokio_postgres::Error) -> bool {
     let code = error.code().map(tokio_postgres::error::SqlState::code);
-    code.is_none_or(|code| code.starts_with("57") || code == "55P03" || code == "40P01")
+    code.is_none_or(|code| {
+        code.starts_with("57") || ["55P03", "40P01", "40001", "53100"].contains(&code)
+    })
 }
 
 async fn try_to_make(scene: &Scene, trouble: Trouble, rng: &mut Rng) -> Outcome<bool> {
@@ -97,6 +99,7 @@ async fn try_to_make(scene: &Scene, trouble: Trouble, rng: &mut Rng) -> Outcome<
         }
         Trouble::VacuumFull => client.batch_execute("VACUUM FULL torture").await,
         Trouble::Reindex => client.batch_execute("REINDEX TABLE CONCURRENTLY torture").await,
+        Trouble::Attach => return Err("it is made by the storm".into()),
         Trouble::Exhaust => return exhaust(scene, &client, rng).await,
         Trouble::Hostile => {
             client.batch_execute(HOSTILE).await?;
