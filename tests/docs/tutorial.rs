@@ -37,9 +37,9 @@ fn steps(block: &Block) -> Vec<(String, Vec<String>)> {
 }
 
 /// Returns a line without what differs: numbers, blanks of alignment, who and where, and whether a
-/// vacuum is under way at that moment.
+/// vacuum is under way at that moment, or put off.
 fn shape(line: &str) -> String {
-    let line = line.split(" · vacuum of").next().unwrap_or_default();
+    let line = line.split(" · vacuum ").next().unwrap_or_default();
     let hostname = gethostname::gethostname().to_string_lossy().into_owned();
     let mut shape = String::new();
     for word in line.split_whitespace() {
