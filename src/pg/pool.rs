@@ -128,7 +128,7 @@ impl Database {
     }
 
     /// Checks that the database can be reached and lets us in; retries for 30 s while it cannot be
-    /// reached, and not at all when it refuses us.
+    /// reached, and not at all when it refuses us. The connection is kept for what is asked next.
     ///
     /// # Errors
     /// The last reason for which it could not be reached, or why it refused.
@@ -144,14 +144,23 @@ impl Database {
             .with_total_delay(Some(FIRST_CONNECTION))
             .build();
         for wait in waits {
-            match self.connect.open().await {
-                Ok(_) => return Ok(()),
+            match self.try_once().await {
+                Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ConnectErrorKind::Unreachable => say(&error, wait),
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(wait).await;
         }
-        self.connect.open().await.map(|_| ())
+        self.try_once().await
+    }
+
+    async fn try_once(&self) -> Result<(), ConnectError> {
+        match self.watch.get().await {
+            Ok(_) => Ok(()),
+            Err(PoolError::Backend(error)) => Err(error),
+            // The pool has no limits that could be met, nor hooks; whoever asks next learns of it.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Returns a connection of `lane`.
