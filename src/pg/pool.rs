@@ -5,6 +5,8 @@
 //! a new one is made on the next request, with the settings as they are then.
 
 use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -14,6 +16,7 @@ use tokio_postgres::{CancelToken, Client};
 use super::connect::{Connect, Driver};
 use super::connect_error::{ConnectError, ConnectErrorKind};
 use super::fault::Fault;
+use super::kept::Keeper;
 use super::message::DbMessage;
 use super::session::Session;
 
@@ -38,18 +41,23 @@ pub(crate) enum Lane {
 #[derive(Clone)]
 pub struct Database {
     connect: Connect,
+    keeps: Arc<AtomicBool>,
     work: Pool<Opener>,
     watch: Pool<Opener>,
     gate: Pool<Opener>,
 }
 
 /// Makes the connections of a pool.
-struct Opener(Connect);
+struct Opener {
+    connect: Connect,
+    keeps: Arc<AtomicBool>,
+}
 
 /// A connection and the task that moves its messages.
 struct Opened {
     client: Client,
     driver: Driver,
+    keeper: Keeper,
 }
 
 impl Drop for Opened {
@@ -63,8 +71,8 @@ impl managed::Manager for Opener {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Opened, ConnectError> {
-        let (client, driver) = self.0.open().await?;
-        Ok(Opened { client, driver })
+        let (client, driver) = self.connect.open().await?;
+        Ok(Opened { client, driver, keeper: Keeper::new(Arc::clone(&self.keeps)) })
     }
 
     async fn recycle(&self, opened: &mut Opened, _: &Metrics) -> RecycleResult<ConnectError> {
@@ -84,6 +92,11 @@ impl Deref for Pooled {
 }
 
 impl Pooled {
+    /// What this connection keeps.
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.0.keeper
+    }
+
     /// Closes it; whoever waits for an answer learns that there will be none.
     pub(super) fn close(&self) {
         self.0.driver.abort();
@@ -101,10 +114,11 @@ impl Database {
     /// # Errors
     /// Never with the settings that are made here; the pool's builder could refuse others.
     pub fn new(connect: Connect) -> Result<Database, ConnectError> {
-        let work = pool(&connect, WORKERS + 2)?;
-        let watch = pool(&connect, 4)?;
-        let gate = pool(&connect, 1)?;
-        Ok(Database { connect, work, watch, gate })
+        let keeps = Arc::default();
+        let work = pool(&connect, &keeps, WORKERS + 2)?;
+        let watch = pool(&connect, &keeps, 4)?;
+        let gate = pool(&connect, &keeps, 1)?;
+        Ok(Database { connect, keeps, work, watch, gate })
     }
 
     /// Whether the server that says that it listens on `port` is the one that we connected to, and
@@ -112,6 +126,11 @@ impl Database {
     /// wait for the lease.
     pub fn is_direct(&self, port: i64) -> bool {
         self.connect.has_port(port)
+    }
+
+    /// Lets its connections keep statements prepared from now on: nobody stands in front of the server.
+    pub(crate) fn keep_statements(&self) {
+        self.keeps.store(true, Ordering::Relaxed);
     }
 
     /// Asks the server to end the statement behind `token`.
@@ -188,7 +207,12 @@ impl From<ConnectError> for Fault {
     }
 }
 
-fn pool(connect: &Connect, size: usize) -> Result<Pool<Opener>, ConnectError> {
-    let built = Pool::builder(Opener(connect.clone())).max_size(size).build();
+fn pool(
+    connect: &Connect,
+    keeps: &Arc<AtomicBool>,
+    size: usize,
+) -> Result<Pool<Opener>, ConnectError> {
+    let opener = Opener { connect: connect.clone(), keeps: Arc::clone(keeps) };
+    let built = Pool::builder(opener).max_size(size).build();
     built.map_err(|error| ConnectError::bad_settings(&error))
 }
