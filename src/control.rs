@@ -134,33 +134,8 @@ impl Desk {
     /// Returns a session if there is a ledger that we can use; `None` if there is none yet.
     async fn ledger(&self) -> Result<Option<Session>, Error> {
         let mut session = self.session().await?;
-        match schema::look(&mut session).await.map_err(|fault| unreachable(&fault))? {
-            Ledger::Installed => Ok(Some(session)),
-            Ledger::Missing => Ok(None),
-            Ledger::Older(version) => Err(refused(
-                "ledger-older",
-                format!("the ledger has version {version}, and this release works with {}", schema::VERSION),
-                &format!(
-                    "`piecemeal init`, as its owner, upgrades it and keeps the runs; `piecemeal init --print-sql --from {version}` prints the DDL"
-                ),
-            )),
-            Ledger::Newer(version) => Err(refused(
-                "ledger-newer",
-                format!("the ledger has version {version}, and this release knows {}", schema::VERSION),
-                "use the release that installed it, or a newer one",
-            )),
-            Ledger::Unlogged => Err(refused(
-                "ledger-unlogged",
-                "the ledger's tables are UNLOGGED: a crash would empty them, and rows would be done twice".into(),
-                "ALTER TABLE piecemeal.run SET LOGGED; the same for ledger, range and journal",
-            )),
-            Ledger::Denied(lacks) => Err(refused(
-                "ledger-privilege",
-                "this role may not use the ledger in schema `piecemeal`".into(),
-                "its owner runs `piecemeal init --operator ROLE`, or GRANT USAGE ON SCHEMA piecemeal TO ROLE; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA piecemeal TO ROLE;",
-            )
-            .because(format!("it lacks {lacks}"))),
-        }
+        let found = schema::look(&mut session).await.map_err(|fault| unreachable(&fault))?;
+        Ok(is_usable(found)?.then_some(session))
     }
 
     /// Installs the ledger if it is missing, and lets `operator` use it.
@@ -174,14 +149,14 @@ impl Desk {
         {
             return Err(no_role(role));
         }
-        schema::install(&mut session).await.map_err(|fault| not_installed(&fault))?;
+        let found = schema::install(&mut session).await.map_err(|fault| not_installed(&fault))?;
         if let Some(role) = operator {
             let granted = schema::grant(&mut session, role).await;
             granted.map_err(|fault| {
                 Error::of_fault(format!("`{role}` could not be given the ledger"), &fault)
             })?;
         }
-        self.ledger().await.map(drop)
+        is_usable(found).map(drop)
     }
 
     /// Returns the newest run of a job.
@@ -453,6 +428,37 @@ pub fn check_definition(now: &Identity, run: &Run) -> Result<(), Error> {
     let error = refused("definition-changed", what, &start_anew(run));
     let differences = run.identity.as_ref().map(|before| before.differences(now));
     Err(differences.unwrap_or_default().into_iter().fold(error, Error::because))
+}
+
+/// Whether there is a ledger that we can use.
+fn is_usable(found: Ledger) -> Result<bool, Error> {
+    match found {
+        Ledger::Installed => Ok(true),
+        Ledger::Missing => Ok(false),
+        Ledger::Older(version) => Err(refused(
+            "ledger-older",
+            format!("the ledger has version {version}, and this release works with {}", schema::VERSION),
+            &format!(
+                "`piecemeal init`, as its owner, upgrades it and keeps the runs; `piecemeal init --print-sql --from {version}` prints the DDL"
+            ),
+        )),
+        Ledger::Newer(version) => Err(refused(
+            "ledger-newer",
+            format!("the ledger has version {version}, and this release knows {}", schema::VERSION),
+            "use the release that installed it, or a newer one",
+        )),
+        Ledger::Unlogged => Err(refused(
+            "ledger-unlogged",
+            "the ledger's tables are UNLOGGED: a crash would empty them, and rows would be done twice".into(),
+            "ALTER TABLE piecemeal.run SET LOGGED; the same for ledger, range and journal",
+        )),
+        Ledger::Denied(lacks) => Err(refused(
+            "ledger-privilege",
+            "this role may not use the ledger in schema `piecemeal`".into(),
+            "its owner runs `piecemeal init --operator ROLE`, or GRANT USAGE ON SCHEMA piecemeal TO ROLE; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA piecemeal TO ROLE;",
+        )
+        .because(format!("it lacks {lacks}"))),
+    }
 }
 
 fn start_anew(run: &Run) -> String {

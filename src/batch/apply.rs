@@ -79,7 +79,7 @@ pub(crate) async fn apply(
         return Ok((applied(&rows), started.elapsed(), None));
     };
     let (sql, params) = boundary(route, &look);
-    let asked = Act { begin: &route.begin_read, sql, params: &params };
+    let asked = Act { begin: &route.begin_end, sql, params: &params };
     let (rows, took, found) = session.transact_both(&work, &asked).await?;
     // A look ahead that failed is looked up again, where its fault is dealt with.
     let ahead = found.ok().map(|found| Ahead { end: End::of(&found), look });

@@ -64,7 +64,7 @@ pub(crate) async fn next(
 ) -> Result<Chunk, Fault> {
     let look = Look { leg, keys };
     let (sql, params) = boundary(route, &look);
-    let found = session.transact_prepared(&route.begin_read, sql, &params).await?;
+    let found = session.transact_prepared(&route.begin_end, sql, &params).await?;
     Ok(Chunk::from(Ahead { look, end: End::of(&found) }))
 }
 

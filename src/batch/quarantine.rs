@@ -85,7 +85,7 @@ pub(crate) async fn requeued(
     let begin = if requeue.is_lifted {
         &statements.begin_lifted_requeued
     } else {
-        &statements.begin_sparse_batch
+        &statements.begin_requeued
     };
     let started = Instant::now();
     let rows = session.transact_prepared(begin, &statements.requeued, &params).await?;

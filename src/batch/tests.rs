@@ -8,7 +8,7 @@ use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::members;
 use crate::ledger::quarantine as ledger;
 use crate::ledger::ranges::{self, Taken};
-use crate::pg::{Connect, Database, DbMessage, Environment, Lane, Session};
+use crate::pg::{Connect, Database, DbMessage, Environment, Fault, Guards, Lane, Session};
 use crate::plan::Plan;
 use crate::sandbox::{Programs, Sandbox};
 use crate::walk::{Key, Range};
@@ -245,4 +245,30 @@ async fn rows_are_tried_again_only_by_who_has_their_range_as_it_is() {
         assert_eq!(done.unwrap().map(|(_, rows, ..)| rows), rows, "{token} {rev}");
     }
     assert_eq!((scene.rows_with(1).await, scene.rows_with(2).await), (1, 0));
+}
+
+#[tokio::test]
+async fn a_kept_statement_whose_name_means_nothing_is_not_run_and_nothing_is_kept_after_that() {
+    let scene = Scene::set().await;
+    scene.database.keep_statements();
+    let mut session = scene.session().await;
+    let begin = Guards::passing().begin().keeping(true);
+    let add = "UPDATE public.t SET n = n + 1 WHERE id = $1";
+    for _ in 0..3 {
+        session.transact_prepared(&begin, add, &[7.into()]).await.unwrap();
+    }
+    assert_eq!(prepared(&mut session).await, 1);
+    // As when a pooler hands out another backend.
+    session.transact(&Guards::passing(), "DEALLOCATE ALL", &[]).await.unwrap();
+    let lost = session.transact_prepared(&begin, add, &[7.into()]).await;
+    assert!(matches!(lost, Err(Fault::Again(_))), "{lost:?}");
+    for _ in 0..3 {
+        session.transact_prepared(&begin, add, &[7.into()]).await.unwrap();
+    }
+    assert_eq!((prepared(&mut session).await, scene.rows_with(6).await), (0, 1));
+}
+
+async fn prepared(session: &mut Session) -> i64 {
+    let count = "SELECT count(*) FROM pg_catalog.pg_prepared_statements";
+    session.transact(&Guards::reading(), count, &[]).await.unwrap()[0].get(0)
 }

@@ -165,7 +165,11 @@ impl Runner {
             self.insist(|mut session| async move { lease::backend(&mut session).await }).await?;
         // What the pace says becomes known with the first orders.
         let workers = self.options.workers.or(self.plan.job.pace.workers).unwrap_or(1);
-        Ok(Holder::here(&self.options.actor, self.database.is_direct(port), workers))
+        let is_direct = self.database.is_direct(port);
+        if is_direct {
+            self.database.keep_statements();
+        }
+        Ok(Holder::here(&self.options.actor, is_direct, workers))
     }
 
     /// Takes the lease: at once if nobody alive holds it, else when it is over; who joins helps its

@@ -93,8 +93,9 @@ pub(crate) async fn take(
     let sql = TAKE.replace("$is_alive", IS_ALIVE).replace("$is_led", IS_LIVE);
     let params =
         [run.into(), token.into(), Param::Float(TTL.as_secs_f64()), Param::Texts(Some(&walked))];
-    let take = Act { begin: &Guards::passing().begin(), sql: &sql, params: &params };
-    let all = Act { begin: &Guards::reading().begin(), sql: ALL, params: &[run.into()] };
+    let take = Act { begin: &Guards::passing().begin().keeping(true), sql: &sql, params: &params };
+    let all =
+        Act { begin: &Guards::reading().begin().keeping(true), sql: ALL, params: &[run.into()] };
     let (rows, _, all) = session.transact_both(&take, &all).await?;
     Ok((taken(&rows), all?.iter().map(range).collect()))
 }

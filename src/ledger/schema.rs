@@ -1,6 +1,6 @@
 //! Installing the ledger, and seeing which one is there.
 
-use crate::pg::{Fault, Guards, Session};
+use crate::pg::{Act, Fault, Guards, Session};
 
 /// The version that this library writes and reads.
 pub(crate) const VERSION: i32 = 5;
@@ -51,7 +51,10 @@ const NEWEST: &str = "SELECT max(version) FROM piecemeal.ledger";
 
 /// Returns what is there, without changing anything.
 pub(crate) async fn look(session: &mut Session) -> Result<Ledger, Fault> {
-    let rows = session.transact(&Guards::reading(), LOOK, &[]).await?;
+    let begin = &Guards::reading().begin();
+    let act = |sql| Act { begin, sql, params: &[] };
+    // Sent together, so the second one fails where there is nothing, or nothing for us.
+    let (rows, _, newest) = session.transact_both(&act(LOOK), &act(NEWEST)).await?;
     let Some(row) = rows.first().filter(|row| row.get("is_there")) else {
         return Ok(Ledger::Missing);
     };
@@ -62,8 +65,7 @@ pub(crate) async fn look(session: &mut Session) -> Result<Ledger, Fault> {
     if !lacks.is_empty() {
         return Ok(Ledger::Denied(lacks));
     }
-    let rows = session.transact(&Guards::reading(), NEWEST, &[]).await?;
-    let version = rows.first().and_then(|row| row.get::<_, Option<i32>>(0)).unwrap_or(0);
+    let version = newest?.first().and_then(|row| row.get::<_, Option<i32>>(0)).unwrap_or(0);
     Ok(match version {
         VERSION => Ledger::Installed,
         1..VERSION => Ledger::Older(version),
@@ -71,20 +73,23 @@ pub(crate) async fn look(session: &mut Session) -> Result<Ledger, Fault> {
     })
 }
 
-/// Installs the ledger if it is missing, and upgrades an older one; two at once do it once.
-pub(crate) async fn install(session: &mut Session) -> Result<(), Fault> {
-    let from = match look(session).await? {
+/// Installs the ledger if it is missing, and upgrades an older one; two at once do it once. Returns
+/// what is there then.
+pub(crate) async fn install(session: &mut Session) -> Result<Ledger, Fault> {
+    let found = look(session).await?;
+    let from = match found {
         Ledger::Missing => 0,
         Ledger::Older(version) => version,
         Ledger::Installed | Ledger::Newer(_) | Ledger::Unlogged | Ledger::Denied(_) => {
-            return Ok(());
+            return Ok(found);
         }
     };
     // The lock ends with the transaction; it only keeps two installers from failing on each other.
     let sql = format!("SELECT pg_advisory_xact_lock(hashtext('piecemeal.ledger')); {}", sql(from));
-    match session.script(&Guards::ledger(), &sql).await {
-        Err(fault) if look(session).await? != Ledger::Installed => Err(fault),
-        _ => Ok(()),
+    let made = session.script(&Guards::ledger(), &sql).await;
+    match (made, look(session).await?) {
+        (Err(fault), found) if found != Ledger::Installed => Err(fault),
+        (_, found) => Ok(found),
     }
 }
 

@@ -85,8 +85,8 @@ pub(crate) fn classify(message: DbMessage) -> Fault {
         // A standby after a failover, or a session that was ended for being idle.
         "25006" | "25P03" | "40003" => Fault::Unknown(message),
         // More than one row from a subquery; the row is too big for its page, or needs too deep a stack;
-        // what a function raises (statements are sent unnamed, so no cached plan can be stale); a function
-        // that ends without RETURN.
+        // what a function raises (what ours return has one type, so no kept plan is too old); a function that
+        // ends without RETURN.
         "54000" | "54001" | "0A000" | "2F005" | "40002" => Fault::BadRow(message),
         // A file that the server does not find does not come back by waiting.
         "58P01" | "58P02" => Fault::Fatal(message),

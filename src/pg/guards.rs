@@ -77,6 +77,7 @@ pub struct Guards {
 pub struct Begin {
     sql: String,
     longest: Duration,
+    keeps: bool,
 }
 
 impl Begin {
@@ -89,13 +90,25 @@ impl Begin {
     pub fn longest(&self) -> Duration {
         self.longest
     }
+
+    /// The same for statements that are sent again and again: they may be kept prepared if `keeps`.
+    #[must_use]
+    pub fn keeping(self, keeps: bool) -> Begin {
+        Begin { keeps, ..self }
+    }
+
+    /// Whether its statement may be kept prepared.
+    pub fn keeps(&self) -> bool {
+        self.keeps
+    }
 }
 
 impl Add<&str> for Begin {
     type Output = Begin;
 
-    /// Adds statements that belong to the beginning.
+    /// Adds statements that belong to the beginning of a transaction that is not as the others.
     fn add(mut self, more: &str) -> Begin {
+        self.keeps = false;
         self.sql += "; ";
         self.sql += more.trim_start_matches([';', ' ']);
         self
@@ -130,7 +143,7 @@ impl Guards {
     /// Returns the statements that begin the transaction, to be sent in one message.
     pub fn begin(&self) -> Begin {
         let sql = self.sql().trim_end_matches([';', ' ']).to_owned();
-        Begin { sql, longest: self.statement_timeout }
+        Begin { sql, longest: self.statement_timeout, keeps: false }
     }
 
     fn sql(&self) -> String {

@@ -19,6 +19,7 @@ pub(crate) mod message;
 pub(crate) mod fault;
 pub(crate) mod guards;
 pub(crate) mod session;
+pub(crate) mod kept;
 pub(crate) mod pool;
 pub(crate) mod alone;
 
@@ -28,6 +29,7 @@ pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use environment::Environment;
 pub(crate) use fault::Fault;
 pub(crate) use guards::{Begin, Follow, Guards, WALK, literal};
+pub(crate) use kept::TAKES_BACK;
 pub(crate) use message::DbMessage;
 pub use pool::Database;
 pub(crate) use pool::{Lane, patiently};

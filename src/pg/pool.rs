@@ -5,6 +5,8 @@
 //! a new one is made on the next request, with the settings as they are then.
 
 use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -14,6 +16,7 @@ use tokio_postgres::{CancelToken, Client};
 use super::connect::{Connect, Driver};
 use super::connect_error::{ConnectError, ConnectErrorKind};
 use super::fault::Fault;
+use super::kept::Keeper;
 use super::message::DbMessage;
 use super::session::Session;
 
@@ -38,18 +41,23 @@ pub(crate) enum Lane {
 #[derive(Clone)]
 pub struct Database {
     connect: Connect,
+    keeps: Arc<AtomicBool>,
     work: Pool<Opener>,
     watch: Pool<Opener>,
     gate: Pool<Opener>,
 }
 
 /// Makes the connections of a pool.
-struct Opener(Connect);
+struct Opener {
+    connect: Connect,
+    keeps: Arc<AtomicBool>,
+}
 
 /// A connection and the task that moves its messages.
 struct Opened {
     client: Client,
     driver: Driver,
+    keeper: Keeper,
 }
 
 impl Drop for Opened {
@@ -63,8 +71,8 @@ impl managed::Manager for Opener {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Opened, ConnectError> {
-        let (client, driver) = self.0.open().await?;
-        Ok(Opened { client, driver })
+        let (client, driver) = self.connect.open().await?;
+        Ok(Opened { client, driver, keeper: Keeper::new(Arc::clone(&self.keeps)) })
     }
 
     async fn recycle(&self, opened: &mut Opened, _: &Metrics) -> RecycleResult<ConnectError> {
@@ -84,6 +92,11 @@ impl Deref for Pooled {
 }
 
 impl Pooled {
+    /// What this connection keeps.
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.0.keeper
+    }
+
     /// Closes it; whoever waits for an answer learns that there will be none.
     pub(super) fn close(&self) {
         self.0.driver.abort();
@@ -101,10 +114,11 @@ impl Database {
     /// # Errors
     /// Never with the settings that are made here; the pool's builder could refuse others.
     pub fn new(connect: Connect) -> Result<Database, ConnectError> {
-        let work = pool(&connect, WORKERS + 2)?;
-        let watch = pool(&connect, 4)?;
-        let gate = pool(&connect, 1)?;
-        Ok(Database { connect, work, watch, gate })
+        let keeps = Arc::default();
+        let work = pool(&connect, &keeps, WORKERS + 2)?;
+        let watch = pool(&connect, &keeps, 4)?;
+        let gate = pool(&connect, &keeps, 1)?;
+        Ok(Database { connect, keeps, work, watch, gate })
     }
 
     /// Whether the server that says that it listens on `port` is the one that we connected to, and
@@ -112,6 +126,11 @@ impl Database {
     /// wait for the lease.
     pub fn is_direct(&self, port: i64) -> bool {
         self.connect.has_port(port)
+    }
+
+    /// Lets its connections keep statements prepared from now on: nobody stands in front of the server.
+    pub(crate) fn keep_statements(&self) {
+        self.keeps.store(true, Ordering::Relaxed);
     }
 
     /// Asks the server to end the statement behind `token`.
@@ -128,7 +147,7 @@ impl Database {
     }
 
     /// Checks that the database can be reached and lets us in; retries for 30 s while it cannot be
-    /// reached, and not at all when it refuses us.
+    /// reached, and not at all when it refuses us. The connection is kept for what is asked next.
     ///
     /// # Errors
     /// The last reason for which it could not be reached, or why it refused.
@@ -137,14 +156,23 @@ impl Database {
         mut say: impl FnMut(&ConnectError, Duration),
     ) -> Result<(), ConnectError> {
         for wait in waits() {
-            match self.connect.open().await {
-                Ok(_) => return Ok(()),
+            match self.try_once().await {
+                Ok(()) => return Ok(()),
                 Err(error) if error.kind() == ConnectErrorKind::Unreachable => say(&error, wait),
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(wait).await;
         }
-        self.connect.open().await.map(|_| ())
+        self.try_once().await
+    }
+
+    async fn try_once(&self) -> Result<(), ConnectError> {
+        match self.watch.get().await {
+            Ok(_) => Ok(()),
+            Err(PoolError::Backend(error)) => Err(error),
+            // The pool has no limits that could be met, nor hooks; whoever asks next learns of it.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Returns a connection of `lane`.
@@ -199,7 +227,12 @@ impl From<ConnectError> for Fault {
     }
 }
 
-fn pool(connect: &Connect, size: usize) -> Result<Pool<Opener>, ConnectError> {
-    let built = Pool::builder(Opener(connect.clone())).max_size(size).build();
+fn pool(
+    connect: &Connect,
+    keeps: &Arc<AtomicBool>,
+    size: usize,
+) -> Result<Pool<Opener>, ConnectError> {
+    let opener = Opener { connect: connect.clone(), keeps: Arc::clone(keeps) };
+    let built = Pool::builder(opener).max_size(size).build();
     built.map_err(|error| ConnectError::bad_settings(&error))
 }

@@ -3,7 +3,8 @@
 //! A transaction is one statement between `BEGIN` with its guards and `COMMIT`, sent in one go: one
 //! network round trip, and no moment at which it waits for us. Every write that the rest of the
 //! crate makes is therefore a single statement, whole or not at all. Statements are sent unnamed
-//! with their parameter types, so a transaction pooler needs to remember nothing (R19, R20).
+//! with their parameter types, so a transaction pooler needs to remember nothing (R19, R20); where
+//! there is none, those of a walk are kept prepared.
 //! A session is clean only between statements; one that is dropped in the middle is closed (R21).
 
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use tokio_postgres::{CancelToken, Client, Row};
 
 use super::fault::Fault;
 use super::guards::{Begin, Guards};
+use super::kept::Kept;
 use super::pool::Pooled;
 
 /// A value bound to a statement.
@@ -39,7 +41,7 @@ pub enum Param<'a> {
 }
 
 impl Param<'_> {
-    fn typed(&self) -> (&(dyn ToSql + Sync), Type) {
+    pub(super) fn typed(&self) -> (&(dyn ToSql + Sync), Type) {
         match self {
             Param::Int(value) => (value, Type::INT8),
             Param::MaybeInt(value) => (value, Type::INT8),
@@ -130,11 +132,15 @@ impl Session {
     ) -> Result<(Vec<Row>, Duration, Result<Vec<Row>, Fault>), Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
         self.idle = false;
-        let started = Instant::now();
-        let timed = async { (transact(client, first).await, started.elapsed()) };
-        let both = async { tokio::join!(biased; timed, transact(client, second)) };
+        let both = async {
+            let keeper = client.keeper();
+            let kept = (keeper.find(client, first).await?, keeper.find(client, second).await?);
+            let started = Instant::now();
+            let timed = async { (send(client, first, kept.0.as_ref()).await, started.elapsed()) };
+            Ok::<_, Fault>(tokio::join!(biased; timed, send(client, second, kept.1.as_ref())))
+        };
         let longest = first.begin.longest() + second.begin.longest();
-        let ((one, took), two) = self.watched(longest, client, both).await;
+        let ((one, took), two) = self.watched(longest, client, both).await?;
         let is_spoilt =
             [&one, &two].iter().any(|result| result.as_ref().is_err_and(Fault::spoils_connection));
         self.idle = !is_spoilt && !client.is_closed();
@@ -226,24 +232,46 @@ pub struct Act<'a> {
     pub params: &'a [Param<'a>],
 }
 
-async fn transact(client: &Client, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
+async fn transact(client: &Pooled, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
+    let kept = client.keeper().find(client, act).await?;
+    send(client, act, kept.as_ref()).await
+}
+
+async fn send(client: &Pooled, act: &Act<'_>, kept: Option<&Kept>) -> Result<Vec<Row>, Fault> {
     let typed: Vec<_> = act.params.iter().map(Param::typed).collect();
+    let begin = kept.map_or_else(|| act.begin.sql().into(), |kept| kept.begin(act.begin.sql()));
     // Biased, because the three messages must reach the server in this order. Should BEGIN be
     // refused, the statement is still whole by itself, and COMMIT finds nothing to do.
     let (begun, answered, ended) = tokio::join!(
         biased;
-        client.batch_execute(act.begin.sql()),
-        client.query_typed(act.sql, &typed),
+        client.batch_execute(&begin),
+        ask(client, act.sql, &typed, kept),
         client.batch_execute("COMMIT"),
     );
     let fault = |error| Fault::from(&error);
-    match (begun, answered, ended) {
+    let result = match (begun, answered, ended) {
         // What begins a transaction touches no row.
+        (Err(first), _, _) if kept.is_some() => Err(client.keeper().not_begun(fault(first))),
         (Err(first), _, _) => Err(fault(first).without_rows()),
         (Ok(()), Err(second), _) => Err(fault(second)),
         (Ok(()), Ok(_), Err(last)) => Err(fault(last)),
         (Ok(()), Ok(rows), Ok(())) => Ok(rows),
+    };
+    if result.is_err() && kept.is_some() {
+        client.keeper().forget(act.sql);
     }
+    result
+}
+
+async fn ask(
+    client: &Client,
+    sql: &str,
+    typed: &[(&(dyn ToSql + Sync), Type)],
+    kept: Option<&Kept>,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let Some(kept) = kept else { return client.query_typed(sql, typed).await };
+    let values: Vec<_> = typed.iter().map(|(value, _)| *value).collect();
+    client.query(&kept.statement, &values).await
 }
 
 /// What came of statements that were run together with one of ours.

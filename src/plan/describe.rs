@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::prepare::Plan;
-use super::statements::size_in_words;
 use crate::job::{Size, Vacuum};
 use crate::run::counted;
 use crate::walk::FIRST;
@@ -174,5 +173,15 @@ impl Plan {
                 "the books alone; an `expect` under [verify] would look at the rows themselves"
             }
         }
+    }
+}
+
+/// Returns the sizer's bounds in words, for people.
+fn size_in_words(size: &Size) -> String {
+    match size {
+        Size::Target { target, min, max } => {
+            format!("as many rows as take {} ms, between {min} and {max}", target.as_millis())
+        }
+        Size::Fixed(rows) => format!("{rows} rows"),
     }
 }

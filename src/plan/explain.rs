@@ -15,7 +15,7 @@ use super::target::Target;
 use crate::finding::Finding;
 use crate::job::{Fragment, Job, Work};
 use crate::pg::fault::is_denied;
-use crate::pg::{DbMessage, Fault, Guards, Param, Session};
+use crate::pg::{Act, DbMessage, Fault, Guards, Param, Session};
 use crate::walk::Key;
 
 /// The sample that is explained: the first chunk of a walk.
@@ -182,8 +182,7 @@ async fn follow(
     route: &Route,
     (last, leading): (&Key, Option<&str>),
 ) -> Result<(Explained, Vec<Finding>), Fault> {
-    let first = nth(session, route, 1, last).await?.unwrap_or_else(|| last.clone());
-    let upto = nth(session, route, SAMPLE, last).await?.unwrap_or_else(|| last.clone());
+    let (first, upto) = ends(session, route, last).await?;
     let (after, end) = (Param::Texts(Some(first.values())), Param::Texts(Some(upto.values())));
     let boundary = [
         Param::Int(SAMPLE - 1),
@@ -198,39 +197,43 @@ async fn follow(
         ("batch", route.update.of_stretch(true), &update),
     ];
     for (name, sql, params) in queries {
-        let json = explain(session, route, "FORMAT JSON", sql, params).await?;
+        let (json, text) = explain(session, route, sql, params).await?;
         if let Some(reason) = strays(&first_plan(&json), leading) {
             findings.push(stray(name, &reason, target, leading.is_none()));
         }
-        let text = explain(session, route, "COSTS OFF", sql, params).await?;
         let lines = text.iter().map(|row| row.get(0)).collect();
         if name == "batch" { explained.batch = lines } else { explained.boundary = lines }
     }
     Ok((explained, findings))
 }
 
+/// Returns the plan of a statement as JSON, and for people.
 async fn explain(
     session: &mut Session,
     route: &Route,
-    options: &str,
     sql: &str,
     params: &[Param<'_>],
-) -> Result<Vec<Row>, Fault> {
-    session
-        .transact_prepared(&route.begin_read, &format!("EXPLAIN ({options}) {sql}"), params)
-        .await
+) -> Result<(Vec<Row>, Vec<Row>), Fault> {
+    let begin = &route.begin_read;
+    let [json, text] = ["FORMAT JSON", "COSTS OFF"].map(|how| format!("EXPLAIN ({how}) {sql}"));
+    let json = Act { begin, sql: &json, params };
+    let (json, _, text) = session.transact_both(&json, &Act { begin, sql: &text, params }).await?;
+    Ok((json, text?))
 }
 
-async fn nth(
-    session: &mut Session,
-    route: &Route,
-    n: i64,
-    last: &Key,
-) -> Result<Option<Key>, Fault> {
-    let params = [Param::Int(n - 1), Param::Texts(Some(last.values()))];
-    let sql = route.boundary.of_stretch(false);
-    let rows = session.transact_prepared(&route.begin_read, sql, &params).await?;
-    Ok(rows.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0)).map(Key::new))
+/// Returns the first key of the table, and the one that ends the first chunk, or the last.
+async fn ends(session: &mut Session, route: &Route, last: &Key) -> Result<(Key, Key), Fault> {
+    let (begin, sql) = (&route.begin_read, route.boundary.of_stretch(false));
+    let params = |n: i64| [Param::Int(n - 1), Param::Texts(Some(last.values()))];
+    let (first, upto) = (params(1), params(SAMPLE));
+    let first = Act { begin, sql, params: &first };
+    let upto = Act { begin, sql, params: &upto };
+    let (first, _, upto) = session.transact_both(&first, &upto).await?;
+    let key = |rows: &[Row]| {
+        let found = rows.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0));
+        found.map_or_else(|| last.clone(), Key::new)
+    };
+    Ok((key(&first), key(&upto?)))
 }
 
 fn stray(name: &str, reason: &str, target: &Target, is_physical: bool) -> Finding {

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use super::forms::Forms;
 use super::target::Target;
-use crate::job::{Job, Order, Size, Work};
-use crate::pg::{Begin, Follow, Guards};
+use crate::job::{Job, Order, Work};
+use crate::pg::{Begin, Follow, Guards, TAKES_BACK};
 use crate::sync::name_of;
 use crate::walk::{Axis, Heap, Keyset, Range};
 
@@ -85,6 +85,8 @@ pub struct Route {
     pub begin_lifted_batch: Begin,
     /// Begins a read along the axis.
     pub begin_read: Begin,
+    /// Begins the look for the end of a chunk.
+    pub begin_end: Begin,
 }
 
 /// Everything that the walk and the verification send.
@@ -105,6 +107,8 @@ pub struct Statements {
     /// The batch over rows of the quarantine that are tried again: run, range, rev, token, most rows,
     /// retries.
     pub requeued: String,
+    /// Begins it.
+    pub begin_requeued: Begin,
     /// Begins it where a single row takes longer than others should wait.
     pub begin_lifted_requeued: Begin,
     /// What a stretch of keys looks like now: run, upper end, lower end.
@@ -143,7 +147,10 @@ impl Statements {
                 .then(|| Route::of(&physical, Follow::Blocks)),
             requeued: by_key.requeued(),
             begin_lifted_requeued: lifted.begin() + ONE_BY_ONE,
-            begin_sparse_batch: one_by_one.begin() + ONE_BY_ONE,
+            begin_requeued: one_by_one.begin() + ONE_BY_ONE,
+            // Where the planner has a choice, it should know the values.
+            begin_sparse_batch: (one_by_one.begin() + ONE_BY_ONE)
+                .keeping(target.lets_keep() && !is_served),
             begin_look: format!("SET LOCAL statement_timeout = {look}"),
         }
     }
@@ -193,10 +200,11 @@ impl Route {
             update: Forms::of(|has_lower| text.update(1, has_lower.then_some(2), "")),
             rehearsal: Forms::of(|has_lower| text.rehearsal(has_lower)),
             keys: Forms::of(|has_lower| text.keys(has_lower)),
-            begin_batch: batch.begin(),
+            begin_batch: batch.begin().keeping(target.lets_keep()),
             begin_rehearsal: rehearsal.begin(),
             begin_lifted_batch: lifted.begin(),
             begin_read: read.begin(),
+            begin_end: read.begin().keeping(target.lets_keep()),
         }
     }
 }
@@ -319,7 +327,7 @@ impl Text<'_> {
         );
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
-    SELECT {hot} AS hot, {lsn} AS lsn, {passed} AS passed FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
+    SELECT {hot} AS hot, {lsn} AS lsn, {passed} AS passed, {TAKES_BACK} AS plans FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
     AND {same_table}{same_file} FOR NO KEY UPDATE
 ), piecemeal_work AS (
 {update}
@@ -482,14 +490,4 @@ pub(super) fn matches(job: &Job) -> String {
 /// The expression on lines of its own: a comment at its end must not swallow what follows (F57).
 fn wrapped(fragment: &str) -> String {
     format!("(\n{fragment}\n)")
-}
-
-/// Returns the sizer's bounds in words, for people.
-pub(super) fn size_in_words(size: &Size) -> String {
-    match size {
-        Size::Target { target, min, max } => {
-            format!("as many rows as take {} ms, between {min} and {max}", target.as_millis())
-        }
-        Size::Fixed(rows) => format!("{rows} rows"),
-    }
 }

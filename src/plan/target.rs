@@ -41,3 +41,11 @@ pub struct Target {
     /// Rows, as the catalog estimates; `None` if it was never counted.
     pub estimate: Option<u64>,
 }
+
+impl Target {
+    /// Whether statements on the table may be kept prepared. A plan that is made without values locks
+    /// every partition, and one of them may be locked by somebody else.
+    pub(super) fn lets_keep(&self) -> bool {
+        !self.is_partitioned
+    }
+}

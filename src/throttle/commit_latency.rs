@@ -29,6 +29,9 @@ const AT_REST: Duration = Duration::from_secs(2);
 /// How many probes tell what a commit takes before the walk: so many that one peak does not count.
 const FIRST_PROBES: usize = 20;
 
+/// How many do where commits are far below the least limit: whatever the others took, it would stand.
+const FEW_PROBES: usize = 5;
+
 /// How far they are apart.
 const FIRST_EVERY: Duration = Duration::from_millis(5);
 
@@ -92,7 +95,8 @@ impl CommitLatency {
         let mut usual = Probes::default();
         loop {
             usual.note(self.probe(session).await?);
-            if usual.count() == FIRST_PROBES || started.elapsed() >= FIRST_LONGEST {
+            let enough = enough(usual.percentile_95(), factor, least);
+            if usual.count() >= enough || started.elapsed() >= FIRST_LONGEST {
                 break;
             }
             tokio::time::sleep(FIRST_EVERY).await;
@@ -115,6 +119,11 @@ impl CommitLatency {
 /// The limit where a commit usually takes so many seconds.
 fn limit(usual: f64, factor: f64, least: Duration) -> Duration {
     Duration::try_from_secs_f64(usual * factor).unwrap_or(Duration::MAX).max(least)
+}
+
+/// How many probes tell what is usual, where a commit has taken so many seconds.
+fn enough(usual: f64, factor: f64, least: Duration) -> usize {
+    if limit(2.0 * usual, factor, least) == least { FEW_PROBES } else { FIRST_PROBES }
 }
 
 impl Throttler for CommitLatency {

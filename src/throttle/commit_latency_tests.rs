@@ -194,3 +194,10 @@ fn a_hold_of_the_job_stops_at_a_disk_that_others_fill() {
     let filled = Loop { disk: queue(0.002, 1.0, 0.2), ..walked }.walk(60, None);
     assert!(filled.shares[10..].iter().all(|share| *share <= 0.0), "{:?}", filled.shares);
 }
+
+#[test]
+fn where_commits_are_far_below_the_least_limit_a_few_probes_are_enough() {
+    let least = Duration::from_millis(10);
+    assert_eq!([0.0, 0.001, 0.00125].map(|usual| enough(usual, 4.0, least)), [FEW_PROBES; 3]);
+    assert_eq!([0.0013, 0.1].map(|usual| enough(usual, 4.0, least)), [FIRST_PROBES; 2]);
+}

@@ -272,3 +272,33 @@ fn a_batch_of_megabytes_is_bounded_by_what_it_writes() {
     let batches = db.number("SELECT batches FROM piecemeal.range");
     assert!(batches >= 5, "{batches} batches");
 }
+
+/// Each row notes how statements are planned while it is done, and how many are prepared.
+const WITNESS: &str = "\
+CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, plans text, kept int);
+INSERT INTO t SELECT generate_series(1, 400);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    NEW.plans := current_setting('plan_cache_mode');
+    NEW.kept := (SELECT count(*) FROM pg_prepared_statements);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER note BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION note();";
+
+#[test]
+fn batches_are_kept_prepared_and_what_they_call_is_planned_as_by_everybody() {
+    let forms = [
+        Toml::increment().rows(20),
+        Toml::increment().rows(20).striped().batch("stripes = 2"),
+        Toml::increment().rows(20).filter("n = 0").physical(),
+        Toml::increment().filter("n = 0 AND id % 40 = 0").batch("min = 1").batch("max = 2"),
+    ];
+    for form in forms {
+        let db = Db::with(WITNESS);
+        let cli = Cli::new(&db, "kept", &form.text());
+        cli.done(&["run", "kept", "-y"]);
+        let plans = db.rows("SELECT DISTINCT plans FROM t WHERE n = 1");
+        assert_eq!(plans, [["auto"]], "{}", form.text());
+        let kept = db.number("SELECT max(kept) FROM t");
+        assert!(kept > 0, "{kept}: {}", form.text());
+    }
+}
