@@ -129,12 +129,9 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Resumed => Some("resumed".into()),
         Event::Throttled { now } => Some(format!("pace: {now}")),
         Event::Rewritten { .. } => Some(REWRITTEN.into()),
-        Event::Partitions { attached, detached } => {
-            Some(format!("partitions {}", history::came_and_went(attached, detached)))
-        }
-        Event::Statement { .. } | Event::Blocked { .. } | Event::LetGo { .. } => {
-            of_statement(event)
-        }
+        Event::Partitions { attached, detached } => Some(partitions(attached, detached)),
+        Event::Statement { .. } | Event::Blocked { .. } => of_statement(event),
+        Event::LetGo { table } => Some(format!("sync: {table} is kept in step no more")),
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {
             Some(format!("sweep {pass}: {} still to do, walked once more", counted(*rows, "rows")))
@@ -148,13 +145,15 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
     }
 }
 
+fn partitions(attached: &[String], detached: &[String]) -> String {
+    format!("partitions {}", history::came_and_went(attached, detached))
+}
+
 fn of_statement(event: &Event) -> Option<String> {
-    match event {
-        Event::Statement { part, no, of, sql } => Some(format!("{part} {no}/{of}: {sql}")),
-        Event::Blocked { by } => Some(format!("waiting: {by}")),
-        Event::LetGo { table } => Some(format!("sync: {table} is kept in step no more")),
-        _ => None,
+    if let Event::Statement { part, no, of, sql } = event {
+        return Some(format!("{part} {no}/{of}: {sql}"));
     }
+    if let Event::Blocked { by } = event { Some(format!("waiting: {by}")) } else { None }
 }
 
 fn quarantined(key: &Key, sqlstate: Option<&str>, message: &str) -> String {
