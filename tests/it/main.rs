@@ -6,6 +6,7 @@ mod walk;
 mod bad_input;
 mod batch;
 mod quarantine;
+mod records;
 mod stripes;
 mod sparse;
 mod physical;

@@ -286,6 +286,48 @@ fn partitions_that_are_detached_or_dropped_on_the_way_are_not_done_and_said() {
 }
 
 #[test]
+fn a_partition_whose_detachment_still_waits_for_somebody_is_none_any_more() {
+    let (db, cli) = half_done(&Toml::increment().rows(10));
+    let (reader, detaching) = (db.session(), db.session());
+    reader.exec("BEGIN; SELECT FROM t LIMIT 1");
+    let answer = std::thread::scope(|scope| {
+        scope.spawn(|| detaching.exec("ALTER TABLE t DETACH PARTITION t2 CONCURRENTLY"));
+        db.until("EXISTS (SELECT FROM pg_inherits WHERE inhdetachpending)");
+        let answer = cli.call(&["run", "job", "-y"]);
+        reader.exec("ROLLBACK");
+        answer
+    });
+    answer.exits(0).says("partitions detached: public.t2");
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_partition_that_comes_to_a_partition_is_named_like_any_other() {
+    let nested =
+        "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (-200) TO (2000) PARTITION BY RANGE (id);
+        CREATE TABLE t11 PARTITION OF t1 FOR VALUES FROM (1) TO (2000)";
+    let db = Db::with(&table("id", "RANGE (id)", nested, 1_000));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
+    cli.call(&["run", "job", "-y", "--limit", "300"]).exits(4);
+    db.exec(OLD);
+    db.exec(&ATTACH.replace("TABLE t ", "TABLE t1 "));
+    cli.call(&["run", "job", "-y"]).exits(6).says("public.t0 became part of public.t");
+}
+
+#[test]
+fn a_partition_that_goes_is_said_while_the_walk_goes_on() {
+    let (db, cli) = half_done(&Toml::increment().rows(10));
+    let running = cli.start(&["run", "job", "-y", "--rate", "10/s"]);
+    db.until("(SELECT sum(batches) FROM piecemeal.range) > 30");
+    db.exec("DROP TABLE t3");
+    running.until_it_says("partitions detached: public.t3");
+    assert!(db.is("(SELECT bool_or(n = 0) FROM t)"));
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
 fn a_partition_that_somebody_has_locked_waits_while_the_others_are_done() {
     let (db, cli) = half_done(&Toml::increment().rows(50));
     let running = cli.start(&["run", "job", "-y", "--rate", "200/s"]);

@@ -29,7 +29,7 @@ fn repair(db: &Db) {
 /// Checks that every good row was done once and no bad one, and that the ledger has a record of each of
 /// these and no other.
 #[track_caller]
-fn recorded(db: &Db) {
+pub(crate) fn recorded(db: &Db) {
     let wrong = db.rows("SELECT id, n, ok FROM t WHERE n <> ok::int LIMIT 5");
     assert_eq!(wrong, Vec::<Vec<String>>::new(), "rows that were not done exactly once, or were");
     let records = "SELECT count(*) FROM t FULL JOIN piecemeal.quarantine ON key = ARRAY[t.id::text]
@@ -123,6 +123,7 @@ fn skipped_rows_are_accepted_with_a_reason_and_the_end_says_how_many() {
     cli.call(&[&skip[..], &["9"]].concat()).exits(3).says("no row with key (9)");
     assert_eq!(db.number("SELECT count(skipped_at) FROM piecemeal.quarantine"), 0);
     cli.done(&[&skip[..], &["[\"8\"]"]].concat()).says("skipped: 2 rows");
+    cli.done(&[&skip[..], &["8"]].concat()).says("skipped: 0 rows");
     cli.call(&["resume", "job"]).exits(5).says("1 row in quarantine");
     let listed = cli.done(&["quarantine", "job"]);
     assert!(listed.stdout.contains("legacy\\nrows"), "{}", listed.stdout);
