@@ -267,7 +267,7 @@ enum Looked {
     /// Everything.
     Plan(Box<Plan>),
     /// What can be known before the statements of `[expand]` have been run.
-    Outline(Outline),
+    Outline(Box<Outline>),
 }
 
 async fn last_run(session: &mut Session, job: &Job, ledger: &Ledger) -> Result<Option<Run>, Fault> {
@@ -278,7 +278,7 @@ async fn look_at(job: &Job, last: Option<&Run>, database: &Database) -> Result<L
     match Plan::build(job, database).await {
         Ok(plan) if job.has_work() => Ok(Looked::Plan(Box::new(plan))),
         Err(error) if !expands_next(job, last) => Err(error),
-        Ok(_) | Err(_) => Outline::build(job, database).await.map(Looked::Outline),
+        Ok(_) | Err(_) => Ok(Looked::Outline(Box::new(Outline::build(job, database).await?))),
     }
 }
 

@@ -39,7 +39,8 @@ fn a_ledger_for_a_role_that_is_not_there_is_not_installed() {
     cli.done(&["init", "--operator", &upper.to_lowercase()]).says("may run and steer jobs");
 }
 
-const EXPAND: &str = "[expand]\nup = ['ALTER TABLE t ADD COLUMN m int']\ndown = ['ALTER TABLE t DROP COLUMN m']\n";
+const EXPAND: &str =
+    "[expand]\nup = ['ALTER TABLE t ADD COLUMN m int']\ndown = ['ALTER TABLE t DROP COLUMN m']\n";
 
 #[test]
 fn the_doctor_says_of_a_job_before_its_expand_what_a_plan_says() {

@@ -10,7 +10,8 @@ use crate::support::job::Toml;
 /// The parts of the file, each with a snapshot.
 pub(super) const PARTS: [&str; 5] = ["everywhere", "files", "starting", "steering", "ending"];
 
-const TABLE: &str = "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, CHECK (n < 3 OR id <> 3));
+const TABLE: &str =
+    "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, CHECK (n < 3 OR id <> 3));
 INSERT INTO t SELECT generate_series(1, 9)";
 
 fn sets(value: &str) -> Toml {
@@ -54,7 +55,11 @@ fn scene() -> Answers {
 /// Returns every row of the ledger.
 fn ledger(db: &Db) -> String {
     let tables = ["ledger", "run", "range", "member", "quarantine", "step", "journal"];
-    let of = |table| format!("SELECT md5(coalesce(string_agg(it::text || xmin, '|' ORDER BY ctid), '')) FROM piecemeal.{table} it");
+    let of = |table| {
+        format!(
+            "SELECT md5(coalesce(string_agg(it::text || xmin, '|' ORDER BY ctid), '')) FROM piecemeal.{table} it"
+        )
+    };
     format!("{:?}", db.rows(&tables.map(of).join(" UNION ALL ")))
 }
 

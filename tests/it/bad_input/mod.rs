@@ -150,7 +150,10 @@ fn there_are_at_least_nine_hundred_cases_of_bad_input() {
         of("expressions") * fragments::OF_EXPRESSIONS.len(),
         of("queries") * 2,
         names::NAMES.len(),
-        commands::PARTS.iter().map(|part| cases("commands.toml")[*part].as_table().map_or(0, Table::len)).sum(),
+        commands::PARTS
+            .iter()
+            .map(|part| cases("commands.toml")[*part].as_table().map_or(0, Table::len))
+            .sum(),
     ];
     let least = [255, 140, 50, 170, 60, 14, 200];
     assert!(
