@@ -3,7 +3,7 @@
 use crate::support::cli::{Cli, Running};
 use crate::support::db::{Db, Held, pg_dump};
 use crate::support::job::Toml;
-use crate::support::long;
+use crate::support::{long, saw};
 use std::time::{Duration, Instant};
 
 const POSTS: &str = "\
@@ -179,7 +179,7 @@ fn nobody_queues_for_long_behind_a_statement_that_waits_and_its_blocker_is_named
     }
     waits.sort();
     let (p99, longest) = (waits[waits.len() * 99 / 100], waits[waits.len() - 1]);
-    println!("{} SELECTs in {lasts:?}: p99 {p99:?}, longest {longest:?}", waits.len());
+    saw(&format!("{} SELECTs in {lasts:?}: p99 {p99:?}, longest {longest:?}", waits.len()));
     assert!(p99 < Duration::from_millis(600), "{p99:?}");
     assert!(longest < Duration::from_millis(900), "{longest:?}");
     assert!(columns(&db, "t") == "id,lat,lng", "it still waits");

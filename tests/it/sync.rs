@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::cli::Cli;
 use crate::support::db::{Db, dump_of, start_server};
 use crate::support::job::Toml;
-use crate::support::{long, oracle};
+use crate::support::{long, oracle, saw};
 
 /// The example of the pages: `posts(lat, lng)` is to become `posts(loc point)`.
 const POSTS: &str =
@@ -410,7 +410,7 @@ fn no_row_is_missed_of_writers_who_began_before_the_trigger() {
     for nth in 0..n_starts {
         start_among_writers(&server, nth, longest);
     }
-    println!("{n_starts} starts beside 20 writers of {longest} s: no row was missed");
+    saw(&format!("{n_starts} starts beside 20 writers of {longest} s: no row was missed"));
 }
 
 #[test]

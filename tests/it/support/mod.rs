@@ -19,6 +19,12 @@ pub(crate) fn long(name: &str) -> Option<u32> {
     Some(text.parse().unwrap_or_else(|_| panic!("PIECEMEAL_{name} is no number: {text}")))
 }
 
+/// Says what a long test saw.
+#[expect(clippy::print_stdout, reason = "how long it really takes is worth a look")]
+pub(crate) fn saw(what: &str) {
+    println!("{what}");
+}
+
 /// Looks until `look` finds something; panics, naming `what`, when that takes too long.
 pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     until_or(look, || what.to_owned())
