@@ -134,6 +134,12 @@ pub(crate) fn is_lock_timeout(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("55P03")
 }
 
+/// Whether a transaction did not begin because its statement is not prepared there: it divides by the
+/// number of those that are.
+pub(crate) fn is_not_there(message: &DbMessage) -> bool {
+    message.sqlstate.as_deref() == Some("22012")
+}
+
 /// Whether the insert met a row that is already there.
 pub(crate) fn is_duplicate(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("23505")

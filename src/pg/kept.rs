@@ -13,19 +13,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
-use super::fault::Fault;
-use super::session::Act;
+use super::fault::{Fault, is_not_there};
+use super::session::{Act, prepare};
 
 /// An expression that sets how others' statements are planned back to what it was.
 pub(crate) const TAKES_BACK: &str = "\
 pg_catalog.set_config('plan_cache_mode', coalesce(NULLIF(pg_catalog.current_setting('piecemeal.plans', true), ''), \
 pg_catalog.current_setting('plan_cache_mode')), true)";
-
-/// Division by zero: what a transaction begins with where its statement is not there.
-const ELSEWHERE: &str = "22012";
 
 /// What a connection keeps.
 pub(super) struct Keeper {
@@ -40,14 +36,8 @@ pub(super) struct Keeper {
 pub(super) struct Kept {
     pub(super) statement: Statement,
     /// A condition on `pg_prepared_statements` that only this one fulfils, on its own backend.
-    is_it: String,
+    pub(super) is_it: String,
 }
-
-/// What was prepared last, under guards that pin the form of times.
-const LAST: &str = "\
-SELECT pg_catalog.format('pg_catalog.pg_backend_pid() = %s AND name = %L AND prepare_time = %L',
-                         pg_catalog.pg_backend_pid(), name, prepare_time)
-FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql ORDER BY prepare_time DESC LIMIT 1";
 
 impl Keeper {
     pub(super) fn new(may: Arc<AtomicBool>) -> Keeper {
@@ -85,7 +75,7 @@ impl Keeper {
     /// Returns what it means that a transaction with a kept statement did not begin. If that is because
     /// it is on another backend, nothing is kept any more.
     pub(super) fn not_begun(&self, fault: Fault) -> Fault {
-        if fault.message().sqlstate.as_deref() != Some(ELSEWHERE) {
+        if !is_not_there(fault.message()) {
             return fault.without_rows();
         }
         self.may.store(false, Ordering::Relaxed);
@@ -108,18 +98,4 @@ impl Kept {
             self.is_it
         )
     }
-}
-
-async fn prepare(client: &Client, act: &Act<'_>) -> Result<Option<Kept>, Fault> {
-    let types: Vec<Type> = act.params.iter().map(|param| param.typed().1).collect();
-    let (begun, statement, last, ended) = tokio::join!(
-        biased;
-        client.batch_execute(act.begin.sql()),
-        client.prepare_typed(act.sql, &types),
-        client.query_typed(LAST, &[]),
-        client.batch_execute("COMMIT"),
-    );
-    let (statement, last) = begun.and(statement).and_then(|it| Ok((it, last?)))?;
-    ended?;
-    Ok(last.first().map(|row| Kept { statement, is_it: row.get(0) }))
 }

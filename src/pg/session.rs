@@ -41,7 +41,7 @@ pub enum Param<'a> {
 }
 
 impl Param<'_> {
-    pub(super) fn typed(&self) -> (&(dyn ToSql + Sync), Type) {
+    fn typed(&self) -> (&(dyn ToSql + Sync), Type) {
         match self {
             Param::Int(value) => (value, Type::INT8),
             Param::MaybeInt(value) => (value, Type::INT8),
@@ -261,6 +261,27 @@ async fn send(client: &Pooled, act: &Act<'_>, kept: Option<&Kept>) -> Result<Vec
         client.keeper().forget(act.sql);
     }
     result
+}
+
+/// What was prepared last, under guards that pin the form of times.
+const LAST: &str = "\
+SELECT pg_catalog.format('pg_catalog.pg_backend_pid() = %s AND name = %L AND prepare_time = %L',
+                         pg_catalog.pg_backend_pid(), name, prepare_time)
+FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql ORDER BY prepare_time DESC LIMIT 1";
+
+/// Prepares the statement of `act`, under the guards that it will run under.
+pub(super) async fn prepare(client: &Client, act: &Act<'_>) -> Result<Option<Kept>, Fault> {
+    let types: Vec<Type> = act.params.iter().map(|param| param.typed().1).collect();
+    let (begun, statement, last, ended) = tokio::join!(
+        biased;
+        client.batch_execute(act.begin.sql()),
+        client.prepare_typed(act.sql, &types),
+        client.query_typed(LAST, &[]),
+        client.batch_execute("COMMIT"),
+    );
+    let (statement, last) = begun.and(statement).and_then(|it| Ok((it, last?)))?;
+    ended?;
+    Ok(last.first().map(|row| Kept { statement, is_it: row.get(0) }))
 }
 
 async fn ask(
