@@ -5,6 +5,8 @@
 //! the next step the program has ended, or waits for a lock or a lease that somebody holds; so hardly
 //! anything is left to chance. In the end the program is let go, and no row may be wrong.
 
+use std::time::{Duration, Instant};
+
 use crate::support::cli::{Cli, Running};
 use crate::support::db::{Db, port};
 use crate::support::job::Toml;
@@ -43,15 +45,28 @@ struct Race {
     wrong: &'static str,
 }
 
-/// As if an owner had not been heard of for long.
+/// As if an owner had not been heard of for long. A range whose batch is under way is locked.
 const LEASES_ARE_OVER: &str = "\
 UPDATE piecemeal.run SET lease_until = clock_timestamp() - interval '1 hour' WHERE lease_token IS NOT NULL;
 UPDATE piecemeal.member SET lease_until = clock_timestamp() - interval '1 hour';
-UPDATE piecemeal.range SET lease_until = clock_timestamp() - interval '1 hour' WHERE lease_token IS NOT NULL";
+UPDATE piecemeal.range SET lease_until = clock_timestamp() - interval '1 hour'
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM piecemeal.range WHERE lease_token IS NOT NULL FOR UPDATE SKIP LOCKED))";
 
+/// Sessions of a role that wait for somebody, but for those of a process that is gone.
 const BLOCKED: &str = "\
 SELECT count(*) > 0 FROM pg_stat_activity
-WHERE datname = current_database() AND usename = '$role' AND pg_blocking_pids(pid) <> '{}'";
+WHERE datname = current_database() AND usename = '$role' AND pg_blocking_pids(pid) <> '{}'
+AND pid <> ALL ('$gone')";
+
+/// Whether anybody waits for somebody.
+const STUCK: &str = "\
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE datname = current_database() AND pg_blocking_pids(pid) <> '{}'";
+
+/// After this, a process that does not wait for a lock itself looks in vain for a range that is free.
+const LOOKING: Duration = Duration::from_secs(1);
+
+const SESSIONS: &str = "SELECT array_agg(pid) FROM pg_stat_activity WHERE usename = '$role'";
 
 /// Returns every order of so many steps of each actor, as the actors whose turn it is.
 fn orders(left: &[usize]) -> Vec<Vec<usize>> {
@@ -81,6 +96,8 @@ struct Process {
     cli: Cli,
     role: String,
     running: Option<Running>,
+    /// Sessions of those that went before, which the server may still know.
+    gone: String,
     is_frozen: bool,
 }
 
@@ -95,15 +112,17 @@ impl Process {
             }
             None => db.url.replacen("postgres@", &format!("{role}@"), 1),
         };
-        Process { cli, role, running: None, is_frozen: false }
+        Process { cli, role, running: None, gone: "{}".into(), is_frozen: false }
     }
 
     fn is_at_work(&mut self) -> bool {
         self.running.as_mut().is_some_and(Running::is_alive)
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, db: &Db) {
         if !self.is_at_work() {
+            let sessions = SESSIONS.replace("$role", &self.role);
+            self.gone = db.text(&sessions).replace('∅', "{}");
             self.running = Some(self.cli.start(&["run", "job", "-y", "--limit", "3"]));
         }
     }
@@ -118,11 +137,15 @@ impl Process {
 
     /// Waits until it has ended, or waits for somebody.
     fn settle(&mut self, db: &Db, what: &str) {
-        let blocked = BLOCKED.replace("$role", &self.role);
+        let blocked = BLOCKED.replace("$role", &self.role).replace("$gone", &self.gone);
+        let started = Instant::now();
         let mut is_settled = || {
             let is_waiting = |it: &Running| it.stderr().contains("waiting: ");
             let is_idle = self.is_frozen || !self.is_at_work();
-            is_idle || self.running.as_ref().is_some_and(is_waiting) || db.is(&blocked)
+            is_idle
+                || self.running.as_ref().is_some_and(is_waiting)
+                || db.is(&blocked)
+                || (started.elapsed() > LOOKING && db.is(STUCK))
         };
         until_or(|| is_settled().then_some(()), || format!("the end of a step: {what}"));
     }
@@ -142,12 +165,15 @@ impl Play<'_> {
         let [first, second] = &mut self.processes;
         match step {
             Sql(sql) => self.sessions[actor].exec(sql),
-            Batch => first.begin(),
+            Batch => first.begin(self.db),
             Successor => {
                 self.db.exec(LEASES_ARE_OVER);
-                second.begin();
+                second.begin(self.db);
             }
-            Kill => first.signal("KILL"),
+            Kill => {
+                first.signal("KILL");
+                until("the end of a process", || (!first.is_at_work()).then_some(()));
+            }
             Cut => self.wire.cut(),
             Freeze => {
                 first.signal("STOP");
@@ -354,7 +380,7 @@ fn a_batch_that_goes_on_after_its_connection_broke_is_done_once() {
         table: NINE,
         job: patient(Toml::increment()),
         before: BEGUN,
-        actors: &[&[Sql("COMMIT")], &[Cut, Cut], &[Batch]],
+        actors: &[&[Sql("COMMIT")], &[Cut], &[Batch]],
         wrong: "n <> 1",
     });
 }

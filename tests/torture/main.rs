@@ -83,6 +83,6 @@ async fn all(args: &Args) -> Outcome<()> {
     let mut seeded = args.clone();
     seeded.seed = Some(SEED);
     runs::all(&seeded, 4).await?;
-    points::all(args, 61).await?;
+    points::all(args, 89).await?;
     sabotage::all("cursor-left-behind,work-ignores-fence,gap-of-one", args).await
 }
