@@ -22,12 +22,11 @@ impl Storm<'_> {
         self.attempts += 1;
         let tags: Vec<_> = (0..ROWS).map(|no| 2_000_000_000 + part * ROWS + no).collect();
         if let Err(error) = self.make_partition(&client, part, &tags).await {
-            if !error.downcast_ref().is_some_and(is_outage) || !self.has_partition(part).await? {
-                return if error.downcast_ref().is_some_and(is_outage) {
-                    Ok(false)
-                } else {
-                    Err(error)
-                };
+            if !error.downcast_ref().is_some_and(is_outage) {
+                return Err(error);
+            }
+            if !self.has_partition(part).await? {
+                return Ok(false);
             }
         }
         self.attached.extend(tags.iter().map(|tag| (*tag, Entry::new(There::Yes, false))));

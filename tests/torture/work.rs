@@ -72,28 +72,31 @@ impl Work {
 
     /// Returns the condition on rows that nobody has done yet.
     pub(crate) fn left(self) -> String {
-        match self {
-            // The trigger does those that are written, and leaves none of them with the default.
-            Work::Quarantined => "n = 0 AND ok".into(),
-            _ => self.filter().unwrap_or_else(|| "n = 0".into()),
+        if self == Work::Quarantined {
+            return "n = 0 AND ok".into();
         }
+        self.filter().unwrap_or_else(|| "n = 0".into())
     }
 
     /// Returns what the job's file says, but for its batches; `key` are the columns that the walk goes by.
     pub(crate) fn job(self, key: &str) -> String {
         let filter = self.filter().map(|it| format!("where = \"{it}\"\n")).unwrap_or_default();
         let columns: Vec<_> = key.split(", ").map(|column| format!("\"{column}\"")).collect();
-        let order = match self {
-            Work::Physical => "order = \"physical\"\n".to_owned(),
+        let order = if self == Work::Physical {
+            "order = \"physical\"\n".to_owned()
+        } else if self.is_partitioned() {
             // A row that moves has another primary key then, and still the same place in the walk.
-            Work::Partitioned | Work::Growing => format!("key = [{}]\n", columns.join(", ")),
-            _ => String::new(),
+            format!("key = [{}]\n", columns.join(", "))
+        } else {
+            String::new()
         };
         let set = if self == Work::Synced { FOLLOWS } else { "n + 1" };
-        let more = match self {
-            Work::Synced => "[sync]\n\n",
-            Work::Quarantined => "[bad_rows]\npolicy = \"quarantine\"\nmax = 10_000\n\n",
-            _ => "",
+        let more = if self == Work::Synced {
+            "[sync]\n\n"
+        } else if self == Work::Quarantined {
+            "[bad_rows]\npolicy = \"quarantine\"\nmax = 10_000\n\n"
+        } else {
+            ""
         };
         format!(
             "[table]\nname = \"public.torture\"\n{filter}{order}\n[set]\nn = \"{set}\"\n\n{more}"
@@ -124,12 +127,11 @@ impl Work {
 
     /// Returns the statements after which the program's role may do what the job needs.
     pub(crate) fn grants(self) -> &'static str {
-        match self {
+        if self == Work::Synced {
             // It makes a trigger.
-            Work::Synced => {
-                "ALTER TABLE torture OWNER TO walker; GRANT CREATE ON SCHEMA public TO walker"
-            }
-            _ => "GRANT SELECT, UPDATE ON torture TO walker",
+            "ALTER TABLE torture OWNER TO walker; GRANT CREATE ON SCHEMA public TO walker"
+        } else {
+            "GRANT SELECT, UPDATE ON torture TO walker"
         }
     }
 
@@ -138,7 +140,12 @@ impl Work {
         match self {
             Work::Partitioned | Work::Growing => Some(("part int", format!("(t % {PARTS})::int"))),
             Work::Quarantined => Some(("ok bool", format!("t % {BAD} <> 13"))),
-            _ => None,
+            Work::Plain
+            | Work::Indexed
+            | Work::Half
+            | Work::Few
+            | Work::Physical
+            | Work::Synced => None,
         }
     }
 
@@ -163,7 +170,9 @@ impl Work {
                 )
             }
             Work::Quarantined => ("", "ALTER TABLE torture ADD CHECK (ok OR n = 0);".into()),
-            _ => ("", String::new()),
+            Work::Plain | Work::Half | Work::Few | Work::Physical | Work::Synced => {
+                ("", String::new())
+            }
         }
     }
 }
