@@ -4,6 +4,7 @@
 //! is decided here once: same definition, same table, same cluster (R23, F73).
 
 mod in_step;
+mod install;
 mod quarantine;
 mod shaped;
 
@@ -16,27 +17,20 @@ use crate::job::{Identity, Job, fingerprint};
 use crate::ledger::control;
 use crate::ledger::journal;
 use crate::ledger::runs::{self, NewRun};
-use crate::ledger::schema::{self, Ledger};
 use crate::ledger::{Actor, snapshot};
-use crate::pg::fault::{is_denied, is_duplicate};
+use crate::pg::fault::is_duplicate;
 use crate::pg::{Database, Fault, Lane, Session, patiently};
 use crate::plan::{Plan, cuts, extent};
 use crate::run::{Intent, Overrides, Snapshot, Status, as_timestamp};
 use crate::walk::Key;
 
+pub use self::install::ledger_sql;
 pub use self::quarantine::{Bad, Skipped};
 pub use self::shaped::expands_next;
 pub use crate::ledger::control::Asked;
 pub use crate::ledger::journal::Line;
 pub use crate::ledger::runs::Run;
 pub use crate::ledger::steps::{Step, Steps};
-
-/// Returns the DDL that makes the ledger of one of version `from`, 0 where there is none, and the
-/// grants for a role that is to use it, for those who apply DDL by hand.
-pub fn ledger_sql(from: i32, operator: Option<&str>) -> String {
-    let grants = operator.map(schema::grants).unwrap_or_default();
-    format!("BEGIN;\n{}\n{grants}COMMIT;", schema::sql(from))
-}
 
 /// Asks things of the runs in one database, in the name of somebody.
 #[derive(Clone)]
@@ -129,34 +123,6 @@ impl Desk {
 
     async fn session(&self) -> Result<Session, Error> {
         self.database.session(Lane::Watch).await.map_err(|fault| unreachable(&fault))
-    }
-
-    /// Returns a session if there is a ledger that we can use; `None` if there is none yet.
-    async fn ledger(&self) -> Result<Option<Session>, Error> {
-        let mut session = self.session().await?;
-        let found = schema::look(&mut session).await.map_err(|fault| unreachable(&fault))?;
-        Ok(is_usable(found)?.then_some(session))
-    }
-
-    /// Installs the ledger if it is missing, and lets `operator` use it.
-    ///
-    /// # Errors
-    /// When this role may not create a schema, or there is no role `operator`; nothing was written.
-    pub async fn install(&self, operator: Option<&str>) -> Result<(), Error> {
-        let mut session = self.session().await?;
-        if let Some(role) = operator
-            && !schema::has_role(&mut session, role).await.map_err(|fault| unreachable(&fault))?
-        {
-            return Err(no_role(role));
-        }
-        let found = schema::install(&mut session).await.map_err(|fault| not_installed(&fault))?;
-        if let Some(role) = operator {
-            let granted = schema::grant(&mut session, role).await;
-            granted.map_err(|fault| {
-                Error::of_fault(format!("`{role}` could not be given the ledger"), &fault)
-            })?;
-        }
-        is_usable(found).map(drop)
     }
 
     /// Returns the newest run of a job.
@@ -430,37 +396,6 @@ pub fn check_definition(now: &Identity, run: &Run) -> Result<(), Error> {
     Err(differences.unwrap_or_default().into_iter().fold(error, Error::because))
 }
 
-/// Whether there is a ledger that we can use.
-fn is_usable(found: Ledger) -> Result<bool, Error> {
-    match found {
-        Ledger::Installed => Ok(true),
-        Ledger::Missing => Ok(false),
-        Ledger::Older(version) => Err(refused(
-            "ledger-older",
-            format!("the ledger has version {version}, and this release works with {}", schema::VERSION),
-            &format!(
-                "`piecemeal init`, as its owner, upgrades it and keeps the runs; `piecemeal init --print-sql --from {version}` prints the DDL"
-            ),
-        )),
-        Ledger::Newer(version) => Err(refused(
-            "ledger-newer",
-            format!("the ledger has version {version}, and this release knows {}", schema::VERSION),
-            "use the release that installed it, or a newer one",
-        )),
-        Ledger::Unlogged => Err(refused(
-            "ledger-unlogged",
-            "the ledger's tables are UNLOGGED: a crash would empty them, and rows would be done twice".into(),
-            "ALTER TABLE piecemeal.run SET LOGGED; the same for ledger, range and journal",
-        )),
-        Ledger::Denied(lacks) => Err(refused(
-            "ledger-privilege",
-            "this role may not use the ledger in schema `piecemeal`".into(),
-            "its owner runs `piecemeal init --operator ROLE`, or GRANT USAGE ON SCHEMA piecemeal TO ROLE; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA piecemeal TO ROLE;",
-        )
-        .because(format!("it lacks {lacks}"))),
-    }
-}
-
 fn start_anew(run: &Run) -> String {
     let job = &run.job;
     let anew = format!("`piecemeal run {job} --again` starts a new run with it");
@@ -469,23 +404,6 @@ fn start_anew(run: &Run) -> String {
 
 fn refused(code: &str, message: String, hint: &str) -> Error {
     Error::new(ErrorKind::Refused, code, message).with_hint(hint)
-}
-
-fn not_installed(fault: &Fault) -> Error {
-    if !is_denied(fault.message()) {
-        return Error::of_fault("the ledger could not be installed", fault);
-    }
-    refused(
-        "ledger-create",
-        "this role may not create the schema `piecemeal` for the ledger".into(),
-        "`piecemeal init --print-sql` prints the DDL for somebody who may, and `--operator ROLE` the grants",
-    )
-    .because_of(fault.message())
-}
-
-fn no_role(role: &str) -> Error {
-    let what = format!("there is no role `{}`; nothing was written", role.escape_debug());
-    refused("role-missing", what, "CREATE ROLE makes it; a name is taken as it is, with its case")
 }
 
 fn ended(run: &Run) -> Error {
