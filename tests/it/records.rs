@@ -209,7 +209,7 @@ fn an_owner_that_only_seemed_dead_loses_the_run_to_a_decision_about_its_rows() {
     let held = Held::from(&db, 61);
     let running = cli.start(&["run", "job", "-y"]);
     held.is_reached(&db);
-    running.signal("STOP");
+    running.freeze(&db);
     let over = "lease_until = clock_timestamp() - interval '1 second'";
     db.exec(&format!("UPDATE piecemeal.run SET {over}; UPDATE piecemeal.member SET {over}"));
     held.release();

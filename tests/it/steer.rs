@@ -81,11 +81,6 @@ fn a_run_whose_owner_was_killed_is_cancelled_at_once() {
     cli.done(&["forget", "job"]);
 }
 
-/// Whether the server does nothing for the program but wait for a lock.
-const NOTHING_UNDER_WAY: &str = "SELECT count(*) = 0 FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name LIKE 'piecemeal%'
-    AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Lock'";
-
 /// Whether the server has noticed that everybody but the test has gone.
 const NOBODY_ELSE: &str = "SELECT count(*) = 0 FROM pg_stat_activity
     WHERE datname = current_database() AND application_name LIKE 'piecemeal%'";
@@ -94,9 +89,7 @@ const NOBODY_ELSE: &str = "SELECT count(*) = 0 FROM pg_stat_activity
 fn an_owner_that_only_seemed_dead_does_nothing_after_a_cancel() {
     let db = table();
     let (cli, running, held) = held_run(&db, 10);
-    running.signal("STOP");
-    // What it said last may still be on its way to the server, and renew the lease.
-    db.until(NOTHING_UNDER_WAY);
+    running.freeze(&db);
     db.exec("UPDATE piecemeal.run SET lease_until = clock_timestamp() - interval '1 second'");
     cli.done(&["cancel", "job"]).says("cancelled: `job`");
     held.release();

@@ -81,7 +81,7 @@ pub(crate) async fn one(scene: &Scene, rng: &mut fastrand::Rng) -> Outcome<(Tall
     let took = started.elapsed().as_secs_f64();
     let (batches, words) = oracles::judge(scene, &ledgers, worst).await?;
     (tally.batches, tally.worst.transaction) = (batches, worst.transaction);
-    let line = format!("{}; {words}; worst wait {:.0?}; {took:.1} s", tally.words(), worst.wait,);
+    let line = format!("{}; {words}; worst wait {:.0?}; {took:.1} s", tally.words(), worst.wait);
     Ok((tally, line))
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use piecemeal::run::count;
+
 /// Faults that had an effect, and how long it took to get over them.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Tally {
@@ -65,10 +67,10 @@ impl Tally {
         let rows = [
             ("command", format!("`cargo torture {}`", typed.join(" "))),
             ("runs, failed", format!("{runs}, {failed}")),
-            ("faults", thousands(i64::from(self.faults.values().sum::<u32>()))),
-            ("batches committed under them", thousands(self.batches)),
+            ("faults", count(self.faults.values().copied().map(u64::from).sum())),
+            ("batches committed under them", count(self.batches.unsigned_abs())),
             ("batches that reached the server late", self.late.to_string()),
-            ("batches that a failover took back", thousands(self.lost)),
+            ("batches that a failover took back", count(self.lost.unsigned_abs())),
             (
                 "longest time until a batch of the next process, after a kill",
                 seconds(self.worst.takeover),
@@ -99,17 +101,4 @@ impl Tally {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
-}
-
-/// Parts the digits of a count into groups of three.
-fn thousands(count: i64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -125,18 +125,13 @@ impl Writer {
             0..20 => self.insert(client, book).await,
             20..30 => self.delete(client, book).await,
             30..40 => self.update_slowly(client, book).await,
-            40..60 if self.work.is_partitioned() => self.change(&self.moves(), client, book).await,
+            40..60 if self.work.is_partitioned() => self.change(&moves(), client, book).await,
             _ => self.change(UPDATE, client, book).await,
         }
     }
 
     fn any_row(&mut self, book: &Book) -> Option<i64> {
         self.rng.choice(book.tags.iter().copied())
-    }
-
-    /// Returns the update that also moves the row to another partition.
-    fn moves(&self) -> String {
-        UPDATE.replace("WHERE", &format!(", part = (part + 1) % {PARTS} WHERE"))
     }
 
     async fn change(&mut self, update: &str, client: &Client, book: &mut Book) -> Outcome<()> {
@@ -211,4 +206,9 @@ fn outage(error: &tokio_postgres::Error) -> Outcome<i32> {
     let code = error.code().map(SqlState::code);
     let is_outage = code.is_none_or(|code| code.starts_with("57") || code == "53100");
     if is_outage { Ok(1) } else { Err(format!("a writer failed: {error:?}").into()) }
+}
+
+/// Returns the update that also moves the row to another partition.
+fn moves() -> String {
+    UPDATE.replace("WHERE", &format!(", part = (part + 1) % {PARTS} WHERE"))
 }

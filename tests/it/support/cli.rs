@@ -134,6 +134,17 @@ impl Running {
         assert!(sent.expect("kill").success());
     }
 
+    /// Stops it, and waits until the server does nothing for it but wait for a lock: what it said last
+    /// may still be under way, and renew its lease.
+    pub(crate) fn freeze(&self, db: &Db) {
+        self.signal("STOP");
+        db.until(
+            "SELECT count(*) = 0 FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name LIKE 'piecemeal%'
+             AND state <> 'idle' AND wait_event_type IS DISTINCT FROM 'Lock'",
+        );
+    }
+
     /// Waits until it has said something on stderr.
     pub(crate) fn until_it_says(&self, text: &str) {
         until(&format!("`{text}` on stderr"), || self.stderr.text().contains(text).then_some(()));
