@@ -14,7 +14,8 @@ impl Storm<'_> {
         let sql = format!(
             "SELECT count(*) FILTER (WHERE q.id IS NULL AND NOT t.ok AND NOT t.born) AS missing,
                     count(*) FILTER (WHERE t.ok AND q.id IS NOT NULL) AS wrong, count(q.id) AS records
-             FROM (SELECT *, {key} AS record FROM torture) t FULL JOIN piecemeal.quarantine q ON q.key = t.record"
+             FROM (SELECT *, {key} AS record FROM torture) t
+             FULL JOIN piecemeal.quarantine q ON q.key COLLATE \"C\" = t.record COLLATE \"C\""
         );
         client.batch_execute("SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'").await?;
         let row = client.query_one(&sql, &[]).await?;

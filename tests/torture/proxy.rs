@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::Outcome;
 use crate::nth::Nth;
-use crate::tricks::{Trick, is_batch, is_end, is_full};
+use crate::tricks::{Trick, is_end, is_full};
 use crate::wire::{Frames, Request, Requests, Rewrite, is_ready};
 
 /// How long something is waited for that may never come.
@@ -223,7 +223,7 @@ impl State {
                     self.travel().await;
                     let requests = asked.push(&up[..got], self.rewrites());
                     self.rewritten.fetch_add(std::mem::take(&mut asked.applied), Ordering::Relaxed);
-                    let is_batch = requests.iter().any(|request| is_batch(&request.bytes));
+                    let is_batch = requests.iter().any(|request| request.is_batch);
                     let trick = if is_batch { lock(&self.trick).take() } else { None };
                     if let Some(trick) = trick {
                         let mut batch = requests.into_iter().flat_map(|it| it.bytes).collect::<Vec<_>>();

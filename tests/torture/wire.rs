@@ -3,6 +3,10 @@
 //! Pure. A sabotage changes the SQL in a request on its way, so that the program under test is the one
 //! that people get, and not one that was built to fail.
 
+use std::collections::HashSet;
+
+use crate::tricks::is_batch;
+
 /// One piece of the SQL that is replaced wherever it stands, in statements that hold `within`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rewrite {
@@ -64,6 +68,8 @@ pub(crate) struct Request {
     pub(crate) is_opening: bool,
     /// Whether it ends a transaction.
     pub(crate) is_commit: bool,
+    /// Whether it runs a batch.
+    pub(crate) is_batch: bool,
 }
 
 /// Gathers messages of a client to requests, and changes their SQL.
@@ -71,6 +77,8 @@ pub(crate) struct Request {
 pub(crate) struct Requests {
     frames: Frames,
     open: Request,
+    /// The names of batches that the connection has prepared.
+    kept: HashSet<Vec<u8>>,
     pub(crate) applied: usize,
 }
 
@@ -85,13 +93,31 @@ impl Requests {
             let is_commit = message.strip_prefix(b"Q").is_some_and(|it| it[4..] == *b"COMMIT\0");
             let changed = (!is_opening).then(|| rewritten(&message, rewrites)).flatten();
             self.applied += usize::from(changed.is_some());
+            self.open.is_batch |= !is_opening && self.runs_batch(&message);
             self.open.bytes.extend(changed.unwrap_or(message));
             if matches!(kind, b'S' | b'Q' | b'X') {
-                let bytes = std::mem::take(&mut self.open.bytes);
-                requests.push(Request { bytes, is_opening, is_commit });
+                let open = std::mem::take(&mut self.open);
+                requests.push(Request { is_opening, is_commit, ..open });
             }
         }
         requests
+    }
+
+    /// Whether a message runs a batch, or a part of what does: its text without a name, or the name of
+    /// one that was prepared before.
+    fn runs_batch(&mut self, message: &[u8]) -> bool {
+        let mut names = message[5..].split(|byte| *byte == 0);
+        match (message[0], names.next(), names.next()) {
+            (b'P', Some(b""), _) => is_batch(message),
+            (b'P', Some(name), _) => {
+                if is_batch(message) {
+                    self.kept.insert(name.to_owned());
+                }
+                false
+            }
+            (b'B', _, Some(name)) => self.kept.contains(name),
+            _ => false,
+        }
     }
 
     /// Takes what has not become a request.
@@ -162,5 +188,15 @@ pub(crate) fn check() -> Result<(), String> {
             return Err(format!("cut at {at}: {found:?}"));
         }
     }
-    Ok(())
+    let update = b"UPDATE public.torture SET n = 1";
+    let parse = |name: &[u8]| framed(b'P', &[name, b"\0", update, b"\0\0\0"]);
+    let bind = framed(b'B', &[b"\0s1\0", b"\0\0\0\0\0\0"]);
+    let all = [&opening[..], &parse(b"s1"), &sync, &bind, &sync, &parse(b""), &sync].concat();
+    let found = Requests::default().push(&all, &[]);
+    let batches: Vec<_> = found.iter().map(|request| request.is_batch).collect();
+    if batches == [false, false, true, true] {
+        Ok(())
+    } else {
+        Err(format!("batches are taken for something else: {found:?}"))
+    }
 }
