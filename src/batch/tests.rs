@@ -8,7 +8,7 @@ use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::members;
 use crate::ledger::quarantine as ledger;
 use crate::ledger::ranges::{self, Taken};
-use crate::pg::{Connect, Database, DbMessage, Environment, Fault, Guards, Lane, Session};
+use crate::pg::{Begin, Connect, Database, DbMessage, Environment, Fault, Guards, Lane, Session};
 use crate::plan::Plan;
 use crate::sandbox::{Programs, Sandbox};
 use crate::walk::{Key, Range};
@@ -120,6 +120,25 @@ fn holder(token: &str) -> Holder {
 fn taken(taken: Taken) -> Range {
     let Taken::Range(range) = taken else { panic!("{taken:?}") };
     range
+}
+
+#[tokio::test]
+async fn a_batch_whose_transaction_did_not_begin_does_not_stand_by_itself() {
+    let mut scene = Scene::set().await;
+    scene.claim("a").await;
+    let range = taken(scene.take("a").await);
+    let begin = std::mem::replace(&mut scene.plan.statements.by_key.begin_batch, Begin::refused());
+    let mut session = scene.session().await;
+    let route = &scene.plan.statements.by_key;
+    let chunk = next(&mut session, route, range.leg(1, false).unwrap(), 10).await.unwrap();
+    let after = range.after_batch(&chunk);
+    let fence = Fence { run: scene.run, token: "a".into() };
+    let places = (&range, &chunk, &after);
+    let applied = apply(&mut session, route, &fence, places, Attempt::default()).await;
+    assert!(applied.is_err(), "{applied:?}");
+    assert_eq!(scene.rows_with(0).await, 100);
+    scene.plan.statements.by_key.begin_batch = begin;
+    assert!(matches!(scene.batch("a", &range).await, Applied::Committed(_)));
 }
 
 #[tokio::test]

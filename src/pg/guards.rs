@@ -40,6 +40,12 @@ SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0; S
 /// By what a trigger of ours knows that it is the walk that writes: the job's trigger in this setting.
 pub(crate) const WALK: &str = "piecemeal.walk";
 
+/// A condition that only holds in a transaction that began under guards, and may write. BEGIN is sent
+/// together with the statement; if it alone is cancelled, the statement would stand by itself, without a
+/// time limit, and with names that mean whatever the role's `search_path` makes of them.
+pub(crate) const GUARDED: &str = "\
+pg_catalog.current_setting('piecemeal.guarded', true) OPERATOR(pg_catalog.=) 'on'";
+
 /// What the planner is kept on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follow {
@@ -95,6 +101,12 @@ impl Begin {
     #[must_use]
     pub fn keeping(self, keeps: bool) -> Begin {
         Begin { keeps, ..self }
+    }
+
+    /// Returns one that the server refuses before a transaction has begun.
+    #[cfg(test)]
+    pub(crate) fn refused() -> Begin {
+        Begin { sql: "SELECT 1 / 0".into(), longest: Duration::from_secs(1), keeps: false }
     }
 
     /// Whether its statement may be kept prepared.
@@ -178,7 +190,7 @@ impl Guards {
         });
         if !self.read_only {
             // A deferred constraint fails inside the batch, where it can be bisected (F46).
-            sql.push_str("SET CONSTRAINTS ALL IMMEDIATE");
+            sql.push_str("SET LOCAL piecemeal.guarded = 'on'; SET CONSTRAINTS ALL IMMEDIATE");
         }
         sql
     }

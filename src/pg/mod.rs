@@ -28,7 +28,7 @@ pub use connect::Connect;
 pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use environment::Environment;
 pub(crate) use fault::Fault;
-pub(crate) use guards::{Begin, Follow, Guards, WALK, literal};
+pub(crate) use guards::{Begin, Follow, GUARDED, Guards, WALK, literal};
 pub(crate) use kept::TAKES_BACK;
 pub(crate) use message::DbMessage;
 pub use pool::Database;

@@ -9,6 +9,7 @@
 
 use super::statements::{LSN, TOOK, Text, hot, same_table};
 use crate::ledger::lease::TTL;
+use crate::pg::GUARDED;
 
 /// The parameters of a record behind those of a batch: SQLSTATE, message, most rows; and the lower end.
 const SQLSTATE: usize = 14;
@@ -35,7 +36,8 @@ impl Text<'_> {
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
     SELECT FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
-    AND {same_table}{same_file} FOR NO KEY UPDATE
+    AND {same_table}{same_file}
+    AND {GUARDED} FOR NO KEY UPDATE
 ), piecemeal_room AS MATERIALIZED (
     SELECT coalesce(sum(quarantined - skipped), 0)::int8 AS used FROM piecemeal.range WHERE run_id = $1
 ), piecemeal_found AS MATERIALIZED (
@@ -85,9 +87,10 @@ SELECT key, EXISTS (SELECT FROM piecemeal_books) AS is_recorded, used FROM piece
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
     SELECT {hot} AS hot, {LSN} AS lsn FROM piecemeal.range
-    WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4 AND {same_table} FOR NO KEY UPDATE
+    WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4 AND {same_table}
+    AND {GUARDED} FOR NO KEY UPDATE
 ), piecemeal_queued AS MATERIALIZED (
-    SELECT id AS piecemeal_id, key AS piecemeal_key FROM piecemeal.quarantine
+    SELECT id AS piecemeal_id, key COLLATE pg_catalog.\"default\" AS piecemeal_key FROM piecemeal.quarantine
     WHERE run_id = $1 AND range_no = $2 AND is_queued AND EXISTS (SELECT FROM piecemeal_fence) ORDER BY id LIMIT $5
 ), piecemeal_work AS (
     UPDATE {table} SET {set} FROM piecemeal_queued

@@ -14,7 +14,7 @@
 
 use super::statements::{LSN, TOOK, Text, fetched, hot, same_table};
 use super::target::Target;
-use crate::pg::TAKES_BACK;
+use crate::pg::{GUARDED, TAKES_BACK};
 
 impl Text<'_> {
     /// Parameters: run, range, rev, token, upper end, most matches, retries, seconds for the scan,
@@ -34,7 +34,8 @@ impl Text<'_> {
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
     SELECT {hot} AS hot, {LSN} AS lsn, {fetched} AS fetched, {TAKES_BACK} AS plans FROM piecemeal.range
-    WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4 AND {same_table} FOR NO KEY UPDATE
+    WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4 AND {same_table}
+    AND {GUARDED} FOR NO KEY UPDATE
 ), piecemeal_found AS MATERIALIZED (
     SELECT {keys}, {to_do} AS piecemeal_is_match FROM {table}
     WHERE {stretch}

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::forms::Forms;
 use super::target::Target;
 use crate::job::{Job, Order, Work};
-use crate::pg::{Begin, Follow, Guards, TAKES_BACK};
+use crate::pg::{Begin, Follow, GUARDED, Guards, TAKES_BACK};
 use crate::sync::name_of;
 use crate::walk::{Axis, Heap, Keyset, Range};
 
@@ -328,7 +328,8 @@ impl Text<'_> {
         format!(
             "WITH piecemeal_fence AS MATERIALIZED (
     SELECT {hot} AS hot, {lsn} AS lsn, {passed} AS passed, {TAKES_BACK} AS plans FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
-    AND {same_table}{same_file} FOR NO KEY UPDATE
+    AND {same_table}{same_file}
+    AND {GUARDED} FOR NO KEY UPDATE
 ), piecemeal_work AS (
 {update}
     RETURNING {still} AS still

@@ -112,6 +112,20 @@ fn repaired_rows_are_tried_again_and_the_run_ends_verified() {
 }
 
 #[test]
+fn repaired_rows_with_a_key_in_the_order_of_a_language_are_tried_again() {
+    let db = Db::with(
+        "CREATE TABLE t (id text COLLATE \"de-x-icu\" PRIMARY KEY, n int NOT NULL DEFAULT 0);
+         INSERT INTO t SELECT 'ä ' || i FROM generate_series(1, 300) i",
+    );
+    spoil(&db, "id IN ('ä 7', 'ä 8')");
+    let cli = Cli::new(&db, "job", &job(100).text());
+    cli.call(&["run", "job", "-y"]).exits(5);
+    repair(&db);
+    cli.done(&["quarantine", "job", "--retry"]).says("done: job, 300 rows");
+    assert_eq!(db.number("SELECT sum(n) FROM t"), 300);
+}
+
+#[test]
 fn skipped_rows_are_accepted_with_a_reason_and_the_end_says_how_many() {
     let db = Db::with(&numbers(200));
     spoil(&db, "id IN (7, 8, 150)");
