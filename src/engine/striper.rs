@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::job::Stripes;
 use crate::run::Outcome;
-use crate::walk::{Chunk, DENSE, Range, Sizer, Stripe};
+use crate::walk::{Chunk, DENSE, PASSES, Range, Sizer, Stripe};
 
-/// The passes that are tried first: with four, three quarters of the rows can be HOT.
-const PASSES: u32 = 4;
 /// The share of HOT updates in the later passes, below which they are not worth their reads.
 const ENOUGH: f64 = 0.5;
 /// The share of HOT updates in one pass, above which there is room enough without more of them.

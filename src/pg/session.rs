@@ -241,7 +241,8 @@ async fn send(client: &Pooled, act: &Act<'_>, kept: Option<&Kept>) -> Result<Vec
     let typed: Vec<_> = act.params.iter().map(Param::typed).collect();
     let begin = kept.map_or_else(|| act.begin.sql().into(), |kept| kept.begin(act.begin.sql()));
     // Biased, because the three messages must reach the server in this order. Should BEGIN be
-    // refused, the statement is still whole by itself, and COMMIT finds nothing to do.
+    // refused, the statement stands by itself, whole, and COMMIT finds nothing to do; one that changes
+    // rows then changes none (`GUARDED`).
     let (begun, answered, ended) = tokio::join!(
         biased;
         client.batch_execute(&begin),

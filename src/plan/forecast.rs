@@ -13,7 +13,7 @@ use super::prepare::Plan;
 use super::rehearsal::Rehearsal;
 use crate::job::{Rate, Stripes, Vacuum, show_bytes, show_duration};
 use crate::run::{Schedule, count};
-use crate::walk::DENSE;
+use crate::walk::{DENSE, PASSES};
 
 /// What a page of the table has for rows and their pointers, in bytes.
 const PAGE: f64 = 8192.0 - 24.0;
@@ -35,9 +35,6 @@ const EMPTIED: f64 = 1.6;
 /// The share of HOT updates among those of all passes but the first, where a chunk is done in passes:
 /// a rehearsal is a single one. Measured: 0.71 of all with four passes.
 const IN_LATER_PASSES: f64 = 0.95;
-
-/// The passes that `stripes = "auto"` makes where they pay.
-const PASSES: u32 = 4;
 
 /// What an update writes to WAL besides entries of indexes and images of pages, in such entries.
 /// Measured with two indexes: 447 bytes a row without HOT, and 218 with 0.71 of it.

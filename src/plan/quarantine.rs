@@ -7,9 +7,8 @@
 //! the quarantine in the transaction that does it, and so does one that is gone, or needs nothing any
 //! more.
 
-use super::statements::{LSN, TOOK, Text, hot, same_table};
+use super::statements::{LSN, TOOK, Text, hot};
 use crate::ledger::lease::TTL;
-use crate::pg::GUARDED;
 
 /// The parameters of a record behind those of a batch: SQLSTATE, message, most rows; and the lower end.
 const SQLSTATE: usize = 14;
@@ -34,11 +33,7 @@ impl Text<'_> {
     /// The run is locked before the statement looks at anything, so no two workers fill the last place.
     pub(super) fn quarantine(&self, has_lower: bool, is_striped: bool) -> String {
         format!(
-            "WITH piecemeal_fence AS MATERIALIZED (
-    SELECT FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
-    AND {same_table}{same_file}
-    AND {GUARDED} FOR NO KEY UPDATE
-), piecemeal_room AS MATERIALIZED (
+            "{fence}, piecemeal_room AS MATERIALIZED (
     SELECT coalesce(sum(quarantined - skipped), 0)::int8 AS used FROM piecemeal.range WHERE run_id = $1
 ), piecemeal_found AS MATERIALIZED (
     SELECT {key} AS key FROM {table} WHERE {stretch}
@@ -65,8 +60,7 @@ impl Text<'_> {
     FROM piecemeal_books
 )
 SELECT key, EXISTS (SELECT FROM piecemeal_books) AS is_recorded, used FROM piecemeal_bad, piecemeal_room",
-            same_table = same_table(self.target),
-            same_file = self.same_file(),
+            fence = self.fence(""),
             key = self.keyset.key(),
             table = self.keyset.table,
             stretch = self.stretch(5, has_lower.then_some(LOWER)),
@@ -84,12 +78,9 @@ SELECT key, EXISTS (SELECT FROM piecemeal_books) AS is_recorded, used FROM piece
             let (name, sql_type) = (&column.name, &column.sql_type);
             format!("{table}.{name} OPERATOR(pg_catalog.=) (piecemeal_key)[{}]::{sql_type}", at + 1)
         });
+        let hot = hot(self.target);
         format!(
-            "WITH piecemeal_fence AS MATERIALIZED (
-    SELECT {hot} AS hot, {LSN} AS lsn FROM piecemeal.range
-    WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4 AND {same_table}
-    AND {GUARDED} FOR NO KEY UPDATE
-), piecemeal_queued AS MATERIALIZED (
+            "{fence}, piecemeal_queued AS MATERIALIZED (
     SELECT id AS piecemeal_id, key COLLATE pg_catalog.\"default\" AS piecemeal_key FROM piecemeal.quarantine
     WHERE run_id = $1 AND range_no = $2 AND is_queued AND EXISTS (SELECT FROM piecemeal_fence) ORDER BY id LIMIT $5
 ), piecemeal_work AS (
@@ -115,8 +106,7 @@ SELECT key, EXISTS (SELECT FROM piecemeal_books) AS is_recorded, used FROM piece
 SELECT done, taken, 0::int8 AS seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
        ({LSN} - (SELECT lsn FROM piecemeal_fence))::int8 AS wal, {TOOK} AS took,
        (SELECT piecemeal_key FROM piecemeal_queued ORDER BY piecemeal_id DESC LIMIT 1) AS key FROM piecemeal_books",
-            hot = hot(self.target),
-            same_table = same_table(self.target),
+            fence = self.fence(&format!("{hot} AS hot, {LSN} AS lsn")),
             set = self.set(),
             joined = joined.clone().collect::<Vec<_>>().join(" AND "),
             matches = self.matches(),

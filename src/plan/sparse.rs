@@ -12,9 +12,9 @@
 //! The matches are joined to the table rather than listed: a row that somebody changes meanwhile is
 //! judged once more, as it is then.
 
-use super::statements::{LSN, TOOK, Text, fetched, hot, same_table};
+use super::statements::{LSN, TOOK, Text, fetched, hot};
 use super::target::Target;
-use crate::pg::{GUARDED, TAKES_BACK};
+use crate::pg::TAKES_BACK;
 
 impl Text<'_> {
     /// Parameters: run, range, rev, token, upper end, most matches, retries, seconds for the scan,
@@ -31,12 +31,9 @@ impl Text<'_> {
         let joined = each(" AND ", &|at, name| {
             format!("{table}.{name} OPERATOR(pg_catalog.=) piecemeal_k{at}")
         });
+        let (hot, fetched) = (hot(self.target), fetched(self.target));
         format!(
-            "WITH piecemeal_fence AS MATERIALIZED (
-    SELECT {hot} AS hot, {LSN} AS lsn, {fetched} AS fetched, {TAKES_BACK} AS plans FROM piecemeal.range
-    WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4 AND {same_table}
-    AND {GUARDED} FOR NO KEY UPDATE
-), piecemeal_found AS MATERIALIZED (
+            "{fence}, piecemeal_found AS MATERIALIZED (
     SELECT {keys}, {to_do} AS piecemeal_is_match FROM {table}
     WHERE {stretch}
     AND {found}
@@ -64,9 +61,9 @@ impl Text<'_> {
 )
 SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
        ({LSN} - (SELECT lsn FROM piecemeal_fence))::int8 AS wal, {TOOK} AS took FROM piecemeal_books",
-            hot = hot(self.target),
-            fetched = fetched(self.target),
-            same_table = same_table(self.target),
+            fence = self.fence(&format!(
+                "{hot} AS hot, {LSN} AS lsn, {fetched} AS fetched, {TAKES_BACK} AS plans"
+            )),
             found = self.found(is_served),
             passed = if is_served { "0".into() } else { passed(self.target) },
             to_do = self.to_do(),

@@ -325,12 +325,10 @@ impl Text<'_> {
             self.in_stripe(pass == Pass::Stripe),
             self.is_quarantined(1)
         );
+        let hot = hot(self.target);
+        let passed = if pass == Pass::Search { passed(self.target) } else { "0::int8".into() };
         format!(
-            "WITH piecemeal_fence AS MATERIALIZED (
-    SELECT {hot} AS hot, {lsn} AS lsn, {passed} AS passed, {TAKES_BACK} AS plans FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
-    AND {same_table}{same_file}
-    AND {GUARDED} FOR NO KEY UPDATE
-), piecemeal_work AS (
+            "{fence}, piecemeal_work AS (
 {update}
     RETURNING {still} AS still
 ), piecemeal_count AS (
@@ -349,16 +347,30 @@ impl Text<'_> {
 SELECT seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
        ({lsn} - (SELECT lsn FROM piecemeal_fence))::int8 AS wal, {took} AS took FROM piecemeal_books",
             lsn = LSN,
-            hot = hot(self.target),
-            passed = if pass == Pass::Search { passed(self.target) } else { "0::int8".into() },
             update = self.update(5, has_lower.then_some(LOWER), &and),
             still = self.still_matches(),
             matched = self.matched(has_lower, &and),
             ttl = crate::ledger::lease::TTL.as_secs(),
             took = TOOK,
+            fence = self.fence(&format!(
+                "{hot} AS hot, {LSN} AS lsn, {passed} AS passed, {TAKES_BACK} AS plans"
+            )),
+            still_so_far = self.still_so_far(),
+        )
+    }
+
+    /// What everything that changes rows begins with, with `columns`: the range as we remember it, locked,
+    /// on the same table, in a transaction that began under guards. Where it finds nothing, nothing is
+    /// changed. It takes the parameters 1 to 4: run, range, rev, token.
+    pub(super) fn fence(&self, columns: &str) -> String {
+        format!(
+            "WITH piecemeal_fence AS MATERIALIZED (
+    SELECT {columns} FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
+    AND {same_table}{same_file}
+    AND {GUARDED} FOR NO KEY UPDATE
+)",
             same_table = same_table(self.target),
             same_file = self.same_file(),
-            still_so_far = self.still_so_far(),
         )
     }
 

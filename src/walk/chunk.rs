@@ -17,6 +17,9 @@ pub struct Chunk {
     pub stripe: Option<Stripe>,
 }
 
+/// The passes over a chunk that are tried first: with four, three quarters of the rows can be HOT.
+pub(crate) const PASSES: u32 = 4;
+
 /// The share of the keys that must be to do for several passes: over rows of which few are to do, each
 /// pass finds them far apart.
 pub(crate) const DENSE: f64 = 0.25;

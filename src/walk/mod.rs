@@ -13,8 +13,8 @@ mod heap;
 mod sizer;
 
 pub(crate) use axis::Axis;
-pub(crate) use chunk::DENSE;
 pub use chunk::{Chunk, Stripe};
+pub(crate) use chunk::{DENSE, PASSES};
 pub(crate) use heap::Heap;
 pub use key::Key;
 pub(crate) use key::KeyColumn;
