@@ -16,6 +16,7 @@ mod prepare;
 mod split;
 mod forms;
 mod statements;
+mod fence;
 mod sparse;
 mod served;
 mod quarantine;

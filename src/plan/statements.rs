@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::forms::Forms;
 use super::target::Target;
 use crate::job::{Job, Order, Work};
-use crate::pg::{Begin, Follow, GUARDED, Guards, TAKES_BACK};
+use crate::pg::{Begin, Follow, Guards, TAKES_BACK};
 use crate::sync::name_of;
 use crate::walk::{Axis, Heap, Keyset, Range};
 
@@ -356,21 +356,6 @@ SELECT seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) 
                 "{hot} AS hot, {LSN} AS lsn, {passed} AS passed, {TAKES_BACK} AS plans"
             )),
             still_so_far = self.still_so_far(),
-        )
-    }
-
-    /// What everything that changes rows begins with, with `columns`: the range as we remember it, locked,
-    /// on the same table, in a transaction that began under guards. Where it finds nothing, nothing is
-    /// changed. It takes the parameters 1 to 4: run, range, rev, token.
-    pub(super) fn fence(&self, columns: &str) -> String {
-        format!(
-            "WITH piecemeal_fence AS MATERIALIZED (
-    SELECT {columns} FROM piecemeal.range WHERE run_id = $1 AND no = $2 AND rev = $3 AND lease_token = $4
-    AND {same_table}{same_file}
-    AND {GUARDED} FOR NO KEY UPDATE
-)",
-            same_table = same_table(self.target),
-            same_file = self.same_file(),
         )
     }
 
