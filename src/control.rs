@@ -353,7 +353,9 @@ impl Desk {
     /// # Errors
     /// When one of them could still go on.
     pub async fn forget(&self, job: &str) -> Result<usize, Error> {
-        let (mut session, run) = self.existing(job).await?;
+        let Some(run) = self.find(job).await? else {
+            return if self.drop_sync(job).await? { Ok(0) } else { Err(self.no_run(job)) };
+        };
         if !run.status.is_final() {
             return Err(refused(
                 "not-ended",
@@ -362,6 +364,7 @@ impl Desk {
             ));
         }
         self.drop_sync(job).await?;
+        let mut session = self.session().await?;
         runs::forget(&mut session, job).await.map_err(|fault| broken(&fault))
     }
 

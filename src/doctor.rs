@@ -15,6 +15,7 @@ use crate::ledger::schema::{self, Ledger};
 use crate::pg::{Database, Fault, Guards, Lane, Session};
 use crate::plan::{Around, Outline, Plan, look_around};
 use crate::run::count;
+use crate::sync;
 use crate::throttle::{State, Survey, Surveyed, survey};
 
 /// The difference of two clocks, in seconds, that is worth a word.
@@ -142,11 +143,13 @@ pub async fn examine(database: &Database, job: Option<&Job>) -> Result<Checkup, 
     let around = look_around(&mut session).await.map_err(asked)?;
     let ledger = schema::look(&mut session).await.map_err(asked)?;
     let apart = clocks(&mut session).await.map_err(asked)?;
+    let left = left(&mut session, &ledger).await.map_err(asked)?;
     of_server(&mut checkup, &around, &ledger);
     checkup.signs.push(clock(apart));
     checkup.take("old rows", &around.of_holders, || {
         Sign::ok("old rows", "no old transaction, slot or standby keeps them alive")
     });
+    checkup.signs.extend(left);
     let mut plan = None;
     if let Some(job) = job {
         let last = last_run(&mut session, job, &ledger).await.map_err(asked)?;
@@ -268,6 +271,28 @@ enum Looked {
     Plan(Box<Plan>),
     /// What can be known before the statements of `[expand]` have been run.
     Outline(Box<Outline>),
+}
+
+/// Sync triggers of jobs that have no run here. Nothing else tells of them.
+async fn left(session: &mut Session, ledger: &Ledger) -> Result<Vec<Sign>, Fault> {
+    let mut signs = Vec::new();
+    for (job, table) in sync::made(session).await? {
+        let is_known = match ledger {
+            Ledger::Installed => runs::newest(session, &job).await?.is_some(),
+            Ledger::Missing => false,
+            // Nobody can say.
+            _ => true,
+        };
+        if !is_known {
+            let what =
+                format!("a sync trigger of `{job}` is on {table}, and `{job}` has no run here");
+            let sign = Sign::new(Health::Warn, "sync", what)
+                .because("it computes columns in every write, for nobody")
+                .recipe(format!("piecemeal forget {job}"));
+            signs.push(sign);
+        }
+    }
+    Ok(signs)
 }
 
 async fn last_run(session: &mut Session, job: &Job, ledger: &Ledger) -> Result<Option<Run>, Fault> {

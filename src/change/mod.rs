@@ -12,4 +12,4 @@ mod way;
 pub(crate) use ddl::{Attempt, Blocker, Path, attempt, blocked_by};
 pub(crate) use gate::held;
 pub(crate) use outside::{Found, drop_index, look, run};
-pub(crate) use way::{Missing, reverses, way_back};
+pub(crate) use way::{Missing, in_parts, reverses, way_back};

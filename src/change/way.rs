@@ -3,6 +3,8 @@
 use crate::job::{Job, Part, Work};
 use crate::ledger::shaped::Marks;
 use crate::ledger::steps::Steps;
+use crate::pg::fault::WITHOUT_EFFECT;
+use crate::pg::literal;
 
 /// Something without which a run cannot be taken back, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +68,15 @@ fn in_place(job: &Job, marks: &Marks) -> Option<Missing> {
 pub(crate) fn reverses(job: &Job, steps: &Steps) -> bool {
     let has_reverse = job.sync.as_ref().is_some_and(|sync| !sync.reverse.is_empty());
     has_reverse && steps.began(Part::ContractUp) && !steps.began(Part::ExpandDown)
+}
+
+/// Returns one statement that runs each of these, and passes over those that find nothing to undo.
+pub(crate) fn in_parts(parts: &[String]) -> String {
+    let codes = WITHOUT_EFFECT.map(|code| format!("SQLSTATE '{code}'")).join(" OR ");
+    let each = parts.iter().map(|part| {
+        format!("BEGIN EXECUTE {}; EXCEPTION WHEN {codes} THEN NULL; END;\n", literal(part))
+    });
+    format!("DO {}", literal(&format!("BEGIN\n{}END", each.collect::<String>())))
 }
 
 /// Columns that contract took away with their values, and that nothing computes.

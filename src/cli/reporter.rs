@@ -130,7 +130,9 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Throttled { now } => Some(format!("pace: {now}")),
         Event::Rewritten { .. } => Some(REWRITTEN.into()),
         Event::Partitions { attached, detached } => Some(partitions(attached, detached)),
-        Event::Statement { .. } | Event::Blocked { .. } => of_statement(event),
+        Event::Statement { .. } | Event::PassedOver { .. } | Event::Blocked { .. } => {
+            of_statement(event)
+        }
         Event::LetGo { table } => Some(format!("sync: {table} is kept in step no more")),
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {
@@ -150,10 +152,14 @@ fn partitions(attached: &[String], detached: &[String]) -> String {
 }
 
 fn of_statement(event: &Event) -> Option<String> {
-    if let Event::Statement { part, no, of, sql } = event {
-        return Some(format!("{part} {no}/{of}: {sql}"));
+    match event {
+        Event::Statement { part, no, of, sql } => Some(format!("{part} {no}/{of}: {sql}")),
+        Event::PassedOver { part, no, why } => {
+            Some(words::plain(&format!("passed over in {part} {no}: {why}")))
+        }
+        Event::Blocked { by } => Some(format!("waiting: {by}")),
+        _ => None,
     }
-    if let Event::Blocked { by } = event { Some(format!("waiting: {by}")) } else { None }
 }
 
 fn quarantined(key: &Key, sqlstate: Option<&str>, message: &str) -> String {

@@ -69,8 +69,8 @@ impl Desk {
             "`{job}` cannot be contracted: its sync trigger was dropped, changed or switched off; nothing was written"
         );
         let hint = format!(
-            "set right the rows of {table} whose sides differ; then {again}`piecemeal run {job} --again` makes the trigger again and verifies, and `piecemeal contract {job}` goes on",
-            table = trigger.table,
+            "set right which rows of these are wrong: {apart}; then {again}`piecemeal run {job} --again` makes the trigger again and verifies, and `piecemeal contract {job}` goes on",
+            apart = trigger.apart,
             again = if run.status.is_final() {
                 String::new()
             } else {
@@ -82,11 +82,46 @@ impl Desk {
         ))
     }
 
-    /// Drops the sync trigger of a job whose runs are forgotten, if there is one.
-    pub(super) async fn drop_sync(&self, job: &str) -> Result<(), Error> {
+    /// Whether the rows of a run should be in step now: nobody has let go of its sync trigger on purpose.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn is_kept(&self, run: i64) -> Result<bool, Error> {
+        let mut session = self.session().await?;
+        let found = journal::in_step(&mut session, run).await.map_err(|fault| broken(&fault))?;
+        Ok(found.is_kept)
+    }
+
+    /// Checks that old and new columns say the same before a run is taken back, or that it is known which side is right.
+    ///
+    /// # Errors
+    /// That its sync trigger is not at work, and nobody has let go of it on purpose.
+    pub(super) async fn check_sides(&self, job: &str, run: i64) -> Result<(), Error> {
+        if !self.is_kept(run).await? {
+            return Ok(());
+        }
+        let mut session = self.session().await?;
+        let tables = sync::tables(&mut session, job).await.map_err(|fault| broken(&fault))?;
+        let again = tables.first().map_or_else(
+            || format!("`piecemeal cancel {job}`, and `piecemeal run {job} --again` makes the trigger again"),
+            |table| format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {};", sync::name_of(job)),
+        );
+        let what = format!(
+            "`{job}` cannot be taken back: its sync trigger was dropped or switched off; nothing was written"
+        );
+        let hint = format!(
+            "set right the rows whose sides differ; then {again} after that, `piecemeal down {job}` goes on"
+        );
+        Err(refused("sync-off", what, &hint).because(
+            "rows that were written since may be out of step, and it is not known which side is right",
+        ))
+    }
+
+    /// Drops the sync trigger of a job that nobody needs any more; returns whether there was anything of it.
+    pub(super) async fn drop_sync(&self, job: &str) -> Result<bool, Error> {
         let mut session = self.session().await?;
         let dropped = sync::drop(&mut session, (job, None), PATIENCE, &mut |_| ()).await;
-        dropped.map(drop).map_err(|fault| {
+        dropped.map_err(|fault| {
             if is_lock_timeout(fault.message()) {
                 let what = format!("the sync trigger of `{job}` could not be dropped");
                 return Error::new(ErrorKind::Refused, "sync-locked", what)

@@ -232,15 +232,24 @@ impl Desk {
     /// statements of `[contract] down` and of `[expand] down`.
     ///
     /// # Errors
-    /// When the ledger cannot be read.
+    /// When the old columns may not have what was written to the new ones, or the other way round; or the ledger cannot
+    /// be read.
     pub async fn goes_back_over_rows(&self, job: &Job, run: &Run) -> Result<bool, Error> {
-        if !reverses(job, &self.steps(run.id).await?) {
+        let reverse = job.sync.as_ref().map_or(&[][..], |sync| &sync.reverse);
+        if reverse.is_empty() {
             return Ok(false);
         }
         // As long as its trigger is at work, the old columns are in step.
         let mut session = self.session().await?;
-        let is_kept = sync::is_at_work(&mut session, &job.name).await;
-        Ok(!is_kept.map_err(|fault| broken(&fault))?)
+        let is_at_work = sync::is_at_work(&mut session, &job.name).await;
+        if is_at_work.map_err(|fault| broken(&fault))? {
+            return Ok(false);
+        }
+        let marks = shaped::marks(&mut session, run.id).await.map_err(|fault| broken(&fault))?;
+        if !reverse.iter().any(|it| marks.dropped.contains(&it.column)) {
+            self.check_sides(&job.name, run.id).await?;
+        }
+        Ok(reverses(job, &self.steps(run.id).await?))
     }
 
     /// Returns the job that computes the old columns of `job`, which are there again, and whether it begins anew: it was

@@ -18,6 +18,7 @@ mod gauge;
 mod hold;
 mod stride;
 mod steering;
+mod in_step;
 mod insist;
 mod pacing;
 mod controller;

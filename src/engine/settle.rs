@@ -33,7 +33,6 @@ use crate::plan::is_same_table;
 use crate::run::{
     Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition, count,
 };
-use crate::sync::{self, State};
 use crate::throttle::View;
 use crate::verify::{self, Question, Tally};
 
@@ -211,30 +210,6 @@ impl Round<'_> {
         Ok(Some(match verdict {
             Ok(how) => Ended::Verified { how, looked: tally.looked, took },
             Err(failure) => Ended::Unverified(failure),
-        }))
-    }
-
-    /// A trigger that is not there any more may have missed rows that look as if they were done.
-    async fn out_of_step(&self) -> Result<Option<Failure>, Stop> {
-        let found = self.insist(|mut session| {
-            let plan = Arc::clone(&self.runner.plan);
-            async move {
-                let Some(trigger) = &plan.sync else { return Ok(State::Same) };
-                sync::state(&mut session, trigger).await
-            }
-        });
-        let found = found.await.map_err(lost)?;
-        let job = &self.runner.plan.job.name;
-        Ok((found != State::Same).then(|| Failure {
-            kind: FailureKind::Unverified,
-            message: format!(
-                "run `{job}` is not verified: its sync trigger was dropped, changed or switched off"
-            ),
-            because: vec!["rows that were written since may be out of step".to_owned()],
-            hint: Some(format!(
-                "`piecemeal resume {job}` makes the trigger again, and verifies again"
-            )),
-            sqlstate: None,
         }))
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::recover::jittered;
 use super::shaper::{Halt, Hand, Shaper};
 use crate::change::{self, Attempt, Blocker, Found};
-use crate::job::{Manner, Outside, Part, manner};
+use crate::job::{Manner, Outside, Part, apart, manner};
 use crate::ledger::steps::{self, Place, Step};
 use crate::pg::fault::is_without_effect;
 use crate::pg::{Alone, DbMessage, Fault, Lane};
@@ -22,6 +22,9 @@ const LOOK: Duration = Duration::from_millis(60);
 const OTHER: Duration = Duration::from_secs(1);
 /// How much of a statement is shown.
 const SHOWN: usize = 100;
+/// The note of a statement of which only some has had an effect.
+const IN_PARTS: &str =
+    "each of its parts by itself: those that had nothing to undo were passed over";
 /// How often what runs outside a transaction is begun anew before it is given up.
 const ANEW: u32 = 5;
 
@@ -59,12 +62,13 @@ impl Shaper {
     async fn within(&self, hand: &Hand, which: Which, sql: &str) -> Result<(), Halt> {
         let place = self.place(hand, which, sql);
         let kept = self.kept().await?;
-        let statements = self.between(&kept, sql);
+        let mut statements = self.between(&kept, sql);
+        let mut note = None;
         let started = Instant::now();
         let mut attempts = 0;
         loop {
             self.asked(hand)?;
-            let (attempt, blocker) = self.attempt(hand, place, &statements).await;
+            let (attempt, blocker) = self.attempt(hand, place.record(note), &statements).await;
             let fault = match attempt {
                 Attempt::Done | Attempt::Elsewhere => return self.say_let_go(&kept).await,
                 Attempt::Failed(fault) => fault,
@@ -78,8 +82,17 @@ impl Shaper {
             };
             if !is_waited_out(&fault) {
                 let message = fault.message();
-                if self.statements.lenient.contains(&which.0) && is_without_effect(message) {
-                    return self.pass_over(place, message).await;
+                let is_lenient = self.statements.lenient.contains(&which.0);
+                let parts = apart(sql).filter(|_| is_lenient && is_without_effect(message));
+                match parts.as_deref() {
+                    Some([_]) => return self.pass_over(which, place, message).await,
+                    Some(parts) if note.is_none() => {
+                        self.say_passed_over(which, message);
+                        statements = self.between(&kept, &change::in_parts(parts));
+                        note = Some(IN_PARTS);
+                        continue;
+                    }
+                    _ => {}
                 }
                 return Err(Halt::Refused(Box::new(self.refused(which, sql, message))));
             }
@@ -91,14 +104,13 @@ impl Shaper {
     async fn attempt(
         &self,
         hand: &Hand,
-        place: Place<'_>,
+        record: steps::Record<'_>,
         statements: &[String],
     ) -> (Attempt, Option<Blocker>) {
         let alone = match Alone::open(&self.database, &[]).await {
             Ok(alone) => alone,
             Err(fault) => return (Attempt::Failed(fault), None),
         };
-        let record = place.record(None);
         let statements: Vec<_> = statements.iter().map(String::as_str).collect();
         self.watched(&alone, change::attempt(&alone, &hand.path, &record, &statements)).await
     }
@@ -188,8 +200,18 @@ impl Shaper {
         Ok(())
     }
 
+    fn say_passed_over(&self, (part, no, _): Which, message: &DbMessage) {
+        self.voice.say(Event::PassedOver { part, no, why: message.to_string() });
+    }
+
     /// Notes a statement that undoes what was never there.
-    async fn pass_over(&self, place: Place<'_>, message: &DbMessage) -> Result<(), Halt> {
+    async fn pass_over(
+        &self,
+        which: Which,
+        place: Place<'_>,
+        message: &DbMessage,
+    ) -> Result<(), Halt> {
+        self.say_passed_over(which, message);
         let note = format!("passed over: {message}");
         let record = &place.record(Some(&note));
         let noted =
@@ -274,7 +296,7 @@ impl Shaper {
         match self.look(hand, outside).await.map_err(Halt::from)? {
             Found::Nothing => Ok(()),
             Found::Done if is_optional => {
-                self.pass_over(place, &DbMessage::local("the index is there already")).await
+                self.pass_over(which, place, &DbMessage::local("the index is there already")).await
             }
             Found::Done => {
                 let message = DbMessage::local(format!("an index {index} is there already"));
@@ -319,12 +341,12 @@ impl Shaper {
             kind: FailureKind::Refused,
             message: format!("run `{job}` stopped: statement {no} of {part} was refused"),
             because: vec![message.to_string(), format!("statement: {}", shortened(sql))],
-            hint: Some(self.hint(part)),
+            hint: Some(self.hint(part, sql)),
             sqlstate: message.sqlstate.clone(),
         }
     }
 
-    fn hint(&self, part: Part) -> String {
+    fn hint(&self, part: Part, sql: &str) -> String {
         let job = &self.job.name;
         match part {
             Part::ExpandUp => format!(
@@ -332,6 +354,10 @@ impl Shaper {
             ),
             Part::ContractUp => format!(
                 "when its cause is gone, `piecemeal contract {job}` continues; `piecemeal down {job}` takes back what was done"
+            ),
+            // What is undone and what is not cannot be told apart in it.
+            _ if self.statements.lenient.contains(&part) && apart(sql).is_none() => format!(
+                "write one statement for each thing that it undoes, then `piecemeal down {job}` continues, and passes over those that find nothing to undo"
             ),
             Part::ExpandDown | Part::ContractDown => {
                 format!("correct the job file, then `piecemeal down {job}` continues")

@@ -52,6 +52,7 @@ pub use schema::SCHEMA;
 pub use sequence::{Knot, in_order};
 pub use shape::{Gate, Part, Shape, Steps};
 pub use source::Source;
+pub(crate) use statement::apart;
 pub use statement::{Manner, Outside, manner};
 pub use units::{Rate, UnitError, parse_bytes, parse_duration, show_bytes, show_duration};
 pub use when::When;

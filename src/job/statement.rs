@@ -198,6 +198,48 @@ pub fn manner(text: &str) -> Manner {
     read(text).unwrap_or(Manner::Within)
 }
 
+/// Takes a statement of a checked job apart into those that do one thing each; none if it cannot be done by its words.
+pub(crate) fn apart(text: &str) -> Option<Vec<String>> {
+    let tokens = tokens(text);
+    let words: Vec<&str> = tokens.iter().map(|range| &text[range.clone()]).collect();
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|it| it.eq_ignore_ascii_case(word));
+    let commas = commas(&words);
+    if commas.is_empty() {
+        // A block may do anything.
+        return (!is(0, "DO")).then(|| vec![text.to_owned()]);
+    }
+    if !(is(0, "ALTER") && is(1, "TABLE")) {
+        return None;
+    }
+    let rest = after_if(&words[2..]);
+    let is_only = rest.first().is_some_and(|word| word.eq_ignore_ascii_case("ONLY"));
+    let (_, rest) = named(if is_only { &rest[1..] } else { rest });
+    let first = words.len() - rest.len();
+    let head = &text[..tokens.get(first)?.start];
+    let starts = std::iter::once(first).chain(commas.iter().map(|at| at + 1));
+    let ends = commas.iter().copied().chain([words.len()]);
+    let one = |(start, end): (usize, usize)| {
+        let action = tokens.get(start)?.start..tokens.get(end.checked_sub(1)?)?.end;
+        Some(format!("{head}{}", text.get(action)?))
+    };
+    starts.zip(ends).map(one).collect()
+}
+
+/// Where commas stand outside of all brackets.
+fn commas(words: &[&str]) -> Vec<usize> {
+    let mut depth = 0_usize;
+    let mut found = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        match *word {
+            "(" | "[" => depth += 1,
+            ")" | "]" => depth = depth.saturating_sub(1),
+            "," if depth == 0 => found.push(at),
+            _ => {}
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +270,34 @@ mod tests {
         );
         for text in ["REINDEX TABLE CONCURRENTLY t", "REINDEX (CONCURRENTLY, VERBOSE) TABLE t"] {
             assert_eq!(outside(text), Outside::Reindex { relation: "t".into() });
+        }
+    }
+
+    #[test]
+    fn a_statement_is_taken_apart_into_those_that_do_one_thing() {
+        for one in [
+            "ALTER TABLE t DROP COLUMN a",
+            "ALTER TABLE t ADD COLUMN a numeric(8, 2) DEFAULT round(1.5, 1)",
+            "CREATE INDEX i ON t (a, b)",
+            "COMMENT ON TABLE t IS 'a, b'",
+        ] {
+            assert_eq!(apart(one), Some(vec![one.to_owned()]));
+        }
+        let two = |text: &str, first: &str, second: &str| {
+            assert_eq!(apart(text), Some(vec![first.to_owned(), second.to_owned()]));
+        };
+        two(
+            "ALTER TABLE t DROP COLUMN a, DROP COLUMN b",
+            "ALTER TABLE t DROP COLUMN a",
+            "ALTER TABLE t DROP COLUMN b",
+        );
+        two(
+            "alter table if exists only s.\"a, b\"\n  add c numeric(8, 2), -- why, though\n  add d int[]",
+            "alter table if exists only s.\"a, b\"\n  add c numeric(8, 2)",
+            "alter table if exists only s.\"a, b\"\n  add d int[]",
+        );
+        for none in ["DROP TABLE a, b", "do $$ BEGIN DROP TABLE a; DROP TABLE b; END $$"] {
+            assert_eq!(apart(none), None);
         }
     }
 

@@ -90,6 +90,29 @@ impl Kept<'_> {
     }
 }
 
+/// What the journal of a run says of its table being kept in step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InStep {
+    /// Whether it should be now.
+    pub is_kept: bool,
+    /// Whether the trigger had to be made again: it was away for a while.
+    pub was_away: bool,
+}
+
+const IN_STEP: &str = "\
+SELECT coalesce((array_agg((detail ->> 'kept')::bool ORDER BY id DESC))[1], false) AS is_kept,
+       count(*) FILTER (WHERE (detail ->> 'kept')::bool) > 1 AS was_away
+FROM piecemeal.journal WHERE run_id = $1 AND what = 'sync'";
+
+/// Returns what is known of the sync trigger of a run.
+pub(crate) async fn in_step(session: &mut Session, run: i64) -> Result<InStep, Fault> {
+    let rows = session.transact(&Guards::reading(), IN_STEP, &[run.into()]).await?;
+    Ok(rows.first().map_or(InStep { is_kept: false, was_away: false }, |row| InStep {
+        is_kept: row.get("is_kept"),
+        was_away: row.get("was_away"),
+    }))
+}
+
 const READ: &str = "\
 SELECT j.run_id, to_char(j.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at, j.who, j.what, j.detail
 FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id
@@ -109,10 +132,11 @@ pub(crate) async fn read(session: &mut Session, job: &str, limit: i64) -> Result
 }
 
 const PRUNE: &str = "\
-DELETE FROM piecemeal.journal WHERE run_id = $1 AND what <> 'partitions'
+DELETE FROM piecemeal.journal WHERE run_id = $1 AND what <> ALL ('{partitions,sync}')
 AND id <= (SELECT id FROM piecemeal.journal WHERE run_id = $1 ORDER BY id DESC OFFSET $2 LIMIT 1)";
 
-/// Forgets lines beyond the newest ones that are kept. What partitions there were is still asked for.
+/// Forgets lines beyond the newest ones that are kept. What partitions there were, and since when rows are kept in
+/// step, is still asked for.
 pub(crate) async fn prune(session: &mut Session, run: i64) -> Result<(), Fault> {
     session.transact(&Guards::ledger(), PRUNE, &[run.into(), Param::Int(KEPT)]).await.map(drop)
 }

@@ -121,7 +121,8 @@ pub(crate) async fn reopen(
     })
 }
 
-const COLUMNS: &str = "ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+// A column that is dropped and added again has another number.
+const COLUMNS: &str = "ARRAY(SELECT a.attnum || ' ' || a.attname FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = r.table_oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum)";
 
 /// What a run has done to its table, as far as it matters for taking it back.
@@ -131,7 +132,7 @@ pub(crate) struct Marks {
     pub added: Vec<String>,
     /// The columns that its contract took away.
     pub dropped: Vec<String>,
-    /// Rows changed.
+    /// Rows changed, by this run and by those before it, since the job was last taken back.
     pub changed: u64,
 }
 
@@ -139,8 +140,13 @@ pub(crate) struct Marks {
 pub(crate) async fn marks(session: &mut Session, run: i64) -> Result<Marks, Fault> {
     let sql = format!(
         "SELECT coalesce(r.added, '{{}}') AS added,
-                ARRAY(SELECT unnest(r.before_contract) EXCEPT SELECT unnest({COLUMNS})) AS dropped,
-                (SELECT coalesce(sum(changed), 0)::int8 FROM piecemeal.range WHERE run_id = r.id) AS changed
+                ARRAY(SELECT substring(gone FROM ' (.*)') FROM (
+                    SELECT unnest(r.before_contract) EXCEPT SELECT unnest({COLUMNS})) AS dropped (gone)
+                    ORDER BY substring(gone FROM '^[0-9]+')::int) AS dropped,
+                (SELECT coalesce(sum(g.changed), 0)::int8 FROM piecemeal.run o JOIN piecemeal.range g ON g.run_id = o.id
+                 WHERE o.job = r.job AND o.nth <= r.nth AND o.nth > coalesce(
+                    (SELECT max(u.nth) FROM piecemeal.run u WHERE u.job = r.job AND u.phase = 'down'
+                     AND u.status = 'succeeded'), 0)) AS changed
          FROM piecemeal.run r WHERE r.id = $1"
     );
     let rows = session.transact(&Guards::reading(), &sql, &[run.into()]).await?;

@@ -147,10 +147,12 @@ pub(crate) fn is_duplicate(message: &DbMessage) -> bool {
 
 /// Whether the statement found nothing to take away, or what it adds is there already.
 pub(crate) fn is_without_effect(message: &DbMessage) -> bool {
-    // Undefined column, table, object, function; then the same as duplicates.
-    let codes = ["42703", "42P01", "42704", "42883", "42701", "42P07", "42710", "42723"];
-    message.sqlstate.as_deref().is_some_and(|code| codes.contains(&code))
+    message.sqlstate.as_deref().is_some_and(|code| WITHOUT_EFFECT.contains(&code))
 }
+
+/// Undefined column, table, object, function; then the same as duplicates.
+pub(crate) const WITHOUT_EFFECT: [&str; 8] =
+    ["42703", "42P01", "42704", "42883", "42701", "42P07", "42710", "42723"];
 
 #[cfg(test)]
 mod tests {

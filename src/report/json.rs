@@ -174,6 +174,9 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
         Event::Statement { part, no, of, sql } => {
             line("statement", json!({ "part": part.word(), "no": no, "of": of, "sql": sql }))
         }
+        Event::PassedOver { part, no, why } => {
+            line("passed_over", json!({ "part": part.word(), "no": no, "why": why }))
+        }
         Event::Blocked { by } => line("blocked", json!({ "by": by })),
         Event::LetGo { table } => line("let_go", json!({ "table": table })),
         Event::Sweeping { pass, rows } => line("sweeping", json!({ "pass": pass, "rows": rows })),

@@ -164,6 +164,15 @@ pub enum Event {
         /// Its first words.
         sql: String,
     },
+    /// A statement that finds nothing to undo is passed over.
+    PassedOver {
+        /// Where it stands in the job.
+        part: Part,
+        /// Its number there.
+        no: usize,
+        /// What the server said to it.
+        why: String,
+    },
     /// A statement waits for a lock.
     Blocked {
         /// Who holds it, in words.

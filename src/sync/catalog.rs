@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::design::{Trigger, name_of};
+use super::design::{PREFIX, Trigger, name_of};
 use crate::pg::{DbMessage, Fault, Guards, Session};
 
 /// How a trigger is found.
@@ -126,4 +126,21 @@ pub(crate) async fn tables(session: &mut Session, job: &str) -> Result<Vec<Strin
 pub(crate) async fn is_at_work(session: &mut Session, job: &str) -> Result<bool, Fault> {
     let left = leftovers(session, &name_of(job)).await?;
     Ok(left.iter().any(|it| it.table.is_some() && it.is_on))
+}
+
+const MADE: &str = "\
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS table, pg_catalog.substring(d.description, 'for job (.*)$') AS job
+FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_class c ON c.oid = g.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_description d ON d.objoid = g.oid AND d.classoid = 'pg_catalog.pg_trigger'::pg_catalog.regclass
+WHERE g.tgparentid = 0 AND pg_catalog.starts_with(g.tgname::text, $1) AND d.description LIKE 'piecemeal: %for job %'
+ORDER BY 2 LIMIT 100";
+
+/// Returns the jobs that have a trigger in this database, each with its table, quoted.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn made(session: &mut Session) -> Result<Vec<(String, String)>, Fault> {
+    let rows = session.transact(&Guards::reading(), MADE, &[PREFIX.into()]).await?;
+    Ok(rows.iter().map(|row| (row.get("job"), row.get("table"))).collect())
 }

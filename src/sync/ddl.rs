@@ -68,7 +68,7 @@ pub(crate) async fn create(
 }
 
 /// Drops the trigger of a job, wherever it is, and its function; nothing is there after it. With it
-/// goes `note`, a statement, if the trigger was there. Returns the tables that had it.
+/// goes `note`, a statement, if the trigger was there. Returns whether there was anything of it.
 ///
 /// # Errors
 /// When the server refuses it, or its lock could not be had within `patience`.
@@ -77,11 +77,12 @@ pub(crate) async fn drop(
     (job, note): (&str, Option<&str>),
     patience: Duration,
     told: Told<'_>,
-) -> Result<Vec<String>, Fault> {
+) -> Result<bool, Fault> {
     let name = name_of(job);
     let note = note.map(|note| format!("; {note}")).unwrap_or_default();
-    let mut tables = Vec::new();
-    for left in leftovers(session, &name).await? {
+    let left = leftovers(session, &name).await?;
+    let was_there = !left.is_empty();
+    for left in left {
         let function = left.function;
         match left.table {
             Some((oid, table)) => {
@@ -89,14 +90,13 @@ pub(crate) async fn drop(
                     "DROP TRIGGER IF EXISTS {name} ON {table}; DROP FUNCTION IF EXISTS {function}(){note}"
                 );
                 one(session, oid, &sql, patience, told).await?;
-                tables.push(table);
             }
             None => {
                 session.script(&guards(), &format!("DROP FUNCTION IF EXISTS {function}()")).await?;
             }
         }
     }
-    Ok(tables)
+    Ok(was_there)
 }
 
 fn guards() -> Guards {

@@ -8,7 +8,7 @@ use super::text;
 
 /// Where names begin that are ours in the schemas of the application. Triggers fire in the order of
 /// their names, and nobody's come after these by accident.
-const PREFIX: &str = "zzz_piecemeal_";
+pub(super) const PREFIX: &str = "zzz_piecemeal_";
 
 /// A column that the trigger looks at; names and types are as the server quoted them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,8 @@ pub struct Trigger {
     pub trigger_sql: String,
     /// The columns that it writes, for people.
     pub writes: String,
+    /// A query for the rows in which the new columns are not what the old ones make them, for people.
+    pub apart: String,
 }
 
 /// Returns the name of a job's trigger and of its function.
@@ -104,6 +106,7 @@ impl Design {
             table: self.table.clone(),
             oid: self.oid,
             writes: self.writes(),
+            apart: text::apart(self),
             function_sql: function,
             trigger_sql: trigger,
             body,

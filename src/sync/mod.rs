@@ -17,7 +17,7 @@ mod release;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use catalog::{State, is_at_work, state, tables};
+pub(crate) use catalog::{State, is_at_work, made, state, tables};
 pub use ddl::Blocker;
 pub(crate) use ddl::{create, drop};
 pub(crate) use design::name_of;

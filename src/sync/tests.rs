@@ -140,10 +140,7 @@ async fn partitions_of_a_table_and_those_that_come_later_are_kept_in_step() {
         .await;
     let in_step = "SELECT count(*) FROM posts WHERE loc ~= point(lng, lat)";
     assert_eq!(scene.number(in_step).await, 7);
-    assert_eq!(
-        drop(&mut session, ("posts-loc", None), PATIENCE, &mut |_| ()).await.unwrap(),
-        ["public.posts"]
-    );
+    assert!(drop(&mut session, ("posts-loc", None), PATIENCE, &mut |_| ()).await.unwrap());
     assert_eq!(scene.number("SELECT count(*) FROM pg_trigger").await, 0);
     assert_eq!(state(&mut session, &trigger).await.unwrap(), State::Missing);
 }
@@ -197,6 +194,6 @@ async fn several_who_begin_at_once_make_one_trigger() {
         );
         assert!(made.0.is_ok() && made.1.is_ok() && made.2.is_ok(), "{made:?}");
         assert_eq!(state(a, &trigger).await.unwrap(), State::Same);
-        assert_eq!(drop(a, ("posts-loc", None), PATIENCE, &mut |_| ()).await.unwrap().len(), 1);
+        assert!(drop(a, ("posts-loc", None), PATIENCE, &mut |_| ()).await.unwrap());
     }
 }

@@ -199,6 +199,25 @@ fn assigned(written: &[Written], design: &Design, depth: usize) -> String {
     )
 }
 
+/// Returns the query for rows whose new columns are not what `forward` makes of the old ones.
+pub(super) fn apart(design: &Design) -> String {
+    let Design { table, alias, .. } = design;
+    // Only a comment needs the line to end.
+    let wrapped = |text: &str| {
+        if text.contains("--") { wrapped(text) } else { format!("({})", text.trim()) }
+    };
+    let names: Vec<_> = design.forward.iter().map(|it| it.column.name.as_str()).collect();
+    let value = |it: &Written| format!("{}::{}", wrapped(&it.expression), it.column.sql_type);
+    let values: Vec<_> = design.forward.iter().map(value).collect();
+    let filter = design.filter.as_ref().map(|it| format!(" AND {}", wrapped(it)));
+    format!(
+        "SELECT * FROM {table} AS {alias} WHERE ROW({})::record *<> ROW({})::record{}",
+        names.join(", "),
+        values.join(", "),
+        filter.unwrap_or_default()
+    )
+}
+
 fn columns(written: &[Written]) -> Vec<&Column> {
     written.iter().map(|it| &it.column).collect()
 }

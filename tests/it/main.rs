@@ -34,6 +34,7 @@ mod sync;
 mod shape;
 mod kills;
 mod ways;
+mod in_step;
 mod let_go;
 mod migrations;
 mod life;

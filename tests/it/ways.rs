@@ -173,3 +173,47 @@ fn contract_passes_nothing_that_is_not_proved_and_keeps_everything_as_it_was() {
         100
     );
 }
+
+#[test]
+fn what_contract_drops_and_adds_again_under_the_same_name_is_lost() {
+    let anew = "[contract]\nup = ['ALTER TABLE posts DROP COLUMN lat, ADD COLUMN lat float8 GENERATED ALWAYS AS (loc[1]) STORED']\n\
+                down = ['ALTER TABLE posts DROP COLUMN lat, ADD COLUMN lat float8']\n";
+    let db = Db::with(POSTS);
+    let cli = Cli::new(&db, "job", &posts(&["[sync]\n", UP, DOWN, anew]));
+    cli.done(&["run", "job", "-y"]);
+    cli.done(&["contract", "job", "-y"]);
+    cli.call(&["down", "job", "-y"]).exits(3).says("contract has dropped `lat`");
+    assert_eq!(db.rows("SELECT lat FROM posts WHERE id = 7"), [["7"]]);
+}
+
+#[test]
+fn of_a_statement_that_undoes_two_things_each_is_undone_that_was_done() {
+    let half = "[expand]\nup = ['ALTER TABLE posts ADD COLUMN loc int', 'ALTER TABLE posts ADD COLUMN k nonsense']\n";
+    for (both, says) in [
+        (
+            "ALTER TABLE public.posts DROP COLUMN k, DROP COLUMN loc",
+            "passed over in [expand] down 1: column \"k\"",
+        ),
+        (
+            "DO $$ BEGIN ALTER TABLE posts DROP COLUMN k; ALTER TABLE posts DROP COLUMN loc; END $$",
+            "write one statement for each thing",
+        ),
+    ] {
+        let db = Db::with(POSTS);
+        let before = pg_dump(&db);
+        let cli = Cli::new(&db, "job", &format!("{half}down = ['{both}']\n"));
+        cli.call(&["run", "job", "-y"]).exits(1);
+        let answer = cli.call(&["down", "job", "-y"]).says(says);
+        assert_eq!(answer.code == 0, pg_dump(&db) == before, "{}", answer.stderr);
+    }
+}
+
+#[test]
+fn what_an_earlier_run_has_overwritten_is_not_forgotten_by_the_next() {
+    let db = Db::with(POSTS);
+    let toml = Toml::on("public.posts").set("lng", "-lng").filter("lng < 0").text();
+    let cli = Cli::new(&db, "job", &toml);
+    cli.done(&["run", "job", "-y"]);
+    cli.done(&["run", "job", "-y", "--again"]);
+    cli.call(&["down", "job", "-y"]).exits(3).says("[set] has overwritten `lng`");
+}

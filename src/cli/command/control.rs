@@ -116,8 +116,10 @@ pub(crate) async fn forget(settings: &Settings, args: &OneJob) -> Done {
     let name = settings.job_name(&args.job);
     let desk = settings.desk(None).await?;
     let runs = desk.forget(&name).await?;
-    settings
-        .printer
-        .say(&format!("forgotten: {runs} run(s) of `{name}`; its rows stay as they are"));
+    settings.printer.say(&if runs == 0 {
+        format!("forgotten: `{name}` had no run, and its sync trigger is gone")
+    } else {
+        format!("forgotten: {runs} run(s) of `{name}`; its rows stay as they are")
+    });
     Ok(Exit::Done)
 }

@@ -113,8 +113,10 @@ pub(super) async fn contract_of(
         settings.printer.say(&format!("nothing to do: `{name}` is contracted"));
         return Ok(Exit::Done);
     }
-    // What has begun was let through, and what it has dropped cannot be looked at any more.
-    if !desk.steps(run.id).await?.began(Part::ContractUp) {
+    // What has begun was let through, and what it has dropped cannot be looked at any more. But as long as rows are kept
+    // in step, both sides are there, and written.
+    let has_begun = desk.steps(run.id).await?.began(Part::ContractUp);
+    if !has_begun || desk.is_kept(run.id).await? {
         pass_gates(settings, desk, (job, &run), word).await?;
     }
     desk.reopen(&run, Phase::Contract).await?;
@@ -130,11 +132,11 @@ async fn pass_gates(
     word: Option<&str>,
 ) -> Result<(), Problem> {
     let snapshot = desk.check_contract(job, run, word.is_some()).await?;
-    if job.has_work() {
-        let plan = build(job, desk).await?;
-        desk.check_same(&plan, run).await?;
-        desk.check_in_step(&plan, run).await?;
-        let verified = engine::verify(plan, &snapshot, desk.database().clone()).await?;
+    let plan = if job.has_work() { Some(build(job, desk).await?) } else { None };
+    if let Some(plan) = &plan {
+        desk.check_same(plan, run).await?;
+        desk.check_in_step(plan, run).await?;
+        let verified = engine::verify(plan.clone(), &snapshot, desk.database().clone()).await?;
         settings.printer.say(&format!(
             "verified once more: {} rows looked at in {}",
             words::count(verified.looked),
@@ -145,6 +147,11 @@ async fn pass_gates(
     let question = format!("drop the old shape of `{}`?", job.name);
     if !agrees(settings, &shown.join("\n"), &question) {
         return Err(not_agreed(&job.name).into());
+    }
+    // Looking at every row takes hours, and answering may, too.
+    desk.check_contract(job, run, word.is_some()).await?;
+    if let Some(plan) = &plan {
+        desk.check_in_step(plan, run).await?;
     }
     if let Some(word) = word {
         let gates: Vec<_> = job.shape.gates.iter().filter_map(|it| it.message.clone()).collect();
