@@ -281,7 +281,7 @@ async fn left(session: &mut Session, ledger: &Ledger) -> Result<Vec<Sign>, Fault
             Ledger::Installed => runs::newest(session, &job).await?.is_some(),
             Ledger::Missing => false,
             // Nobody can say.
-            _ => true,
+            Ledger::Older(_) | Ledger::Newer(_) | Ledger::Unlogged | Ledger::Denied(_) => true,
         };
         if !is_known {
             let what =

@@ -120,33 +120,36 @@ fn row_of_quarantine(row: &Bad) -> Value {
 
 /// Returns a line of `--progress jsonl`, without its time; `None` for what programs are not told.
 pub fn event(job: &str, event: &Event) -> Option<Value> {
-    let line = |name: &str, more: Value| {
-        let mut line = json!({ "v": VERSION, "job": job, "event": name });
-        if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
-            line.extend(more);
-        }
-        Some(line)
-    };
-    match event {
-        Event::Started(snapshot) => line("started", json!({ "run": run(snapshot) })),
-        Event::Progress(snapshot) => line("progress", json!({ "run": run(snapshot) })),
-        Event::Takeover { from } => line("takeover", json!({ "from": from })),
-        Event::Joined { leader } => line("joined", json!({ "leader": leader })),
-        Event::Waiting { owner } => line("waiting", json!({ "owner": owner })),
+    let (name, more) = told(event)?;
+    let mut line = json!({ "v": VERSION, "job": job, "event": name });
+    if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
+        line.extend(more);
+    }
+    Some(line)
+}
+
+/// The name of an event, and what belongs to it.
+fn told(event: &Event) -> Option<(&'static str, Value)> {
+    Some(match event {
+        Event::Started(snapshot) => ("started", json!({ "run": run(snapshot) })),
+        Event::Progress(snapshot) => ("progress", json!({ "run": run(snapshot) })),
+        Event::Takeover { from } => ("takeover", json!({ "from": from })),
+        Event::Joined { leader } => ("joined", json!({ "leader": leader })),
+        Event::Waiting { owner } => ("waiting", json!({ "owner": owner })),
         Event::Retried { why, wait, rows } => {
-            line("retried", json!({ "why": why, "wait_ms": wait.as_millis(), "rows": rows }))
+            ("retried", json!({ "why": why, "wait_ms": wait.as_millis(), "rows": rows }))
         }
         Event::PutAside { upto, keys } => {
-            line("put_aside", json!({ "upto": upto.values(), "keys": keys }))
+            ("put_aside", json!({ "upto": upto.values(), "keys": keys }))
         }
         Event::Lifted { key, give_way } => {
-            line("lifted", json!({ "key": key.values(), "give_way_ms": give_way.as_millis() }))
+            ("lifted", json!({ "key": key.values(), "give_way_ms": give_way.as_millis() }))
         }
-        Event::Quarantined { key, sqlstate, message } => line(
+        Event::Quarantined { key, sqlstate, message } => (
             "quarantined",
             json!({ "key": key.values(), "sqlstate": sqlstate, "message": message }),
         ),
-        Event::Held(holding) => line(
+        Event::Held(holding) => (
             "held",
             json!({
                 "by": holding.by, "reason": holding.reason, "value": holding.value,
@@ -154,35 +157,35 @@ pub fn event(job: &str, event: &Event) -> Option<Value> {
             }),
         ),
         Event::Released { by, lasted } => {
-            line("released", json!({ "by": by, "lasted_s": lasted.as_secs_f64() }))
+            ("released", json!({ "by": by, "lasted_s": lasted.as_secs_f64() }))
         }
         Event::Slowed(slowing) => {
-            line("slowed", json!({ "reason": slowing.reason, "share": slowing.share }))
+            ("slowed", json!({ "reason": slowing.reason, "share": slowing.share }))
         }
-        Event::Unslowed => line("unslowed", json!({})),
-        Event::Window { now } => line("window", json!({ "now": now })),
-        Event::Vacuumed { took } => line("vacuumed", json!({ "took_s": took.as_secs_f64() })),
-        Event::VacuumPutOff { why } => line("vacuum_put_off", json!({ "why": why })),
-        Event::Paused(snapshot) => line("paused", json!({ "run": run(snapshot) })),
-        Event::Leaving => line("leaving", json!({})),
-        Event::Resumed => line("resumed", json!({})),
-        Event::Throttled { now } => line("throttled", json!({ "now": now })),
-        Event::Rewritten { times } => line("rewritten", json!({ "times": times })),
+        Event::Unslowed => ("unslowed", json!({})),
+        Event::Window { now } => ("window", json!({ "now": now })),
+        Event::Vacuumed { took } => ("vacuumed", json!({ "took_s": took.as_secs_f64() })),
+        Event::VacuumPutOff { why } => ("vacuum_put_off", json!({ "why": why })),
+        Event::Paused(snapshot) => ("paused", json!({ "run": run(snapshot) })),
+        Event::Leaving => ("leaving", json!({})),
+        Event::Resumed => ("resumed", json!({})),
+        Event::Throttled { now } => ("throttled", json!({ "now": now })),
+        Event::Rewritten { times } => ("rewritten", json!({ "times": times })),
         Event::Partitions { attached, detached } => {
-            line("partitions", json!({ "attached": attached, "detached": detached }))
+            ("partitions", json!({ "attached": attached, "detached": detached }))
         }
         Event::Statement { part, no, of, sql } => {
-            line("statement", json!({ "part": part.word(), "no": no, "of": of, "sql": sql }))
+            ("statement", json!({ "part": part.word(), "no": no, "of": of, "sql": sql }))
         }
         Event::PassedOver { part, no, why } => {
-            line("passed_over", json!({ "part": part.word(), "no": no, "why": why }))
+            ("passed_over", json!({ "part": part.word(), "no": no, "why": why }))
         }
-        Event::Blocked { by } => line("blocked", json!({ "by": by })),
-        Event::LetGo { table } => line("let_go", json!({ "table": table })),
-        Event::Sweeping { pass, rows } => line("sweeping", json!({ "pass": pass, "rows": rows })),
-        Event::Verified(snapshot) => line("verified", json!({ "run": run(snapshot) })),
-        Event::BatchCommitted { .. } | Event::Verifying => None,
-    }
+        Event::Blocked { by } => ("blocked", json!({ "by": by })),
+        Event::LetGo { table } => ("let_go", json!({ "table": table })),
+        Event::Sweeping { pass, rows } => ("sweeping", json!({ "pass": pass, "rows": rows })),
+        Event::Verified(snapshot) => ("verified", json!({ "run": run(snapshot) })),
+        Event::BatchCommitted { .. } | Event::Verifying => return None,
+    })
 }
 
 /// Returns the last line of `--progress jsonl`.
