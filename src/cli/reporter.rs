@@ -1,6 +1,7 @@
 //! Consumers of events: a bar, lines, JSON lines, or nothing.
 
 use piecemeal::engine::Report;
+use piecemeal::job::Part;
 use piecemeal::report::{history, json, words};
 use piecemeal::run::{Event, Snapshot, counted};
 use piecemeal::{Error, Key};
@@ -102,10 +103,7 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
             outcome.changed,
             outcome.took.as_secs_f64() * 1e3
         )),
-        Event::PutAside { upto, keys } => Some(format!(
-            "put aside: somebody has locked some of the {} up to {upto}; the others come first",
-            counted((*keys).into(), "keys")
-        )),
+        Event::PutAside { upto, keys } => Some(put_aside(upto, *keys)),
         Event::Lifted { key, give_way } => Some(format!(
             "lifted: the row with key {key} takes longer than the {} ms of give_way by itself, and may",
             give_way.as_millis()
@@ -130,9 +128,9 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Throttled { now } => Some(format!("pace: {now}")),
         Event::Rewritten { .. } => Some(REWRITTEN.into()),
         Event::Partitions { attached, detached } => Some(partitions(attached, detached)),
-        Event::Statement { .. } | Event::PassedOver { .. } | Event::Blocked { .. } => {
-            of_statement(event)
-        }
+        Event::Statement { part, no, of, sql } => Some(format!("{part} {no}/{of}: {sql}")),
+        Event::PassedOver { part, no, why } => Some(passed_over(*part, *no, why)),
+        Event::Blocked { by } => Some(format!("waiting: {by}")),
         Event::LetGo { table } => Some(format!("sync: {table} is kept in step no more")),
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {
@@ -151,15 +149,13 @@ fn partitions(attached: &[String], detached: &[String]) -> String {
     format!("partitions {}", history::came_and_went(attached, detached))
 }
 
-fn of_statement(event: &Event) -> Option<String> {
-    match event {
-        Event::Statement { part, no, of, sql } => Some(format!("{part} {no}/{of}: {sql}")),
-        Event::PassedOver { part, no, why } => {
-            Some(words::plain(&format!("passed over in {part} {no}: {why}")))
-        }
-        Event::Blocked { by } => Some(format!("waiting: {by}")),
-        _ => None,
-    }
+fn put_aside(upto: &Key, keys: u32) -> String {
+    let keys = counted(keys.into(), "keys");
+    format!("put aside: somebody has locked some of the {keys} up to {upto}; the others come first")
+}
+
+fn passed_over(part: Part, no: usize, why: &str) -> String {
+    words::plain(&format!("passed over in {part} {no}: {why}"))
 }
 
 fn quarantined(key: &Key, sqlstate: Option<&str>, message: &str) -> String {
