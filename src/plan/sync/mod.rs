@@ -15,7 +15,7 @@ use super::explain::{Trial, compile};
 use super::facts::{Relation, Table};
 use super::target::Target;
 use crate::finding::{Finding, Severity};
-use crate::job::{Assignment, Job, Sync};
+use crate::job::{Assignment, Fragment, Job, Sync};
 use crate::pg::{Fault, Session};
 use crate::sync::{Column, Design, Trigger, Written};
 
@@ -101,7 +101,7 @@ impl Subject<'_> {
         trials
     }
 
-    fn in_trigger<'f>(&self, name: String, fragment: &'f crate::job::Fragment) -> Trial<'f> {
+    fn in_trigger<'f>(&self, name: String, fragment: &'f Fragment) -> Trial<'f> {
         let suffix = format!("\n) {}", self.from(None));
         Trial { name, fragment, prefix: "SELECT (\n".to_owned(), suffix }
     }
@@ -126,9 +126,6 @@ impl Subject<'_> {
         };
         let shared = reads.reverse.iter().filter(|name| !is_written(name));
         let shared = shared.filter(|name| !reads.forward.contains(name));
-        let text = |fragment: &Option<crate::job::Fragment>| {
-            fragment.as_ref().map(|fragment| fragment.text.clone())
-        };
         Design {
             job: self.job.name.clone(),
             oid: self.relation.oid,
@@ -140,9 +137,16 @@ impl Subject<'_> {
             reverse: self.assigned(&sync.reverse),
             inputs: inputs.into_iter().filter_map(column).collect(),
             shared: shared.filter_map(column).collect(),
-            filter: text(&sync.filter),
-            pending: text(&self.job.table.filter),
+            filter: sync.filter.as_ref().map(|fragment| fragment.text.clone()),
+            pending: self.pending(reads).map(|fragment| fragment.text.clone()),
         }
+    }
+
+    /// The rows that are still to do, if `where` tells them from those that are done: what reads no new column stays
+    /// true of a row for ever.
+    fn pending(&self, reads: &Reads) -> Option<&Fragment> {
+        let tells = self.sync.forward.iter().any(|it| reads.pending.contains(&it.column));
+        self.job.table.filter.as_ref().filter(|_| tells)
     }
 
     fn assigned(&self, assignments: &[Assignment]) -> Vec<Written> {

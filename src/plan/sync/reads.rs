@@ -4,32 +4,36 @@
 //! the column: `date` may be a column, a type or a function.
 
 use super::Subject;
-use crate::job::Assignment;
+use crate::job::Fragment;
 use crate::pg::{Fault, Guards, Session};
 
 /// The columns that are read, by name, in the order of the table.
 pub(super) struct Reads {
     pub(super) forward: Vec<String>,
     pub(super) reverse: Vec<String>,
+    /// By the job's own `where`.
+    pub(super) pending: Vec<String>,
 }
 
-/// Asks the server what each side reads.
+/// Asks the server what each side reads, and each condition.
 ///
 /// # Errors
 /// When it cannot be asked.
 pub(super) async fn read(session: &mut Session, subject: &Subject<'_>) -> Result<Reads, Fault> {
+    let Subject { job, sync, .. } = subject;
     Ok(Reads {
-        forward: of(session, subject, &subject.sync.forward).await?,
-        reverse: of(session, subject, &subject.sync.reverse).await?,
+        forward: of(session, subject, sync.forward.iter().map(|it| &it.expression)).await?,
+        reverse: of(session, subject, sync.reverse.iter().map(|it| &it.expression)).await?,
+        pending: of(session, subject, job.table.filter.iter()).await?,
     })
 }
 
 async fn of(
     session: &mut Session,
     subject: &Subject<'_>,
-    written: &[Assignment],
+    fragments: impl Iterator<Item = &Fragment>,
 ) -> Result<Vec<String>, Fault> {
-    let texts: Vec<_> = written.iter().map(|it| it.expression.text.as_str()).collect();
+    let texts: Vec<_> = fragments.map(|fragment| fragment.text.as_str()).collect();
     let takes_row = texts.iter().any(|text| takes_row(text, &subject.situation.bare_name));
     let values: Vec<_> = texts.iter().map(|text| format!("(\n{text}\n)")).collect();
     let search_path = subject.target.search_path.clone();
