@@ -92,6 +92,19 @@ fn a_where_that_reads_no_new_column_does_not_say_what_is_still_to_do() {
 }
 
 #[test]
+fn a_condition_of_the_trigger_cannot_read_a_generated_column() {
+    let job = |filter: &str, sync: &str| {
+        let toml = Toml::on("public.t").set("new", "old").filter(filter);
+        toml.with(&format!("[sync]\n{sync}")).text()
+    };
+    let refused = ["sync-reads-generated"];
+    assert_eq!(found(GENERATED, &job("new IS NULL", "where = 'big > 0'")), refused);
+    assert_eq!(found(GENERATED, &job("new IS NULL AND big > 0", "")), refused);
+    // The trigger has nothing of this one.
+    assert_eq!(found(GENERATED, &job("big > 0", "")), ["sync-without-where"]);
+}
+
+#[test]
 fn the_way_back_sets_every_row_and_nobody_is_warned() {
     let db = Db::with("CREATE TABLE t (id int PRIMARY KEY, old int); INSERT INTO t VALUES (1, 1)");
     let toml = Toml::on("public.t").set("new", "old").filter("new IS NULL");

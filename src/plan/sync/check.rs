@@ -226,16 +226,18 @@ fn back_from_itself(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
 }
 
 fn generated(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
-    let columns = subject.columns().filter(|column| column.is_generated);
-    let read = columns.filter(|column| {
-        reads.forward.contains(&column.name) || reads.reverse.contains(&column.name)
-    });
-    let tell = |column: &crate::plan::facts::Column| {
-        let what = format!("[sync] reads `{}`, which is generated", column.name);
-        Finding::refuse("sync-reads-generated", what)
+    let pending = subject.pending(reads).map(|_| ("`where`", &reads.pending));
+    let sides =
+        [("[sync]", &reads.forward), ("[sync]", &reads.reverse), ("`sync.where`", &reads.filter)];
+    let sides: Vec<_> = sides.into_iter().chain(pending).collect();
+    let judge = |column: &crate::plan::facts::Column| {
+        let (who, _) = sides.iter().find(|(_, read)| read.contains(&column.name))?;
+        let what = format!("{who} reads `{}`, which is generated", column.name);
+        let finding = Finding::refuse("sync-reads-generated", what)
             .at(&subject.relation.name)
             .because("the server computes it after all triggers; a trigger sees nothing in it")
-            .recipe("read the columns that it is computed from")
+            .recipe("read the columns that it is computed from");
+        Some(finding)
     };
-    read.map(tell).collect()
+    subject.columns().filter(|column| column.is_generated).filter_map(judge).collect()
 }

@@ -11,6 +11,8 @@ use crate::pg::{Fault, Guards, Session};
 pub(super) struct Reads {
     pub(super) forward: Vec<String>,
     pub(super) reverse: Vec<String>,
+    /// By `sync.where`.
+    pub(super) filter: Vec<String>,
     /// By the job's own `where`.
     pub(super) pending: Vec<String>,
 }
@@ -24,6 +26,7 @@ pub(super) async fn read(session: &mut Session, subject: &Subject<'_>) -> Result
     Ok(Reads {
         forward: of(session, subject, sync.forward.iter().map(|it| &it.expression)).await?,
         reverse: of(session, subject, sync.reverse.iter().map(|it| &it.expression)).await?,
+        filter: of(session, subject, sync.filter.iter()).await?,
         pending: of(session, subject, job.table.filter.iter()).await?,
     })
 }
