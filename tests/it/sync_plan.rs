@@ -119,3 +119,42 @@ fn the_way_back_sets_every_row_and_nobody_is_warned() {
     assert!(!answer.stderr.contains("sync-without-where"), "{}", answer.stderr);
     assert_eq!(db.rows("SELECT * FROM t"), [["1", "1"]]);
 }
+
+#[test]
+fn a_default_that_follows_from_settings_of_the_session_is_refused() {
+    let toml = |sql_type: &str| {
+        let toml = Toml::on("public.t").set("new", "old::text").filter("new IS NULL");
+        toml.with(&format!("[sync]\nreverse = {{ old = 'new::{sql_type}' }}")).text()
+    };
+    let no_codes: [&str; 0] = [];
+    for (sql_type, default, expected) in [
+        ("timestamp", "now()", true),
+        ("timestamp", "date_trunc('minute', LOCALTIMESTAMP)", true),
+        ("date", "CURRENT_DATE", true),
+        ("text", "now()::text", true),
+        ("text", "(now() AT TIME ZONE 'UTC')::date::text", true),
+        ("text", "(now() - now() + interval '1 day')::text", true),
+        ("text", "extract(epoch FROM now())::float8::text", true),
+        ("text", "convert_to(current_setting('server_version'), 'UTF8')::text", true),
+        ("timestamptz", "now()", false),
+        ("timestamp", "(now() AT TIME ZONE 'utc')", false),
+        ("timestamp", "'2000-01-01'", false),
+        ("text", "'it''s'", false),
+        ("point", "point(9, 9)", false),
+        // Only the application has such a setting.
+        ("text", "current_setting('app.tenant')", false),
+    ] {
+        let table = format!(
+            "CREATE TABLE t (id int PRIMARY KEY, old {sql_type} DEFAULT {default}, new text)"
+        );
+        let expected = if expected { &["sync-default-zone"][..] } else { &no_codes };
+        assert_eq!(found(&table, &toml(sql_type)), expected, "{sql_type} DEFAULT {default}");
+    }
+    let table =
+        "CREATE TABLE t (id int PRIMARY KEY, old timestamp DEFAULT now(), new text, day date)";
+    let one_way = Toml::on("public.t").set("new", "old::text").filter("new IS NULL").with("[sync]");
+    assert_eq!(found(table, &one_way.text()), no_codes, "nothing is compared with it");
+    let new = format!("{table}; ALTER TABLE t ALTER day SET DEFAULT CURRENT_DATE");
+    let one_way = Toml::on("public.t").set("day", "old::date").filter("day IS NULL").with("[sync]");
+    assert_eq!(found(&new, &one_way.text()), ["sync-default-zone", "sync-default"]);
+}

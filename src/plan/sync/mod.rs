@@ -7,6 +7,7 @@ mod facts;
 mod check;
 mod reads;
 mod sample;
+mod zone;
 
 use facts::Situation;
 use reads::Reads;
@@ -46,6 +47,7 @@ pub(super) async fn look(
     if refuses(&findings) {
         return Ok((None, findings));
     }
+    findings.extend(zone::look(session, &subject).await?);
     findings.extend(compile(session, job, target, &subject.trials()).await?);
     if refuses(&findings) {
         return Ok((None, findings));
