@@ -92,6 +92,21 @@ fn a_where_that_reads_no_new_column_does_not_say_what_is_still_to_do() {
 }
 
 #[test]
+fn the_name_of_a_table_is_a_row_only_where_it_means_the_row() {
+    let table = "CREATE TABLE status (id int PRIMARY KEY, status text, new text)";
+    let job = |filter: &str| {
+        let toml = Toml::on("public.status").set("new", "lower(status)").filter(filter);
+        toml.with("[sync]\nreverse = { status = 'new' }").text()
+    };
+    let no_codes: [&str; 0] = [];
+    assert_eq!(found(table, &job("status IS NOT NULL AND new IS NULL")), no_codes);
+    // A column; a word in quotes; the row.
+    assert_eq!(found(table, &job("status IS NOT NULL")), ["sync-without-where"]);
+    assert_eq!(found(table, &job("id <> length('status')")), ["sync-without-where"]);
+    assert_eq!(found(table, &job("to_jsonb(status.*) ->> 'new' IS NULL")), no_codes);
+}
+
+#[test]
 fn a_condition_of_the_trigger_cannot_read_a_generated_column() {
     let job = |filter: &str, sync: &str| {
         let toml = Toml::on("public.t").set("new", "old").filter(filter);

@@ -96,7 +96,7 @@ impl Subject<'_> {
         let conditions = [("sync.where", &self.sync.filter), ("where", &self.job.table.filter)];
         for (name, fragment) in conditions {
             if let Some(fragment) = fragment {
-                let suffix = format!("\n) IS TRUE {}", self.from(None));
+                let suffix = format!("\n) IS TRUE {}", self.from(None, &self.situation.alias));
                 trials.push(Trial { suffix, ..self.in_trigger(name.to_owned(), fragment) });
             }
         }
@@ -104,16 +104,15 @@ impl Subject<'_> {
     }
 
     fn in_trigger<'f>(&self, name: String, fragment: &'f Fragment) -> Trial<'f> {
-        let suffix = format!("\n) {}", self.from(None));
+        let suffix = format!("\n) {}", self.from(None, &self.situation.alias));
         Trial { name, fragment, prefix: "SELECT (\n".to_owned(), suffix }
     }
 
     /// The table's rows as the trigger sees one, but for a column that is left out.
-    fn from(&self, without: Option<i32>) -> String {
+    fn from(&self, without: Option<i32>, alias: &str) -> String {
         let columns = self.columns().filter(|column| Some(column.number) != without);
         let names: Vec<_> = columns.map(|column| column.quoted.as_str()).collect();
-        let (alias, table) = (&self.situation.alias, &self.relation.name);
-        format!("FROM (SELECT {} FROM ONLY {table}) AS {alias}", names.join(", "))
+        format!("FROM (SELECT {} FROM ONLY {}) AS {alias}", names.join(", "), self.relation.name)
     }
 
     fn design(&self, reads: &Reads) -> Design {
