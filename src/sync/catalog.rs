@@ -17,13 +17,21 @@ pub(crate) enum State {
     Same,
 }
 
+/// Whether a trigger `g` with the function `p` fires for everybody, in each partition, too: a partition has a copy of
+/// it, which may be switched off alone. No partition is locked to look.
+const IS_ON: &str = "\
+coalesce(g.tgenabled = 'A', false) AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_trigger copy
+    WHERE copy.tgfoid = p.oid AND copy.tgenabled <> 'A'
+    AND g.tgrelid IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(copy.tgrelid) a))";
+
 // BEFORE (2), ROW (1), INSERT (4), UPDATE (16).
 const STATE: &str = "\
 SELECT pg_catalog.to_jsonb(found) FROM (
     SELECT p.prosrc AS body, coalesce(p.proconfig, '{}') AS settings, p.prosecdef AS is_definer,
            g.oid IS NOT NULL AS has_trigger,
-           coalesce(g.tgenabled = 'A' AND g.tgtype = 23 AND g.tgqual IS NULL
-                    AND pg_catalog.cardinality(g.tgattr::int2[]) = 0, false) AS is_trigger_same
+           coalesce(g.tgtype = 23 AND g.tgqual IS NULL
+                    AND pg_catalog.cardinality(g.tgattr::int2[]) = 0, false) AND {is_on} AS is_trigger_same
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     LEFT JOIN pg_catalog.pg_trigger g
     ON g.tgfoid = p.oid AND g.tgrelid = ($1::int8)::oid AND g.tgname = p.proname
@@ -49,7 +57,8 @@ pub(crate) async fn state(session: &mut Session, trigger: &Trigger) -> Result<St
         trigger.schema.as_str().into(),
         trigger.name.as_str().into(),
     ];
-    let rows = session.transact(&Guards::reading(), STATE, &params).await?;
+    let sql = STATE.replace("{is_on}", IS_ON);
+    let rows = session.transact(&Guards::reading(), &sql, &params).await?;
     let found: Option<Value> = rows.first().map(|row| row.get(0));
     let found: Option<Found> = found.map(serde_json::from_value).transpose().map_err(|error| {
         Fault::Fatal(DbMessage::local(format!("the catalog is not as expected: {error}")))
@@ -88,7 +97,7 @@ pub(super) struct Leftover {
 
 const LEFT: &str = "\
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname) AS function,
-       c.oid::int8 AS oid, coalesce(g.tgenabled = 'A', false) AS is_on,
+       c.oid::int8 AS oid, {is_on} AS is_on,
        pg_catalog.quote_ident(tn.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS table
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 LEFT JOIN pg_catalog.pg_trigger g ON g.tgfoid = p.oid AND g.tgparentid = 0
@@ -98,7 +107,8 @@ WHERE p.proname = $1 AND p.pronargs = 0 AND p.prorettype = 'pg_catalog.trigger':
 
 /// Returns what there is of that name, wherever it is: the job may have named another table before.
 pub(super) async fn leftovers(session: &mut Session, name: &str) -> Result<Vec<Leftover>, Fault> {
-    let rows = session.transact(&Guards::reading(), LEFT, &[name.into()]).await?;
+    let sql = LEFT.replace("{is_on}", IS_ON);
+    let rows = session.transact(&Guards::reading(), &sql, &[name.into()]).await?;
     let leftover = |row: &tokio_postgres::Row| Leftover {
         table: row
             .get::<_, Option<i64>>("oid")

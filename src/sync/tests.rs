@@ -180,6 +180,36 @@ async fn whatever_was_changed_of_a_trigger_is_seen_and_made_good() {
 }
 
 #[tokio::test]
+async fn a_partition_in_which_it_is_off_is_seen_and_made_good() {
+    let scene = Scene::with(
+        "CREATE TABLE posts (id int, lat float8, lng float8, loc point) PARTITION BY RANGE (id);
+         CREATE TABLE posts_1 PARTITION OF posts FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id);
+         CREATE TABLE posts_1_1 PARTITION OF posts_1 FOR VALUES FROM (0) TO (10);
+         CREATE TABLE posts_2 PARTITION OF posts FOR VALUES FROM (10) TO (20)",
+    )
+    .await;
+    let trigger = scene.trigger(both_ways()).await;
+    let mut session = scene.session().await;
+    create(&mut session, &trigger, PATIENCE, &mut |_| ()).await.unwrap();
+    assert!(is_at_work(&mut session, "posts-loc").await.unwrap());
+    for partition in ["posts_1", "posts_1_1", "posts_2"] {
+        // As a restore of one partition with --disable-triggers has it, meanwhile and afterwards.
+        for change in ["DISABLE TRIGGER ALL", "ENABLE TRIGGER ALL"] {
+            scene.exec(&format!("ALTER TABLE ONLY {partition} {change}")).await;
+            let what = format!("{partition} {change}");
+            assert!(!is_at_work(&mut session, "posts-loc").await.unwrap(), "{what}");
+            let found = create(&mut session, &trigger, PATIENCE, &mut |_| ()).await.unwrap();
+            assert_eq!(found, State::Different, "{what}");
+            assert_eq!(state(&mut session, &trigger).await.unwrap(), State::Same, "{what}");
+            assert!(is_at_work(&mut session, "posts-loc").await.unwrap(), "{what}");
+        }
+    }
+    // What is no part of the table any more does not matter.
+    scene.exec("ALTER TABLE posts DETACH PARTITION posts_2").await;
+    assert_eq!(state(&mut session, &trigger).await.unwrap(), State::Same);
+}
+
+#[tokio::test]
 async fn several_who_begin_at_once_make_one_trigger() {
     let scene = Scene::with("CREATE TABLE posts (id int, lat float8, lng float8, loc point)").await;
     let trigger = scene.trigger(both_ways()).await;

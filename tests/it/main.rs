@@ -31,6 +31,7 @@ mod before;
 mod privileges;
 mod secrets;
 mod sync;
+mod sync_plan;
 mod shape;
 mod kills;
 mod ways;

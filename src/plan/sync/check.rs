@@ -9,7 +9,7 @@ use crate::plan::facts::Index;
 
 /// What can be said before the server has seen the expressions.
 pub(super) fn before(subject: &Subject<'_>) -> Vec<Finding> {
-    let checks = [privileges, targets, order_of_triggers, volatility, defaults, others, pending];
+    let checks = [privileges, targets, order_of_triggers, volatility, defaults, others];
     checks.iter().flat_map(|check| check(subject)).collect()
 }
 
@@ -17,6 +17,7 @@ pub(super) fn before(subject: &Subject<'_>) -> Vec<Finding> {
 pub(super) fn after(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
     let mut found = in_place(subject, reads);
     found.extend(generated(subject, reads));
+    found.extend(pending(subject, reads));
     found.extend(back_from_itself(subject, reads));
     found
 }
@@ -162,15 +163,30 @@ fn others(subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 /// The walk must leave alone what the new side has written.
-fn pending(subject: &Subject<'_>) -> Vec<Finding> {
-    if subject.sync.reverse.is_empty() || subject.job.table.filter.is_some() {
-        return Vec::new();
+fn pending(subject: &Subject<'_>, reads: &Reads) -> Option<Finding> {
+    let mut set = super::super::check::assignments(subject.job).iter().chain(&subject.sync.forward);
+    let tells_done = set.any(|it| reads.pending.contains(&it.column));
+    if subject.sync.over_itself || tells_done {
+        return None;
     }
-    let finding = Finding::warn("sync-without-where", "the walk sets every row, also those that the new side has written")
-        .at(&subject.relation.name)
-        .because("a new value that the old columns cannot hold in full would be lost when the walk computes it from them")
-        .recipe("say under [table] which rows are still to do, as in `where = \"loc IS NULL\"`");
-    vec![finding]
+    let filter = subject.job.table.filter.as_ref();
+    let what = if filter.is_some() {
+        "`where` reads no new column: the walk also sets rows that the new side has written"
+    } else {
+        "the walk sets every row, also those that the new side has written"
+    };
+    let why = if subject.sync.reverse.is_empty() {
+        "a new value that is there before the walk would be lost when the walk computes it from the old columns"
+    } else {
+        "a new value that the old columns cannot hold in full would be lost when the walk computes it from them"
+    };
+    let new = subject.sync.forward.first().map(|it| subject.quoted(&it.column));
+    let recipe = format!(
+        "let `where` under [table] say which rows are still to do, as in `{} IS NULL`",
+        new.unwrap_or_default()
+    );
+    let finding = Finding::warn("sync-without-where", what).at(&subject.relation.name);
+    Some(finding.because(why).recipe(recipe).span(filter.map(|it| it.span.clone())))
 }
 
 /// A column that is computed from itself would be computed again at each write.
@@ -210,16 +226,18 @@ fn back_from_itself(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
 }
 
 fn generated(subject: &Subject<'_>, reads: &Reads) -> Vec<Finding> {
-    let columns = subject.columns().filter(|column| column.is_generated);
-    let read = columns.filter(|column| {
-        reads.forward.contains(&column.name) || reads.reverse.contains(&column.name)
-    });
-    let tell = |column: &crate::plan::facts::Column| {
-        let what = format!("[sync] reads `{}`, which is generated", column.name);
-        Finding::refuse("sync-reads-generated", what)
+    let pending = subject.pending(reads).map(|_| ("`where`", &reads.pending));
+    let sides =
+        [("[sync]", &reads.forward), ("[sync]", &reads.reverse), ("`sync.where`", &reads.filter)];
+    let sides: Vec<_> = sides.into_iter().chain(pending).collect();
+    let judge = |column: &crate::plan::facts::Column| {
+        let (who, _) = sides.iter().find(|(_, read)| read.contains(&column.name))?;
+        let what = format!("{who} reads `{}`, which is generated", column.name);
+        let finding = Finding::refuse("sync-reads-generated", what)
             .at(&subject.relation.name)
             .because("the server computes it after all triggers; a trigger sees nothing in it")
-            .recipe("read the columns that it is computed from")
+            .recipe("read the columns that it is computed from");
+        Some(finding)
     };
-    read.map(tell).collect()
+    subject.columns().filter(|column| column.is_generated).filter_map(judge).collect()
 }

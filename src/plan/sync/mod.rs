@@ -7,6 +7,7 @@ mod facts;
 mod check;
 mod reads;
 mod sample;
+mod zone;
 
 use facts::Situation;
 use reads::Reads;
@@ -15,7 +16,7 @@ use super::explain::{Trial, compile};
 use super::facts::{Relation, Table};
 use super::target::Target;
 use crate::finding::{Finding, Severity};
-use crate::job::{Assignment, Job, Sync};
+use crate::job::{Assignment, Fragment, Job, Sync};
 use crate::pg::{Fault, Session};
 use crate::sync::{Column, Design, Trigger, Written};
 
@@ -46,6 +47,7 @@ pub(super) async fn look(
     if refuses(&findings) {
         return Ok((None, findings));
     }
+    findings.extend(zone::look(session, &subject).await?);
     findings.extend(compile(session, job, target, &subject.trials()).await?);
     if refuses(&findings) {
         return Ok((None, findings));
@@ -94,24 +96,23 @@ impl Subject<'_> {
         let conditions = [("sync.where", &self.sync.filter), ("where", &self.job.table.filter)];
         for (name, fragment) in conditions {
             if let Some(fragment) = fragment {
-                let suffix = format!("\n) IS TRUE {}", self.from(None));
+                let suffix = format!("\n) IS TRUE {}", self.from(None, &self.situation.alias));
                 trials.push(Trial { suffix, ..self.in_trigger(name.to_owned(), fragment) });
             }
         }
         trials
     }
 
-    fn in_trigger<'f>(&self, name: String, fragment: &'f crate::job::Fragment) -> Trial<'f> {
-        let suffix = format!("\n) {}", self.from(None));
+    fn in_trigger<'f>(&self, name: String, fragment: &'f Fragment) -> Trial<'f> {
+        let suffix = format!("\n) {}", self.from(None, &self.situation.alias));
         Trial { name, fragment, prefix: "SELECT (\n".to_owned(), suffix }
     }
 
     /// The table's rows as the trigger sees one, but for a column that is left out.
-    fn from(&self, without: Option<i32>) -> String {
+    fn from(&self, without: Option<i32>, alias: &str) -> String {
         let columns = self.columns().filter(|column| Some(column.number) != without);
         let names: Vec<_> = columns.map(|column| column.quoted.as_str()).collect();
-        let (alias, table) = (&self.situation.alias, &self.relation.name);
-        format!("FROM (SELECT {} FROM ONLY {table}) AS {alias}", names.join(", "))
+        format!("FROM (SELECT {} FROM ONLY {}) AS {alias}", names.join(", "), self.relation.name)
     }
 
     fn design(&self, reads: &Reads) -> Design {
@@ -126,9 +127,6 @@ impl Subject<'_> {
         };
         let shared = reads.reverse.iter().filter(|name| !is_written(name));
         let shared = shared.filter(|name| !reads.forward.contains(name));
-        let text = |fragment: &Option<crate::job::Fragment>| {
-            fragment.as_ref().map(|fragment| fragment.text.clone())
-        };
         Design {
             job: self.job.name.clone(),
             oid: self.relation.oid,
@@ -140,9 +138,16 @@ impl Subject<'_> {
             reverse: self.assigned(&sync.reverse),
             inputs: inputs.into_iter().filter_map(column).collect(),
             shared: shared.filter_map(column).collect(),
-            filter: text(&sync.filter),
-            pending: text(&self.job.table.filter),
+            filter: sync.filter.as_ref().map(|fragment| fragment.text.clone()),
+            pending: self.pending(reads).map(|fragment| fragment.text.clone()),
         }
+    }
+
+    /// The rows that are still to do, if `where` tells them from those that are done: what reads no new column stays
+    /// true of a row for ever.
+    fn pending(&self, reads: &Reads) -> Option<&Fragment> {
+        let tells = self.sync.forward.iter().any(|it| reads.pending.contains(&it.column));
+        self.job.table.filter.as_ref().filter(|_| tells)
     }
 
     fn assigned(&self, assignments: &[Assignment]) -> Vec<Written> {

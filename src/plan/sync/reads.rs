@@ -4,53 +4,75 @@
 //! the column: `date` may be a column, a type or a function.
 
 use super::Subject;
-use crate::job::Assignment;
+use crate::job::Fragment;
 use crate::pg::{Fault, Guards, Session};
+
+/// What the row is called where its table's name is not needed.
+const ALIAS: &str = "piecemeal_row";
 
 /// The columns that are read, by name, in the order of the table.
 pub(super) struct Reads {
     pub(super) forward: Vec<String>,
     pub(super) reverse: Vec<String>,
+    /// By `sync.where`.
+    pub(super) filter: Vec<String>,
+    /// By the job's own `where`.
+    pub(super) pending: Vec<String>,
 }
 
-/// Asks the server what each side reads.
+/// Asks the server what each side reads, and each condition.
 ///
 /// # Errors
 /// When it cannot be asked.
 pub(super) async fn read(session: &mut Session, subject: &Subject<'_>) -> Result<Reads, Fault> {
+    let Subject { job, sync, .. } = subject;
     Ok(Reads {
-        forward: of(session, subject, &subject.sync.forward).await?,
-        reverse: of(session, subject, &subject.sync.reverse).await?,
+        forward: of(session, subject, sync.forward.iter().map(|it| &it.expression)).await?,
+        reverse: of(session, subject, sync.reverse.iter().map(|it| &it.expression)).await?,
+        filter: of(session, subject, sync.filter.iter()).await?,
+        pending: of(session, subject, job.table.filter.iter()).await?,
     })
 }
 
 async fn of(
     session: &mut Session,
     subject: &Subject<'_>,
-    written: &[Assignment],
+    fragments: impl Iterator<Item = &Fragment>,
 ) -> Result<Vec<String>, Fault> {
-    let texts: Vec<_> = written.iter().map(|it| it.expression.text.as_str()).collect();
-    let takes_row = texts.iter().any(|text| takes_row(text, &subject.situation.bare_name));
+    let texts: Vec<_> = fragments.map(|fragment| fragment.text.as_str()).collect();
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
     let values: Vec<_> = texts.iter().map(|text| format!("(\n{text}\n)")).collect();
-    let search_path = subject.target.search_path.clone();
-    let guards = Guards { search_path, ..Guards::reading() };
+    let without = |column, alias| {
+        format!("EXPLAIN SELECT {} {}", values.join(", "), subject.from(column, alias))
+    };
+    // Where the texts do without the table's name, nothing in them is the row; a column may be called like the table.
+    let alias = &subject.situation.alias;
+    let is_free = is_taken(session, subject, &without(None, ALIAS)).await?;
+    let alias = if is_free { ALIAS } else { alias };
+    let takes_row =
+        !is_free && texts.iter().any(|text| takes_row(text, &subject.situation.bare_name));
     let mut read = Vec::new();
     for column in subject.columns() {
-        if !takes_row {
-            if !texts.iter().any(|text| mentions(text, &column.name, &column.quoted)) {
-                continue;
-            }
-            let from = subject.from(Some(column.number));
-            let sql = format!("EXPLAIN SELECT {} {from}", values.join(", "));
-            match session.transact(&guards, &sql, &[]).await {
-                Ok(_) => continue,
-                Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
-                Err(_) => {}
-            }
+        let is_mentioned = texts.iter().any(|text| mentions(text, &column.name, &column.quoted));
+        let sql = without(Some(column.number), alias);
+        if takes_row || (is_mentioned && !is_taken(session, subject, &sql).await?) {
+            read.push(column.name.clone());
         }
-        read.push(column.name.clone());
     }
     Ok(read)
+}
+
+/// Whether the server takes a statement.
+async fn is_taken(session: &mut Session, subject: &Subject<'_>, sql: &str) -> Result<bool, Fault> {
+    let search_path = subject.target.search_path.clone();
+    let guards = Guards { search_path, ..Guards::reading() };
+    match session.transact(&guards, sql, &[]).await {
+        Ok(_) => Ok(true),
+        Err(Fault::Unknown(message)) => Err(Fault::Unknown(message)),
+        Err(_) => Ok(false),
+    }
 }
 
 fn continues(c: char) -> bool {
