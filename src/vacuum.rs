@@ -25,7 +25,7 @@ pub(crate) struct Vacuum {
 impl Vacuum {
     /// Opens its connection.
     pub(crate) async fn open(database: &Database, table: &str) -> Result<Vacuum, Fault> {
-        let alone = Alone::open(database, SETTINGS).await?;
+        let alone = Alone::session(database, SETTINGS).await?;
         Ok(Vacuum { alone, sql: format!("VACUUM {OPTIONS} {table}") })
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::ledger::steps::{RECORD, Record};
 use crate::pg::fault::is_duplicate;
-use crate::pg::{Act, Alone, Begin, Fault, Guards, Session, Together};
+use crate::pg::{Alone, Begin, Fault, Guards, Session, Together};
 
 /// How long a statement may wait for its lock, and others behind it. Every session that wants the table queues behind
 /// the one that waits to change it, so this is the longest that the application notices.
@@ -51,7 +51,7 @@ impl Path {
         }
     }
 
-    /// Returns what sets it for a session.
+    /// Returns what sets it for a session of one's own.
     pub(super) fn set(&self) -> String {
         match self {
             Path::Own => "RESET search_path".to_owned(),
@@ -73,16 +73,9 @@ pub(crate) enum Attempt {
     Failed(Fault),
 }
 
-/// Tries a statement once, with what belongs around it.
-pub(crate) async fn attempt(
-    alone: &Alone,
-    path: &Path,
-    record: &Record<'_>,
-    statements: &[&str],
-) -> Attempt {
-    let begin = path.begin();
-    let act = Act { begin: &begin, sql: RECORD, params: &record.params() };
-    match alone.together(&act, statements).await {
+/// Tries a statement once, with what belongs around it, in the transaction that has begun.
+pub(crate) async fn attempt(alone: &Alone, record: &Record<'_>, statements: &[&str]) -> Attempt {
+    match alone.together((RECORD, &record.params()), statements).await {
         Together { recorded: Ok(()), done: Ok(()) } => Attempt::Done,
         Together { recorded: Ok(()), done: Err(fault) } => Attempt::Failed(fault),
         Together { recorded: Err(fault), .. } if is_duplicate(fault.message()) => {

@@ -94,13 +94,13 @@ impl Shaper {
         place: Place<'_>,
         statements: &[String],
     ) -> (Attempt, Option<Blocker>) {
-        let alone = match Alone::open(&self.database, &[]).await {
+        let alone = match Alone::begin(&self.database, &hand.path.begin()).await {
             Ok(alone) => alone,
-            Err(fault) => return (Attempt::Failed(fault), None),
+            Err(fault) => return (Attempt::Unrecorded(fault), None),
         };
         let record = place.record(None);
         let statements: Vec<_> = statements.iter().map(String::as_str).collect();
-        self.watched(&alone, change::attempt(&alone, &hand.path, &record, &statements)).await
+        self.watched(&alone, change::attempt(&alone, &record, &statements)).await
     }
 
     /// Looks who stands in the way of what `alone` does, until it is over.
@@ -291,15 +291,10 @@ impl Shaper {
     }
 
     async fn begin_outside(&self, hand: &Hand, place: Place<'_>) -> Result<(), Fault> {
-        let alone = Alone::open(&self.database, &[]).await?;
+        let alone = Alone::session(&self.database, &[]).await?;
         let backend = alone.backend;
         self.insist(|mut session| async move { steps::begin(&mut session, place, backend).await })
             .await?;
-        if !alone.is_steady().await? {
-            return Err(Fault::Fatal(DbMessage::local(
-                "a pooler of transactions is in front of the server, and CONCURRENTLY needs a direct connection",
-            )));
-        }
         self.watched(&alone, change::run(&alone, &hand.path, place.sql)).await.0
     }
 
@@ -307,7 +302,7 @@ impl Shaper {
     async fn clean_up(&self, hand: &Hand, outside: &Outside) {
         let Ok(Found::Remains(names)) = self.look(hand, outside).await else { return };
         for name in names {
-            if let Ok(alone) = Alone::open(&self.database, &[]).await {
+            if let Ok(alone) = Alone::session(&self.database, &[]).await {
                 let _ = self.watched(&alone, change::drop_index(&alone, &name)).await;
             }
         }

@@ -1,16 +1,19 @@
-//! A connection for one statement: a long one that cannot run in a transaction, such as VACUUM, or one of the user's
-//! that may leave something in its session.
+//! A connection for one statement: one of the user's that may leave something in its session, or a long one that cannot
+//! run in a transaction, such as VACUUM.
 //!
 //! It belongs to one caller, is opened for the statement and closed after it, and never goes to a
-//! pool. So its settings may belong to the session: a direct connection is a condition, which the
-//! caller checks. The statement can be cancelled from elsewhere.
+//! pool. Behind a pooler of transactions its session is not ours, so a transaction sets everything for itself; where
+//! the settings are the session's, it is first made sure that nobody else has them (R19). The statement can be
+//! cancelled from elsewhere.
 
 use tokio_postgres::{CancelToken, Client};
 
+use super::connect_error::ConnectError;
 use super::fault::Fault;
+use super::guards::Begin;
 use super::message::DbMessage;
 use super::pool::Database;
-use super::session::{Act, Together, together};
+use super::session::{Param, Together, begin, together};
 
 /// A connection of one's own.
 pub(crate) struct Alone {
@@ -19,15 +22,33 @@ pub(crate) struct Alone {
     pub(crate) backend: i64,
 }
 
+const SESSION: &str = "\
+SELECT pg_catalog.pg_backend_pid()::int8 AS backend, pg_catalog.current_setting('piecemeal.alone', true) AS alone";
+
 impl Alone {
-    /// Opens one with these settings; time limits of the role do not hold on it.
-    pub(crate) async fn open(
+    /// Opens one, and begins a transaction in which the statement is to run.
+    pub(crate) async fn begin(database: &Database, how: &Begin) -> Result<Alone, Fault> {
+        let (client, _) = database.connect().open().await?;
+        let backend = begin(&client, how).await?;
+        Ok(Alone { client, backend })
+    }
+
+    /// Opens one with a session of its own, which has these settings; time limits of the role do not hold in it.
+    ///
+    /// # Errors
+    /// [`Fault::Fatal`] if the session is a pooler's: the next who gets it would have the settings, too.
+    pub(crate) async fn session(
         database: &Database,
         settings: &[(&str, &str)],
     ) -> Result<Alone, Fault> {
-        let opened = database.connect().open().await;
-        let (client, _) =
-            opened.map_err(|error| Fault::Unknown(DbMessage::local(error.to_string())))?;
+        // A pooler refuses what comes with a login, or leaves it out: its server processes have logged in before.
+        let token = format!("{:016x}", fastrand::u64(..));
+        let connect = database.connect().clone().with_setting("piecemeal.alone", &token);
+        let (client, _) = connect.open().await.map_err(refused)?;
+        let row = client.query_typed_one(SESSION, &[]).await?;
+        if row.get::<_, Option<&str>>("alone") != Some(&token) {
+            return Err(pooled());
+        }
         let mut sql = String::from(
             "SET statement_timeout = 0; SET lock_timeout = 0; SET search_path = pg_temp",
         );
@@ -35,9 +56,7 @@ impl Alone {
             sql.extend(["; SET ", name, " = '", value, "'"]);
         }
         client.batch_execute(&sql).await?;
-        let row = client.query_typed("SELECT pg_catalog.pg_backend_pid()::int8", &[]).await?;
-        let backend = row.first().map_or(0, |row| row.get(0));
-        Ok(Alone { client, backend })
+        Ok(Alone { client, backend: row.get("backend") })
     }
 
     /// Runs a statement outside any transaction of ours.
@@ -45,19 +64,27 @@ impl Alone {
         Ok(self.client.batch_execute(sql).await?)
     }
 
-    /// Runs statements in one transaction with one of ours.
-    pub(crate) async fn together(&self, act: &Act<'_>, statements: &[&str]) -> Together {
-        together(&self.client, act, statements).await
-    }
-
-    /// Whether the same server process still answers: behind a pooler of transactions, it may be another one.
-    pub(crate) async fn is_steady(&self) -> Result<bool, Fault> {
-        let rows = self.client.query_typed("SELECT pg_catalog.pg_backend_pid()::int8", &[]).await?;
-        Ok(rows.first().is_some_and(|row| row.get::<_, i64>(0) == self.backend))
+    /// Runs statements in the transaction that has begun, with one of ours, and commits it.
+    pub(crate) async fn together(
+        &self,
+        ours: (&str, &[Param<'_>]),
+        statements: &[&str],
+    ) -> Together {
+        together(&self.client, ours, statements).await
     }
 
     /// Returns what ends the statement from another connection.
     pub(crate) fn cancel_token(&self) -> CancelToken {
         self.client.cancel_token()
     }
+}
+
+fn refused(error: ConnectError) -> Fault {
+    if error.is_about_settings() { pooled() } else { Fault::from(error) }
+}
+
+fn pooled() -> Fault {
+    Fault::Fatal(DbMessage::local(
+        "a pooler is in front of the server, and this needs a direct connection: name the server itself in the URL",
+    ))
 }

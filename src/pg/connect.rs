@@ -41,6 +41,8 @@ pub struct Connect {
     asked: Asked,
     /// The name of the program on the server, if it is not the one in the settings.
     name: Option<String>,
+    /// A setting for the session, as `name=value`.
+    setting: Option<String>,
     /// The settings as they were at first.
     first: Resolved,
     refused: Arc<Mutex<Option<Refused>>>,
@@ -84,7 +86,7 @@ impl Connect {
     ) -> Result<Self, ConnectError> {
         let asked = Asked { url: url.map(str::to_owned), environment: environment.clone(), wanted };
         let first = asked.resolve().map_err(|error| ConnectError::bad_settings(&error))?;
-        Ok(Self { asked, name: None, first, refused: Arc::default() })
+        Ok(Self { asked, name: None, setting: None, first, refused: Arc::default() })
     }
 
     /// Names the program on the server: printable ASCII, other characters become `?`, cut to the
@@ -92,6 +94,13 @@ impl Connect {
     #[must_use]
     pub fn application_name(mut self, name: &str) -> Self {
         self.name = Some(printable(name));
+        self
+    }
+
+    /// Gives the session a setting with the login; neither name nor value may need quotes.
+    #[must_use]
+    pub(crate) fn with_setting(mut self, name: &str, value: &str) -> Self {
+        self.setting = Some(format!("{name}={value}"));
         self
     }
 
@@ -133,6 +142,10 @@ impl Connect {
         let mut now = self.asked.resolve().map_err(|error| ConnectError::bad_settings(&error))?;
         if let Some(name) = &self.name {
             now.config.application_name(name);
+        }
+        if let Some(setting) = &self.setting {
+            let others = now.config.get_options().unwrap_or_default();
+            now.config.options(format!("{others} -c {setting}"));
         }
         if let Some(error) = self.refused_just_now(&now) {
             return Err(error);

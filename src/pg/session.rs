@@ -305,17 +305,29 @@ pub(crate) struct Together {
     pub(crate) done: Result<(), Fault>,
 }
 
-/// Runs `statements` in one transaction with `act`, which goes first. Nothing is sent before BEGIN has succeeded: outside
-/// a transaction, they would stand alone. The rest goes together, so that no lock is held while the network is
-/// waited for.
-pub(super) async fn together(client: &Client, act: &Act<'_>, statements: &[&str]) -> Together {
-    if let Err(error) = client.batch_execute(act.begin.sql()).await {
-        return Together { recorded: Err(Fault::from(error)), done: Ok(()) };
-    }
-    let typed: Vec<_> = act.params.iter().map(Param::typed).collect();
+/// Begins a transaction, and returns the server process that it is on: behind a pooler, it is known only from here.
+pub(super) async fn begin(client: &Client, begin: &Begin) -> Result<i64, Fault> {
+    let (begun, row) = tokio::join!(
+        biased;
+        client.batch_execute(begin.sql()),
+        client.query_typed_one("SELECT pg_catalog.pg_backend_pid()::int8", &[]),
+    );
+    begun?;
+    Ok(row?.get(0))
+}
+
+/// Runs `statements` in the transaction that has begun, with one of ours, which goes first, and commits it. Nothing is sent
+/// before BEGIN has succeeded: outside a transaction, they would stand alone. The rest goes together, so that no lock is
+/// held while the network is waited for.
+pub(super) async fn together(
+    client: &Client,
+    (sql, params): (&str, &[Param<'_>]),
+    statements: &[&str],
+) -> Together {
+    let typed: Vec<_> = params.iter().map(Param::typed).collect();
     let (recorded, answered, ended) = tokio::join!(
         biased;
-        client.query_typed(act.sql, &typed),
+        client.query_typed(sql, &typed),
         join_all(statements.iter().map(|statement| client.batch_execute(statement))),
         client.batch_execute("COMMIT"),
     );

@@ -33,6 +33,7 @@ mod secrets;
 mod sync;
 mod shape;
 mod kills;
+mod pooled;
 mod ways;
 mod let_go;
 mod migrations;
