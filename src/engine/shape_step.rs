@@ -124,7 +124,7 @@ impl Shaper {
                     _ = is_over.changed() => break,
                 }
                 if let Some(blocker) = self.blocker(alone.backend).await {
-                    self.waits_for(Some(&blocker));
+                    self.waits_for(Some(blocker.to_string()));
                     seen = Some(blocker);
                 }
             }
@@ -154,8 +154,7 @@ impl Shaper {
     }
 
     /// Tells once who is waited for, and notes it for those who watch.
-    fn waits_for(&self, blocker: Option<&Blocker>) {
-        let now = blocker.map(ToString::to_string);
+    fn waits_for(&self, now: Option<String>) {
         let pid = |text: &Option<String>| {
             text.as_ref().and_then(|it| it.split(", in its").next().map(str::to_owned))
         };
@@ -173,18 +172,37 @@ impl Shaper {
     /// Waits before the next attempt, unless it has not got better for too long.
     async fn wait(
         &self,
-        (part, no, _): Which,
+        which: Which,
         (message, blocker): (&DbMessage, Option<Blocker>),
         (started, attempts): (Instant, u32),
     ) -> Result<(), Halt> {
-        if started.elapsed() >= self.job.pace.max_hold {
-            let by = blocker.map(|it| format!("; {it}")).unwrap_or_default();
-            let mut message = message.clone();
-            message.message = format!("statement {no} of {part}: {}{by}", message.message);
-            return Err(Halt::GaveUp(Box::new(message)));
-        }
+        let by = blocker.map(|it| format!("; {it}")).unwrap_or_default();
+        let message = DbMessage { message: message.message.clone() + &by, ..message.clone() };
+        self.bears(which, message, started)?;
         let wait = FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(8));
         tokio::time::sleep(jittered(wait.min(LONGEST_WAIT))).await;
+        Ok(())
+    }
+
+    /// Whether to go on with what has not got better since then.
+    fn bears(&self, (part, no, _): Which, message: DbMessage, since: Instant) -> Result<(), Halt> {
+        if since.elapsed() < self.job.pace.max_hold {
+            return Ok(());
+        }
+        let message = DbMessage {
+            message: format!("statement {no} of {part}: {}", message.message),
+            ..message
+        };
+        Err(Halt::GaveUp(Box::new(message)))
+    }
+
+    /// Lets a server process go on with what a process of ours began, and did not live to see the end of.
+    async fn let_go_on(&self, which: Which, backend: i64, since: Instant) -> Result<(), Halt> {
+        let by = self.blocker(backend).await.map(|it| format!("; {it}")).unwrap_or_default();
+        let still = format!("pid {backend} still runs it for a process that is gone{by}");
+        self.waits_for(Some(still.clone()));
+        self.bears(which, DbMessage::local(still), since)?;
+        tokio::time::sleep(OTHER).await;
         Ok(())
     }
 
@@ -209,7 +227,7 @@ impl Shaper {
         if known.is_none() {
             self.check_name_is_free(hand, which, place, outside).await?;
         }
-        let mut begun = 0;
+        let (mut begun, since) = (0, Instant::now());
         loop {
             self.asked(hand)?;
             let steps = self.steps().await.map_err(Halt::from)?;
@@ -217,11 +235,11 @@ impl Shaper {
             if step.is_some_and(|step| step.is_done) {
                 return Ok(());
             }
-            if step.is_some_and(|step| step.is_running) {
-                // A process of ours was killed; the server has not noticed, and goes on.
-                tokio::time::sleep(OTHER).await;
+            if let Some(backend) = step.and_then(|step| step.running) {
+                self.let_go_on(which, backend, since).await?;
                 continue;
             }
+            self.waits_for(None);
             if step.is_some() && self.is_there(hand, outside).await? {
                 return self.finish(place).await;
             }

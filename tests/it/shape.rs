@@ -160,6 +160,30 @@ fn a_run_that_is_killed_within_any_statement_comes_to_the_same_schema() {
 }
 
 #[test]
+fn a_build_that_goes_on_without_its_process_is_waited_for_by_name_and_not_for_ever() {
+    let db = Db::with(TABLES);
+    let build = "CREATE INDEX CONCURRENTLY b_n ON b (n)";
+    let job = format!("[expand]\nup = ['{build}']\n[pace]\nmax_hold = '1s'\n");
+    let cli = Cli::new(&db, "job", &job);
+    let writer = db.session();
+    writer.exec("BEGIN; LOCK TABLE b IN ROW EXCLUSIVE MODE");
+    let run = cli.start(&["run", "job", "-y"]);
+    is_blocked(&db, "CREATE INDEX");
+    run.signal("KILL");
+    run.wait();
+    let pid = db.text(&format!(
+        "SELECT pid FROM pg_stat_activity WHERE query = '{build}' AND state = 'active'"
+    ));
+    let writing = writer.text("SELECT pg_backend_pid()");
+    cli.call(&["run", "job"]).exits(4).says("the trouble did not end").says(&format!(
+        "waiting: pid {pid} still runs it for a process that is gone; pid {writing} ("
+    ));
+    writer.exec("ROLLBACK");
+    cli.done(&["run", "job"]).says("done: job");
+    assert!(db.is("(SELECT indisvalid FROM pg_index WHERE indexrelid = 'b_n'::regclass)"));
+}
+
+#[test]
 fn nobody_queues_for_long_behind_a_statement_that_waits_and_its_blocker_is_named() {
     let db = Db::with(POSTS);
     let reader = db.session();
