@@ -117,13 +117,15 @@ impl Shaper {
             came
         };
         let looking = async {
-            let mut seen = None;
+            let (mut seen, mut overdue) = (None, alone.overdue());
             while !*is_over.borrow() {
                 tokio::select! {
                     () = tokio::time::sleep(LOOK) => {}
                     _ = is_over.changed() => break,
                 }
-                if let Some(blocker) = self.blocker(alone.backend).await {
+                let Ok(mut session) = self.database.session(Lane::Watch).await else { continue };
+                overdue.look(&mut session).await;
+                if let Ok(Some(blocker)) = change::blocked_by(&mut session, overdue.backend).await {
                     self.waits_for(Some(blocker.to_string()));
                     seen = Some(blocker);
                 }
@@ -202,6 +204,8 @@ impl Shaper {
         let still = format!("pid {backend} still runs it for a process that is gone{by}");
         self.waits_for(Some(still.clone()));
         self.bears(which, DbMessage::local(still), since)?;
+        let run = self.run;
+        self.insist(|mut session| async move { steps::end_idle(&mut session, run).await }).await?;
         tokio::time::sleep(OTHER).await;
         Ok(())
     }
@@ -248,7 +252,10 @@ impl Shaper {
                 Ok(()) => return self.finish(place).await,
                 Err(fault) => fault,
             };
-            self.clean_up(hand, outside).await;
+            // As long as its outcome is not known, the server may be at work on it.
+            if !matches!(fault, Fault::Unknown(_)) {
+                self.clean_up(hand, outside).await;
+            }
             if !is_waited_out(&fault) || begun >= ANEW {
                 return Err(Halt::Refused(Box::new(self.refused(which, sql, fault.message()))));
             }
@@ -310,7 +317,7 @@ impl Shaper {
 
     async fn begin_outside(&self, hand: &Hand, place: Place<'_>) -> Result<(), Fault> {
         let alone = Alone::session(&self.database, &[]).await?;
-        let backend = alone.backend;
+        let backend = alone.overdue().backend;
         self.insist(|mut session| async move { steps::begin(&mut session, place, backend).await })
             .await?;
         self.watched(&alone, change::run(&alone, &hand.path, place.sql)).await.0

@@ -65,6 +65,17 @@ pub(crate) async fn read(session: &mut Session, run: i64) -> Result<Steps, Fault
     Ok(Steps(rows.iter().map(step).collect()))
 }
 
+const END_IDLE: &str = "\
+SELECT pg_catalog.pg_terminate_backend(a.pid) FROM piecemeal.step s
+JOIN pg_catalog.pg_stat_activity a ON a.pid = s.backend AND a.backend_start::text = s.backend_start
+WHERE s.run_id = $1 AND s.done_at IS NULL AND a.state = 'idle'";
+
+/// Ends server processes that run nothing for whoever began a step: they could still be told to. That is for the
+/// holder of the lease, which tells them nothing.
+pub(crate) async fn end_idle(session: &mut Session, run: i64) -> Result<(), Fault> {
+    session.transact(&Guards::reading(), END_IDLE, &[run.into()]).await.map(drop)
+}
+
 /// Which statement of which run, and who runs it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {

@@ -195,30 +195,40 @@ impl Session {
     }
 
     /// Waits for `act`, which the server answers within `longest` if it can. When the answer is
-    /// overdue, the connection is closed: `act` then learns that it is broken, and is not dropped.
-    ///
-    /// A network or a pooler that swallows what is sent shows in no other way, as long as somebody
-    /// on the way acknowledges it.
+    /// overdue, the connection is closed.
     async fn watched<T>(
         &self,
         longest: Duration,
         client: &Pooled,
         act: impl Future<Output = T>,
     ) -> T {
-        let Some(patience) = self.patience else { return act.await };
-        let mut act = Box::pin(act);
-        tokio::select! {
-            biased;
-            answer = &mut act => return answer,
-            () = tokio::time::sleep(longest + patience) => client.close(),
-        }
-        act.await
+        within(self.patience.map(|patience| longest + patience), || client.close(), act).await
     }
 
     /// Returns what ends the statement that is running on this connection, from another one.
     pub fn cancel_token(&self) -> Option<CancelToken> {
         self.client.as_ref().map(|client| client.cancel_token())
     }
+}
+
+/// Waits for `act`, and closes its connection when the answer is overdue: `act` then learns that it is
+/// broken, and is not dropped.
+///
+/// A network or a pooler that swallows what is sent shows in no other way, as long as somebody
+/// on the way acknowledges it.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    close: impl FnOnce(),
+    act: impl Future<Output = T>,
+) -> T {
+    let Some(limit) = limit else { return act.await };
+    let mut act = Box::pin(act);
+    tokio::select! {
+        biased;
+        answer = &mut act => return answer,
+        () = tokio::time::sleep(limit) => close(),
+    }
+    act.await
 }
 
 /// One statement in a transaction of its own.
@@ -305,15 +315,20 @@ pub(crate) struct Together {
     pub(crate) done: Result<(), Fault>,
 }
 
-/// Begins a transaction, and returns the server process that it is on: behind a pooler, it is known only from here.
-pub(super) async fn begin(client: &Client, begin: &Begin) -> Result<i64, Fault> {
+const BEGUN: &str =
+    "SELECT pg_catalog.pg_backend_pid()::int8, pg_catalog.transaction_timestamp()::text";
+
+/// Begins a transaction, and returns the server process that it is on, and since when it is: behind a pooler, both are known
+/// only from here.
+pub(super) async fn begin(client: &Client, begin: &Begin) -> Result<(i64, String), Fault> {
     let (begun, row) = tokio::join!(
         biased;
         client.batch_execute(begin.sql()),
-        client.query_typed_one("SELECT pg_catalog.pg_backend_pid()::int8", &[]),
+        client.query_typed_one(BEGUN, &[]),
     );
     begun?;
-    Ok(row?.get(0))
+    let row = row?;
+    Ok((row.get(0), row.get(1)))
 }
 
 /// Runs `statements` in the transaction that has begun, with one of ours, which goes first, and commits it. Nothing is sent

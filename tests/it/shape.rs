@@ -1,8 +1,9 @@
 //! The schema side of a job: expand, contract and down, each statement once, whatever happens in between.
 
 use crate::support::cli::{Cli, Running};
-use crate::support::db::{Db, Held, pg_dump};
+use crate::support::db::{Db, Held, pg_dump, port};
 use crate::support::job::Toml;
+use crate::support::proxy::{Proxy, message};
 use crate::support::{long, saw};
 use std::time::{Duration, Instant};
 
@@ -557,4 +558,29 @@ fn two_processes_run_each_statement_once() {
     second.wait().exits(0);
     assert_eq!(db.text("SELECT string_agg(n::text, ',' ORDER BY n) FROM counted"), "1,2");
     assert_eq!(db.number("SELECT count(*) FROM t WHERE loc = lat + lng"), 100);
+}
+
+#[test]
+fn a_statement_whose_answer_is_swallowed_is_found_done_and_one_that_is_swallowed_is_sent_again() {
+    let up = ["CREATE DOMAIN small AS int", "DROP INDEX CONCURRENTLY e_n"];
+    let job = format!("[expand]\nup = ['{}', '{}']\n", up[0], up[1]);
+    for (name, lost) in [
+        ("begin", b"SET LOCAL statement_timeout = 86400000".to_vec()),
+        ("statement", message('Q', up[0])),
+        ("answer", message('C', "CREATE DOMAIN")),
+        ("statement outside", message('Q', up[1])),
+        ("answer outside", message('C', "DROP INDEX")),
+    ] {
+        let db = Db::with(TABLES);
+        let proxy = Proxy::to(port());
+        let mut cli = Cli::new(&db, "job", &job);
+        cli.url = proxy.url(&db);
+        proxy.freeze_before(&lost);
+        let began = Instant::now();
+        cli.done(&["run", "job", "-y"]).says("done: job, 2 statements");
+        saw(&format!("{name}: {:?}", began.elapsed()));
+        assert!(proxy.has_frozen(), "{name}");
+        assert_eq!(db.number("SELECT count(*) FROM piecemeal.step WHERE done_at IS NOT NULL"), 2);
+        assert!(db.is("to_regtype('small') IS NOT NULL AND to_regclass('e_n') IS NULL"));
+    }
 }
