@@ -40,8 +40,8 @@ impl Alone {
     /// Opens one, and begins a transaction in which the statement is to run.
     pub(crate) async fn begin(database: &Database, how: &Begin) -> Result<Alone, Fault> {
         let connect = database.connect();
-        let (client, driver) = connect.open().await?;
-        let (backend, since) = at_once(connect, &driver, begin(&client, how)).await?;
+        let (client, driver, release) = connect.enter().await?;
+        let (backend, since) = at_once(connect, &driver, begin(&client, &how.on(release))).await?;
         let (driver, patience) = (driver.abort_handle(), connect.patience());
         Ok(Alone { client, driver, patience, backend, since: Some(since) })
     }
@@ -57,7 +57,7 @@ impl Alone {
         // A pooler refuses what comes with a login, or leaves it out: its server processes have logged in before.
         let token = format!("{:016x}", fastrand::u64(..));
         let connect = database.connect().clone().with_setting("piecemeal.alone", &token);
-        let (client, driver) = connect.open().await.map_err(refused)?;
+        let (client, driver, release) = connect.enter().await.map_err(refused)?;
         let row = at_once(&connect, &driver, client.query_typed_one(SESSION, &[])).await?;
         if row.get::<_, Option<&str>>("alone") != Some(&token) {
             return Err(pooled());
@@ -65,6 +65,7 @@ impl Alone {
         let mut sql = String::from(
             "SET statement_timeout = 0; SET lock_timeout = 0; SET search_path = pg_temp",
         );
+        sql.extend(release.unlimited().into_iter().flat_map(|setting| ["; SET ", setting]));
         for (name, value) in settings {
             sql.extend(["; SET ", name, " = '", value, "'"]);
         }

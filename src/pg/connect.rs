@@ -23,6 +23,7 @@ use tokio_postgres::{CancelToken, Client, Config, Connection};
 use super::{
     connect_error::ConnectError,
     environment::Environment,
+    guards::Release,
     resolve::{Asked, Resolved, Server, printable},
     settings::Wanted,
     tls::SslMode,
@@ -31,6 +32,9 @@ use super::{
 /// The task that moves a connection's messages; it ends with the connection, or with the error that
 /// broke it.
 pub(crate) type Driver = JoinHandle<Result<(), tokio_postgres::Error>>;
+
+/// A connection, what moves its messages, and what is at its other end.
+pub(super) type Opened = (Client, Driver, Release);
 
 /// How long a login that was refused is not tried again with the same passwords.
 const REFUSED: Duration = Duration::from_secs(10);
@@ -139,6 +143,11 @@ impl Connect {
     /// Opens one connection and starts the task that moves its messages; the server's notices are
     /// dropped.
     pub async fn open(&self) -> Result<(Client, Driver), ConnectError> {
+        self.enter().await.map(|(client, driver, _)| (client, driver))
+    }
+
+    /// The same, with the release of the server.
+    pub(super) async fn enter(&self) -> Result<Opened, ConnectError> {
         let mut now = self.asked.resolve().map_err(|error| ConnectError::bad_settings(&error))?;
         if let Some(name) = &self.name {
             now.config.application_name(name);
@@ -199,7 +208,7 @@ fn in_turn<T>(mut them: Vec<T>, is_balanced: bool) -> Vec<T> {
 }
 
 /// Tries the addresses of a server, one after the other, until one lets us in or refuses us.
-async fn reach(now: &Resolved, server: &Server) -> Result<(Client, Driver), ConnectError> {
+async fn reach(now: &Resolved, server: &Server) -> Result<Opened, ConnectError> {
     let mut failure = None;
     for address in in_turn(addresses(now, server).await?, now.is_balanced) {
         match attempt(now, server, address).await {
@@ -229,7 +238,7 @@ async fn attempt(
     now: &Resolved,
     server: &Server,
     address: Option<IpAddr>,
-) -> Result<(Client, Driver), ConnectError> {
+) -> Result<Opened, ConnectError> {
     let mut config = now.config.clone();
     config.host(&server.endpoint.host).port(server.endpoint.port);
     if let Some(address) = address {
@@ -243,7 +252,8 @@ async fn attempt(
     let connected = connected.map_err(|silent| silent.in_words(&now.target))?;
     let (client, connection) =
         connected.map_err(|error| ConnectError::refused(&now.target, &error))?;
-    Ok((client, tokio::spawn(drive(connection))))
+    let release = Release::of(connection.parameter("server_version"));
+    Ok((client, tokio::spawn(drive(connection)), release))
 }
 
 /// Nothing came within this time.

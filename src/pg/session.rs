@@ -165,7 +165,7 @@ impl Session {
             .collect();
         self.idle = false;
         let rehearsed = async {
-            let begun = client.batch_execute(begin.sql()).await;
+            let begun = client.batch_execute(&client.begin(begin)).await;
             let asked = if begun.is_ok() { typed.as_slice() } else { &[] };
             let (answers, ended) = tokio::join!(
                 biased;
@@ -187,7 +187,8 @@ impl Session {
     pub async fn script(&mut self, guards: &Guards, sql: &str) -> Result<(), Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
         self.idle = false;
-        let result = client.batch_execute(&format!("{}; {sql}", guards.begin().sql())).await;
+        let result =
+            client.batch_execute(&format!("{}; {sql}", client.begin(&guards.begin()))).await;
         let ended = client.batch_execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
         let result = result.and(ended).map_err(Fault::from);
         self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
@@ -249,7 +250,10 @@ async fn transact(client: &Pooled, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
 
 async fn send(client: &Pooled, act: &Act<'_>, kept: Option<&Kept>) -> Result<Vec<Row>, Fault> {
     let typed: Vec<_> = act.params.iter().map(Param::typed).collect();
-    let begin = kept.map_or_else(|| act.begin.sql().into(), |kept| kept.begin(act.begin.sql()));
+    let mut begin = client.begin(act.begin);
+    if let Some(kept) = kept {
+        begin = kept.begin(&begin).into();
+    }
     // Biased, because the three messages must reach the server in this order. Should BEGIN be
     // refused, the statement stands by itself, whole, and COMMIT finds nothing to do; one that changes
     // rows then changes none (`GUARDED`).
@@ -281,11 +285,12 @@ SELECT pg_catalog.format('pg_catalog.pg_backend_pid() = %s AND name = %L AND pre
 FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql ORDER BY prepare_time DESC LIMIT 1";
 
 /// Prepares the statement of `act`, under the guards that it will run under.
-pub(super) async fn prepare(client: &Client, act: &Act<'_>) -> Result<Option<Kept>, Fault> {
+pub(super) async fn prepare(client: &Pooled, act: &Act<'_>) -> Result<Option<Kept>, Fault> {
     let types: Vec<Type> = act.params.iter().map(|param| param.typed().1).collect();
+    let begin = client.begin(act.begin);
     let (begun, statement, last, ended) = tokio::join!(
         biased;
-        client.batch_execute(act.begin.sql()),
+        client.batch_execute(&begin),
         client.prepare_typed(act.sql, &types),
         client.query_typed(LAST, &[]),
         client.batch_execute("COMMIT"),
@@ -320,10 +325,10 @@ const BEGUN: &str =
 
 /// Begins a transaction, and returns the server process that it is on, and since when it is: behind a pooler, both are known
 /// only from here.
-pub(super) async fn begin(client: &Client, begin: &Begin) -> Result<(i64, String), Fault> {
+pub(super) async fn begin(client: &Client, begin: &str) -> Result<(i64, String), Fault> {
     let (begun, row) = tokio::join!(
         biased;
-        client.batch_execute(begin.sql()),
+        client.batch_execute(begin),
         client.query_typed_one(BEGUN, &[]),
     );
     begun?;
