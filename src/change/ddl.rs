@@ -11,6 +11,9 @@ use crate::pg::{Alone, Begin, Fault, Guards, Session, Together};
 /// the one that waits to change it, so this is the longest that the application notices.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// How long it may wait for one table after the other, such as the partitions of one: it keeps those that it has.
+pub(crate) const LOCKS_TIMEOUT: Duration = Duration::from_millis(400);
+
 /// How long a statement may take once it has its lock. Rewriting a large table takes hours, and is the author's choice.
 const STATEMENT_TIMEOUT: Duration = Duration::from_hours(24);
 
@@ -88,7 +91,7 @@ pub(crate) async fn attempt(alone: &Alone, record: &Record<'_>, statements: &[&s
 /// A session that holds what a statement waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blocker {
-    /// The relation that is waited for, if it is one.
+    /// The table or index that is waited for, if it is one as a whole.
     relation: Option<String>,
     /// Its pid; 0 for a prepared transaction.
     pid: i64,
@@ -100,6 +103,13 @@ pub(crate) struct Blocker {
     query: Option<String>,
     /// How many others block it, too.
     others: i64,
+}
+
+impl Blocker {
+    /// Whether others queue behind who waits for it.
+    pub(crate) fn is_queued_for(&self) -> bool {
+        self.relation.is_some()
+    }
 }
 
 impl fmt::Display for Blocker {
@@ -133,7 +143,7 @@ SELECT b.pid::int8 AS pid, concat_ws(', ', coalesce(a.usename, a.backend_type), 
        extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::int8 AS seconds,
        pg_catalog.regexp_replace(nullif(a.query, ''), '\\s+', ' ', 'g') AS query, pg_catalog.count(*) OVER () - 1 AS others,
        (SELECT l.relation::regclass::text FROM pg_catalog.pg_locks l
-        WHERE l.pid = $1::int8::int4 AND NOT l.granted AND l.relation IS NOT NULL LIMIT 1) AS relation
+        WHERE l.pid = $1::int8::int4 AND NOT l.granted AND l.locktype = 'relation' LIMIT 1) AS relation
 FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1::int8::int4)) b (pid)
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
 ORDER BY a.xact_start NULLS LAST LIMIT 1";

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::recover::jittered;
 use super::shaper::{Halt, Hand, Shaper};
-use crate::change::{self, Attempt, Blocker, Found};
+use crate::change::{self, Attempt, Blocker, Found, LOCKS_TIMEOUT};
 use crate::job::{Manner, Outside, Part, manner};
 use crate::ledger::steps::{self, Place, Step};
 use crate::pg::fault::is_without_effect;
@@ -100,14 +100,17 @@ impl Shaper {
         };
         let record = place.record(None);
         let statements: Vec<_> = statements.iter().map(String::as_str).collect();
-        self.watched(&alone, change::attempt(&alone, &record, &statements)).await
+        let attempt = change::attempt(&alone, &record, &statements);
+        self.watched(&alone, attempt, Some(LOCKS_TIMEOUT)).await
     }
 
-    /// Looks who stands in the way of what `alone` does, until it is over.
+    /// Looks who stands in the way of what `alone` does, until it is over. It is cancelled when tables have been in use for
+    /// so long: the server's own limit is for each of them.
     async fn watched<T>(
         &self,
         alone: &Alone,
         act: impl Future<Output = T>,
+        longest: Option<Duration>,
     ) -> (T, Option<Blocker>) {
         let (over, mut is_over) = tokio::sync::watch::channel(false);
         self.cancels(Some(alone));
@@ -117,7 +120,7 @@ impl Shaper {
             came
         };
         let looking = async {
-            let (mut seen, mut overdue) = (None, alone.overdue());
+            let (mut seen, mut since, mut overdue) = (None, None, alone.overdue());
             while !*is_over.borrow() {
                 tokio::select! {
                     () = tokio::time::sleep(LOOK) => {}
@@ -125,7 +128,16 @@ impl Shaper {
                 }
                 let Ok(mut session) = self.database.session(Lane::Watch).await else { continue };
                 overdue.look(&mut session).await;
-                if let Ok(Some(blocker)) = change::blocked_by(&mut session, overdue.backend).await {
+                let blocker = change::blocked_by(&mut session, overdue.backend).await;
+                let blocker = blocker.ok().flatten();
+                let is_queued_for = blocker.as_ref().is_some_and(Blocker::is_queued_for);
+                since = is_queued_for.then(|| since.unwrap_or_else(Instant::now));
+                let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
+                if longest.is_some_and(|longest| waited > longest) {
+                    // Should it not come through, there is another look.
+                    let _ = self.database.cancel(&alone.cancel_token()).await;
+                }
+                if let Some(blocker) = blocker {
                     self.waits_for(Some(blocker.to_string()));
                     seen = Some(blocker);
                 }
@@ -320,7 +332,7 @@ impl Shaper {
         let backend = alone.overdue().backend;
         self.insist(|mut session| async move { steps::begin(&mut session, place, backend).await })
             .await?;
-        self.watched(&alone, change::run(&alone, &hand.path, place.sql)).await.0
+        self.watched(&alone, change::run(&alone, &hand.path, place.sql), None).await.0
     }
 
     /// Drops what an interrupted statement has left. What cannot be dropped now is met again at the next attempt.
@@ -328,7 +340,7 @@ impl Shaper {
         let Ok(Found::Remains(names)) = self.look(hand, outside).await else { return };
         for name in names {
             if let Ok(alone) = Alone::session(&self.database, &[]).await {
-                let _ = self.watched(&alone, change::drop_index(&alone, &name)).await;
+                let _ = self.watched(&alone, change::drop_index(&alone, &name), None).await;
             }
         }
     }

@@ -5,6 +5,8 @@ use crate::support::db::{Db, Held, pg_dump, port};
 use crate::support::job::Toml;
 use crate::support::proxy::{Proxy, message};
 use crate::support::{long, saw};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const POSTS: &str = "\
@@ -212,6 +214,42 @@ fn nobody_queues_for_long_behind_a_statement_that_waits_and_its_blocker_is_named
     assert!(line.contains(&format!("pid {pid}")), "{line}");
     reader.exec("ROLLBACK");
     run.wait().exits(0);
+}
+
+#[test]
+fn nobody_queues_for_long_behind_a_statement_that_waits_for_one_partition_after_the_other() {
+    let db = Db::with(
+        "CREATE TABLE p (id int) PARTITION BY LIST (id);
+         DO $$ BEGIN FOR n IN 1..30 LOOP
+             EXECUTE format('CREATE TABLE p_%s PARTITION OF p FOR VALUES IN (%s)', n, n); END LOOP; END $$",
+    );
+    let is_over = Arc::new(AtomicBool::new(false));
+    let write = |leaf: u32| {
+        let (session, is_over) = (db.session(), Arc::clone(&is_over));
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                session.exec(&format!("BEGIN; LOCK TABLE p_{leaf} IN ROW EXCLUSIVE MODE; SELECT pg_sleep(0.15); COMMIT"));
+            }
+        })
+    };
+    let writers: Vec<_> = (1..=30).map(write).collect();
+    let cli = Cli::new(&db, "job", "[expand]\nup = ['ALTER TABLE p ADD COLUMN n int']\n");
+    let run = cli.start(&["run", "job", "-y"]);
+    run.until_it_says("waiting: public.p_");
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    while began.elapsed() < Duration::from_secs(3) {
+        let asked = Instant::now();
+        db.exec("SELECT id FROM p LIMIT 1");
+        longest = longest.max(asked.elapsed());
+    }
+    is_over.store(true, Ordering::Relaxed);
+    saw(&format!("the longest SELECT of a partitioned table: {longest:?}"));
+    assert!(longest < Duration::from_millis(1_200), "{longest:?}");
+    run.wait().exits(0);
+    assert_eq!(columns(&db, "p"), "id,n");
+    for writer in writers {
+        writer.join().expect("a writer");
+    }
 }
 
 #[test]
