@@ -4,7 +4,7 @@
 //! one VACUUM is run, what would make it useless, and whether somebody waits for it; when to run it
 //! is the engine's. It needs a direct connection, and the privilege to vacuum the table.
 
-use crate::pg::{Alone, CancelToken, Database, Fault, Guards, Param, Session};
+use crate::pg::{Alone, CancelToken, Database, Fault, Guards, Overdue, Param, Session};
 use crate::plan::family;
 
 /// Pages that are read or dirtied are paid with these pauses, so that traffic does not feel a
@@ -25,7 +25,7 @@ pub(crate) struct Vacuum {
 impl Vacuum {
     /// Opens its connection.
     pub(crate) async fn open(database: &Database, table: &str) -> Result<Vacuum, Fault> {
-        let alone = Alone::open(database, SETTINGS).await?;
+        let alone = Alone::session(database, SETTINGS).await?;
         Ok(Vacuum { alone, sql: format!("VACUUM {OPTIONS} {table}") })
     }
 
@@ -34,9 +34,9 @@ impl Vacuum {
         self.alone.run(&self.sql).await
     }
 
-    /// Returns what ends it, and by what others see it.
-    pub(crate) fn handle(&self) -> (CancelToken, i64) {
-        (self.alone.cancel_token(), self.alone.backend)
+    /// Returns what ends it, and by what it is seen from elsewhere.
+    pub(crate) fn handle(&self) -> (CancelToken, Overdue) {
+        (self.alone.cancel_token(), self.alone.overdue())
     }
 }
 

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use crate::ledger::steps::{RECORD, Record};
 use crate::pg::fault::is_duplicate;
-use crate::pg::{Act, Alone, Begin, Fault, Guards, Session, Together};
+use crate::pg::{Alone, Begin, Fault, Guards, Session, Together};
 
 /// How long a statement may wait for its lock, and others behind it. Every session that wants the table queues behind
 /// the one that waits to change it, so this is the longest that the application notices.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How long it may wait for one table after the other, such as the partitions of one: it keeps those that it has.
+pub(crate) const LOCKS_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// How long a statement may take once it has its lock. Rewriting a large table takes hours, and is the author's choice.
 const STATEMENT_TIMEOUT: Duration = Duration::from_hours(24);
@@ -51,7 +54,7 @@ impl Path {
         }
     }
 
-    /// Returns what sets it for a session.
+    /// Returns what sets it for a session of one's own.
     pub(super) fn set(&self) -> String {
         match self {
             Path::Own => "RESET search_path".to_owned(),
@@ -73,16 +76,9 @@ pub(crate) enum Attempt {
     Failed(Fault),
 }
 
-/// Tries a statement once, with what belongs around it.
-pub(crate) async fn attempt(
-    alone: &Alone,
-    path: &Path,
-    record: &Record<'_>,
-    statements: &[&str],
-) -> Attempt {
-    let begin = path.begin();
-    let act = Act { begin: &begin, sql: RECORD, params: &record.params() };
-    match alone.together(&act, statements).await {
+/// Tries a statement once, with what belongs around it, in the transaction that has begun.
+pub(crate) async fn attempt(alone: &Alone, record: &Record<'_>, statements: &[&str]) -> Attempt {
+    match alone.together((RECORD, &record.params()), statements).await {
         Together { recorded: Ok(()), done: Ok(()) } => Attempt::Done,
         Together { recorded: Ok(()), done: Err(fault) } => Attempt::Failed(fault),
         Together { recorded: Err(fault), .. } if is_duplicate(fault.message()) => {
@@ -95,7 +91,7 @@ pub(crate) async fn attempt(
 /// A session that holds what a statement waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blocker {
-    /// The relation that is waited for, if it is one.
+    /// The table or index that is waited for, if it is one as a whole.
     relation: Option<String>,
     /// Its pid; 0 for a prepared transaction.
     pid: i64,
@@ -107,6 +103,13 @@ pub(crate) struct Blocker {
     query: Option<String>,
     /// How many others block it, too.
     others: i64,
+}
+
+impl Blocker {
+    /// Whether others queue behind who waits for it.
+    pub(crate) fn is_queued_for(&self) -> bool {
+        self.relation.is_some()
+    }
 }
 
 impl fmt::Display for Blocker {
@@ -140,7 +143,7 @@ SELECT b.pid::int8 AS pid, concat_ws(', ', coalesce(a.usename, a.backend_type), 
        extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::int8 AS seconds,
        pg_catalog.regexp_replace(nullif(a.query, ''), '\\s+', ' ', 'g') AS query, pg_catalog.count(*) OVER () - 1 AS others,
        (SELECT l.relation::regclass::text FROM pg_catalog.pg_locks l
-        WHERE l.pid = $1::int8::int4 AND NOT l.granted AND l.relation IS NOT NULL LIMIT 1) AS relation
+        WHERE l.pid = $1::int8::int4 AND NOT l.granted AND l.locktype = 'relation' LIMIT 1) AS relation
 FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1::int8::int4)) b (pid)
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
 ORDER BY a.xact_start NULLS LAST LIMIT 1";

@@ -130,7 +130,7 @@ mod tests {
             no: 1,
             sql: "SELECT 1".into(),
             is_done: true,
-            is_running: false,
+            running: None,
         };
         Steps(parts.iter().map(step).collect())
     }

@@ -206,7 +206,8 @@ mod tests {
 
     #[test]
     fn a_single_row_that_times_out_gets_more_time_before_it_is_a_bad_row() {
-        let fault = Fault::Smaller(message("57014"));
+        let [fault, of_transaction] = ["57014", "25P04"].map(|code| Fault::Smaller(message(code)));
+        assert_eq!([timeouts(1, &fault), timeouts(1, &of_transaction)], [2, 2]);
         let lifted = |timeouts| Situation { timeouts, is_lifted: true, ..at(1, timeouts) };
         assert_eq!(choose(&fault, at(1, 1)), Choice::Lift);
         assert_eq!(choose(&fault, lifted(ATTEMPTS)), Choice::Lift);

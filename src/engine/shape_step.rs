@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::recover::jittered;
 use super::shaper::{Halt, Hand, Shaper};
-use crate::change::{self, Attempt, Blocker, Found};
+use crate::change::{self, Attempt, Blocker, Found, LOCKS_TIMEOUT};
 use crate::job::{Manner, Outside, Part, apart, manner};
 use crate::ledger::steps::{self, Place, Step};
 use crate::pg::fault::is_without_effect;
@@ -107,19 +107,22 @@ impl Shaper {
         record: steps::Record<'_>,
         statements: &[String],
     ) -> (Attempt, Option<Blocker>) {
-        let alone = match Alone::open(&self.database, &[]).await {
+        let alone = match Alone::begin(&self.database, &hand.path.begin()).await {
             Ok(alone) => alone,
-            Err(fault) => return (Attempt::Failed(fault), None),
+            Err(fault) => return (Attempt::Unrecorded(fault), None),
         };
         let statements: Vec<_> = statements.iter().map(String::as_str).collect();
-        self.watched(&alone, change::attempt(&alone, &hand.path, &record, &statements)).await
+        let attempt = change::attempt(&alone, &record, &statements);
+        self.watched(&alone, attempt, Some(LOCKS_TIMEOUT)).await
     }
 
-    /// Looks who stands in the way of what `alone` does, until it is over.
+    /// Looks who stands in the way of what `alone` does, until it is over. It is cancelled when tables have been in use for
+    /// so long: the server's own limit is for each of them.
     async fn watched<T>(
         &self,
         alone: &Alone,
         act: impl Future<Output = T>,
+        longest: Option<Duration>,
     ) -> (T, Option<Blocker>) {
         let (over, mut is_over) = tokio::sync::watch::channel(false);
         self.cancels(Some(alone));
@@ -129,14 +132,25 @@ impl Shaper {
             came
         };
         let looking = async {
-            let mut seen = None;
+            let (mut seen, mut since, mut overdue) = (None, None, alone.overdue());
             while !*is_over.borrow() {
                 tokio::select! {
                     () = tokio::time::sleep(LOOK) => {}
                     _ = is_over.changed() => break,
                 }
-                if let Some(blocker) = self.blocker(alone.backend).await {
-                    self.waits_for(Some(&blocker));
+                let Ok(mut session) = self.database.session(Lane::Watch).await else { continue };
+                overdue.look(&mut session).await;
+                let blocker = change::blocked_by(&mut session, overdue.backend).await;
+                let blocker = blocker.ok().flatten();
+                let is_queued_for = blocker.as_ref().is_some_and(Blocker::is_queued_for);
+                since = is_queued_for.then(|| since.unwrap_or_else(Instant::now));
+                let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
+                if longest.is_some_and(|longest| waited > longest) {
+                    // Should it not come through, there is another look.
+                    let _ = self.database.cancel(&alone.cancel_token()).await;
+                }
+                if let Some(blocker) = blocker {
+                    self.waits_for(Some(blocker.to_string()));
                     seen = Some(blocker);
                 }
             }
@@ -166,8 +180,7 @@ impl Shaper {
     }
 
     /// Tells once who is waited for, and notes it for those who watch.
-    fn waits_for(&self, blocker: Option<&Blocker>) {
-        let now = blocker.map(ToString::to_string);
+    fn waits_for(&self, now: Option<String>) {
         let pid = |text: &Option<String>| {
             text.as_ref().and_then(|it| it.split(", in its").next().map(str::to_owned))
         };
@@ -185,16 +198,13 @@ impl Shaper {
     /// Waits before the next attempt, unless it has not got better for too long.
     async fn wait(
         &self,
-        (part, no, _): Which,
+        which: Which,
         (message, blocker): (&DbMessage, Option<Blocker>),
         (started, attempts): (Instant, u32),
     ) -> Result<(), Halt> {
-        if started.elapsed() >= self.job.pace.max_hold {
-            let by = blocker.map(|it| format!("; {it}")).unwrap_or_default();
-            let mut message = message.clone();
-            message.message = format!("statement {no} of {part}: {}{by}", message.message);
-            return Err(Halt::GaveUp(Box::new(message)));
-        }
+        let by = blocker.map(|it| format!("; {it}")).unwrap_or_default();
+        let message = DbMessage { message: message.message.clone() + &by, ..message.clone() };
+        self.bears(which, message, started)?;
         let wait = FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(8));
         tokio::time::sleep(jittered(wait.min(LONGEST_WAIT))).await;
         Ok(())
@@ -202,6 +212,30 @@ impl Shaper {
 
     fn say_passed_over(&self, (part, no, _): Which, message: &DbMessage) {
         self.voice.say(Event::PassedOver { part, no, why: message.to_string() });
+    }
+
+    /// Whether to go on with what has not got better since then.
+    fn bears(&self, (part, no, _): Which, message: DbMessage, since: Instant) -> Result<(), Halt> {
+        if since.elapsed() < self.job.pace.max_hold {
+            return Ok(());
+        }
+        let message = DbMessage {
+            message: format!("statement {no} of {part}: {}", message.message),
+            ..message
+        };
+        Err(Halt::GaveUp(Box::new(message)))
+    }
+
+    /// Lets a server process go on with what a process of ours began, and did not live to see the end of.
+    async fn let_go_on(&self, which: Which, backend: i64, since: Instant) -> Result<(), Halt> {
+        let by = self.blocker(backend).await.map(|it| format!("; {it}")).unwrap_or_default();
+        let still = format!("pid {backend} still runs it for a process that is gone{by}");
+        self.waits_for(Some(still.clone()));
+        self.bears(which, DbMessage::local(still), since)?;
+        let run = self.run;
+        self.insist(|mut session| async move { steps::end_idle(&mut session, run).await }).await?;
+        tokio::time::sleep(OTHER).await;
+        Ok(())
     }
 
     /// Notes a statement that undoes what was never there.
@@ -231,7 +265,7 @@ impl Shaper {
         if known.is_none() {
             self.check_name_is_free(hand, which, place, outside).await?;
         }
-        let mut begun = 0;
+        let (mut begun, since) = (0, Instant::now());
         loop {
             self.asked(hand)?;
             let steps = self.steps().await.map_err(Halt::from)?;
@@ -239,11 +273,11 @@ impl Shaper {
             if step.is_some_and(|step| step.is_done) {
                 return Ok(());
             }
-            if step.is_some_and(|step| step.is_running) {
-                // A process of ours was killed; the server has not noticed, and goes on.
-                tokio::time::sleep(OTHER).await;
+            if let Some(backend) = step.and_then(|step| step.running) {
+                self.let_go_on(which, backend, since).await?;
                 continue;
             }
+            self.waits_for(None);
             if step.is_some() && self.is_there(hand, outside).await? {
                 return self.finish(place).await;
             }
@@ -252,7 +286,10 @@ impl Shaper {
                 Ok(()) => return self.finish(place).await,
                 Err(fault) => fault,
             };
-            self.clean_up(hand, outside).await;
+            // As long as its outcome is not known, the server may be at work on it.
+            if !matches!(fault, Fault::Unknown(_)) {
+                self.clean_up(hand, outside).await;
+            }
             if !is_waited_out(&fault) || begun >= ANEW {
                 return Err(Halt::Refused(Box::new(self.refused(which, sql, fault.message()))));
             }
@@ -313,24 +350,19 @@ impl Shaper {
     }
 
     async fn begin_outside(&self, hand: &Hand, place: Place<'_>) -> Result<(), Fault> {
-        let alone = Alone::open(&self.database, &[]).await?;
-        let backend = alone.backend;
+        let alone = Alone::session(&self.database, &[]).await?;
+        let backend = alone.overdue().backend;
         self.insist(|mut session| async move { steps::begin(&mut session, place, backend).await })
             .await?;
-        if !alone.is_steady().await? {
-            return Err(Fault::Fatal(DbMessage::local(
-                "a pooler of transactions is in front of the server, and CONCURRENTLY needs a direct connection",
-            )));
-        }
-        self.watched(&alone, change::run(&alone, &hand.path, place.sql)).await.0
+        self.watched(&alone, change::run(&alone, &hand.path, place.sql), None).await.0
     }
 
     /// Drops what an interrupted statement has left. What cannot be dropped now is met again at the next attempt.
     async fn clean_up(&self, hand: &Hand, outside: &Outside) {
         let Ok(Found::Remains(names)) = self.look(hand, outside).await else { return };
         for name in names {
-            if let Ok(alone) = Alone::open(&self.database, &[]).await {
-                let _ = self.watched(&alone, change::drop_index(&alone, &name)).await;
+            if let Ok(alone) = Alone::session(&self.database, &[]).await {
+                let _ = self.watched(&alone, change::drop_index(&alone, &name), None).await;
             }
         }
     }

@@ -16,7 +16,7 @@ use super::gauge::Gauge;
 use super::runner::Runner;
 use super::steering::{Brief, Voice};
 use super::vacuum_cost::{Cost, Stretch};
-use crate::pg::{CancelToken, Database, Fault, Lane};
+use crate::pg::{CancelToken, Database, Fault, Lane, Overdue};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Snapshot, counted};
 use crate::vacuum::{self, Vacuum};
@@ -164,9 +164,9 @@ impl Vacuumer {
 
     async fn run(&self, stop: &watch::Receiver<bool>) -> Result<Turn, Fault> {
         let vacuum = Vacuum::open(&self.database, &self.plan.target.keyset.table).await?;
-        let (token, backend) = vacuum.handle();
+        let (token, overdue) = vacuum.handle();
         let running = tokio::spawn(async move { vacuum.run().await });
-        let cancelled = self.watch(&running.abort_handle(), &token, backend, stop).await;
+        let cancelled = self.watch(&running.abort_handle(), &token, overdue, stop).await;
         let ended = running.await;
         match (cancelled, ended) {
             (Some(turn), _) => Ok(turn),
@@ -190,12 +190,12 @@ impl Vacuumer {
         &self,
         running: &AbortHandle,
         token: &CancelToken,
-        backend: i64,
+        mut overdue: Overdue,
         stop: &watch::Receiver<bool>,
     ) -> Option<Turn> {
         while !running.is_finished() {
             tokio::time::sleep(EVERY).await;
-            if let Some(why) = self.reason_to_cancel(backend, stop).await {
+            if let Some(why) = self.reason_to_cancel(&mut overdue, stop).await {
                 self.end(running, token).await;
                 return Some(why);
             }
@@ -214,12 +214,18 @@ impl Vacuumer {
         running.abort();
     }
 
-    async fn reason_to_cancel(&self, backend: i64, stop: &watch::Receiver<bool>) -> Option<Turn> {
+    async fn reason_to_cancel(
+        &self,
+        overdue: &mut Overdue,
+        stop: &watch::Receiver<bool>,
+    ) -> Option<Turn> {
         if *stop.borrow() || self.is_held() {
             return Some(Turn::PutOff("the walk stands still".into(), false));
         }
         let mut session = self.database.session(Lane::Watch).await.ok()?;
-        let waited_for = vacuum::is_waited_for(&mut session, self.plan.target.oid, backend).await;
+        overdue.look(&mut session).await;
+        let oid = self.plan.target.oid;
+        let waited_for = vacuum::is_waited_for(&mut session, oid, overdue.backend).await;
         (waited_for == Ok(true))
             .then(|| Turn::PutOff("somebody waited for a lock on the table".into(), true))
     }

@@ -20,8 +20,8 @@ pub struct Step {
     pub sql: String,
     /// Whether it is done.
     pub is_done: bool,
-    /// Whether the server process that runs it is still there, as far as is known.
-    pub is_running: bool,
+    /// The server process that runs it, if that is still there, as far as is known.
+    pub running: Option<i64>,
 }
 
 /// The steps of one run.
@@ -48,9 +48,8 @@ impl Steps {
 
 const READ: &str = "\
 SELECT s.part, s.no::int8 AS no, s.sql, s.done_at IS NOT NULL AS is_done,
-       s.done_at IS NULL AND EXISTS (
-           SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = s.backend
-           AND (a.backend_start IS NULL OR a.backend_start::text = s.backend_start)) AS is_running
+       (SELECT a.pid::int8 FROM pg_catalog.pg_stat_activity a WHERE s.done_at IS NULL AND a.pid = s.backend
+        AND (a.backend_start IS NULL OR a.backend_start::text = s.backend_start)) AS running
 FROM piecemeal.step s WHERE s.run_id = $1 ORDER BY s.began_at, s.no";
 
 /// Returns the steps of a run.
@@ -61,9 +60,20 @@ pub(crate) async fn read(session: &mut Session, run: i64) -> Result<Steps, Fault
         no: row.get("no"),
         sql: row.get("sql"),
         is_done: row.get("is_done"),
-        is_running: row.get("is_running"),
+        running: row.get("running"),
     };
     Ok(Steps(rows.iter().map(step).collect()))
+}
+
+const END_IDLE: &str = "\
+SELECT pg_catalog.pg_terminate_backend(a.pid) FROM piecemeal.step s
+JOIN pg_catalog.pg_stat_activity a ON a.pid = s.backend AND a.backend_start::text = s.backend_start
+WHERE s.run_id = $1 AND s.done_at IS NULL AND a.state = 'idle'";
+
+/// Ends server processes that run nothing for whoever began a step: they could still be told to. That is for the
+/// holder of the lease, which tells them nothing.
+pub(crate) async fn end_idle(session: &mut Session, run: i64) -> Result<(), Fault> {
+    session.transact(&Guards::reading(), END_IDLE, &[run.into()]).await.map(drop)
 }
 
 /// Which statement of which run, and who runs it.

@@ -23,6 +23,7 @@ use tokio_postgres::{CancelToken, Client, Config, Connection};
 use super::{
     connect_error::ConnectError,
     environment::Environment,
+    guards::Release,
     resolve::{Asked, Resolved, Server, printable},
     settings::Wanted,
     tls::SslMode,
@@ -31,6 +32,9 @@ use super::{
 /// The task that moves a connection's messages; it ends with the connection, or with the error that
 /// broke it.
 pub(crate) type Driver = JoinHandle<Result<(), tokio_postgres::Error>>;
+
+/// A connection, what moves its messages, and what is at its other end.
+pub(super) type Opened = (Client, Driver, Release);
 
 /// How long a login that was refused is not tried again with the same passwords.
 const REFUSED: Duration = Duration::from_secs(10);
@@ -41,6 +45,8 @@ pub struct Connect {
     asked: Asked,
     /// The name of the program on the server, if it is not the one in the settings.
     name: Option<String>,
+    /// A setting for the session, as `name=value`.
+    setting: Option<String>,
     /// The settings as they were at first.
     first: Resolved,
     refused: Arc<Mutex<Option<Refused>>>,
@@ -84,7 +90,7 @@ impl Connect {
     ) -> Result<Self, ConnectError> {
         let asked = Asked { url: url.map(str::to_owned), environment: environment.clone(), wanted };
         let first = asked.resolve().map_err(|error| ConnectError::bad_settings(&error))?;
-        Ok(Self { asked, name: None, first, refused: Arc::default() })
+        Ok(Self { asked, name: None, setting: None, first, refused: Arc::default() })
     }
 
     /// Names the program on the server: printable ASCII, other characters become `?`, cut to the
@@ -92,6 +98,13 @@ impl Connect {
     #[must_use]
     pub fn application_name(mut self, name: &str) -> Self {
         self.name = Some(printable(name));
+        self
+    }
+
+    /// Gives the session a setting with the login; neither name nor value may need quotes.
+    #[must_use]
+    pub(crate) fn with_setting(mut self, name: &str, value: &str) -> Self {
+        self.setting = Some(format!("{name}={value}"));
         self
     }
 
@@ -130,9 +143,18 @@ impl Connect {
     /// Opens one connection and starts the task that moves its messages; the server's notices are
     /// dropped.
     pub async fn open(&self) -> Result<(Client, Driver), ConnectError> {
+        self.enter().await.map(|(client, driver, _)| (client, driver))
+    }
+
+    /// The same, with the release of the server.
+    pub(super) async fn enter(&self) -> Result<Opened, ConnectError> {
         let mut now = self.asked.resolve().map_err(|error| ConnectError::bad_settings(&error))?;
         if let Some(name) = &self.name {
             now.config.application_name(name);
+        }
+        if let Some(setting) = &self.setting {
+            let others = now.config.get_options().unwrap_or_default();
+            now.config.options(format!("{others} -c {setting}"));
         }
         if let Some(error) = self.refused_just_now(&now) {
             return Err(error);
@@ -186,7 +208,7 @@ fn in_turn<T>(mut them: Vec<T>, is_balanced: bool) -> Vec<T> {
 }
 
 /// Tries the addresses of a server, one after the other, until one lets us in or refuses us.
-async fn reach(now: &Resolved, server: &Server) -> Result<(Client, Driver), ConnectError> {
+async fn reach(now: &Resolved, server: &Server) -> Result<Opened, ConnectError> {
     let mut failure = None;
     for address in in_turn(addresses(now, server).await?, now.is_balanced) {
         match attempt(now, server, address).await {
@@ -216,7 +238,7 @@ async fn attempt(
     now: &Resolved,
     server: &Server,
     address: Option<IpAddr>,
-) -> Result<(Client, Driver), ConnectError> {
+) -> Result<Opened, ConnectError> {
     let mut config = now.config.clone();
     config.host(&server.endpoint.host).port(server.endpoint.port);
     if let Some(address) = address {
@@ -230,7 +252,8 @@ async fn attempt(
     let connected = connected.map_err(|silent| silent.in_words(&now.target))?;
     let (client, connection) =
         connected.map_err(|error| ConnectError::refused(&now.target, &error))?;
-    Ok((client, tokio::spawn(drive(connection))))
+    let release = Release::of(connection.parameter("server_version"));
+    Ok((client, tokio::spawn(drive(connection)), release))
 }
 
 /// Nothing came within this time.

@@ -60,6 +60,11 @@ impl ConnectError {
         self.sqlstate.as_ref().is_some_and(|code| code.starts_with("28"))
     }
 
+    /// Whether it was a setting that came with the login that somebody refused; the server itself takes any of ours.
+    pub(crate) fn is_about_settings(&self) -> bool {
+        self.sqlstate.as_deref() == Some(SqlState::PROTOCOL_VIOLATION.code())
+    }
+
     pub(crate) fn bad_settings(cause: &dyn Error) -> Self {
         let reason = cause.to_string();
         Self { kind: ConnectErrorKind::BadSettings, target: None, reason, sqlstate: None }

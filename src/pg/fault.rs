@@ -126,7 +126,7 @@ pub(crate) fn is_denied(message: &DbMessage) -> bool {
 
 /// Whether the statement was ended by its time limit rather than by a wait for a lock.
 pub(crate) fn is_timeout(message: &DbMessage) -> bool {
-    message.sqlstate.as_deref() == Some("57014")
+    matches!(message.sqlstate.as_deref(), Some("57014" | "25P04"))
 }
 
 /// Whether the statement waited for a lock for longer than it may.

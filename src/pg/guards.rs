@@ -4,6 +4,7 @@
 //! them up (R19). They pin what a role, a database or `PGOPTIONS` may have changed: the text form of
 //! key values, name resolution, row security, time limits, isolation. Nothing session-scoped here.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Add;
 use std::time::Duration;
@@ -59,6 +60,23 @@ pub enum Follow {
     Blocks,
 }
 
+/// The major release of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Release(u32);
+
+impl Release {
+    /// Reads it off the server's `server_version`; what says none counts as an old one.
+    pub(super) fn of(version: Option<&str>) -> Release {
+        let digits = version.and_then(|it| it.split(|it: char| !it.is_ascii_digit()).next());
+        Release(digits.and_then(|it| it.parse().ok()).unwrap_or(0))
+    }
+
+    /// Returns the time limit, without a limit, that older servers do not know.
+    pub(super) fn unlimited(self) -> Option<&'static str> {
+        (self.0 >= 17).then_some("transaction_timeout = 0")
+    }
+}
+
 /// How one kind of transaction begins.
 #[derive(Debug, Clone)]
 pub struct Guards {
@@ -88,8 +106,17 @@ pub struct Begin {
 
 impl Begin {
     /// Returns its statements.
+    #[cfg(test)]
     pub fn sql(&self) -> &str {
         &self.sql
+    }
+
+    /// Returns its statements for a server of that release.
+    pub(super) fn on(&self, release: Release) -> Cow<'_, str> {
+        match release.unlimited() {
+            Some(setting) => Cow::from(format!("{}; SET LOCAL {setting}", self.sql)),
+            None => Cow::from(&self.sql),
+        }
     }
 
     /// Returns the time after which the server ends a statement of the transaction.
@@ -216,6 +243,20 @@ mod tests {
             Guards { search_path: vec!["\"App\"".into(), "ext".into()], ..Guards::ledger() };
         assert!(guards.begin().sql().contains("SET LOCAL search_path = \"App\", ext, pg_temp;"));
         assert!(Guards::ledger().begin().sql().contains("SET LOCAL search_path = pg_temp;"));
+    }
+
+    #[test]
+    fn a_limit_of_transactions_is_lifted_where_the_server_knows_one() {
+        let begin = Guards::ledger().begin();
+        let lifted = |version| {
+            begin.on(Release::of(version)).ends_with("; SET LOCAL transaction_timeout = 0")
+        };
+        for version in ["17.2 (Debian 17.2-1)", "17devel", "18beta1", "100.1"] {
+            assert!(lifted(Some(version)), "{version}");
+        }
+        for version in [Some("16.9"), Some("9.6.24"), Some(""), None] {
+            assert!(!lifted(version), "{version:?}");
+        }
     }
 
     #[test]

@@ -13,9 +13,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::Statement;
 
 use super::fault::{Fault, is_not_there};
+use super::pool::Pooled;
 use super::session::{Act, prepare};
 
 /// An expression that sets how others' statements are planned back to what it was.
@@ -48,7 +49,7 @@ impl Keeper {
     ///
     /// # Errors
     /// Only when the connection is broken.
-    pub(super) async fn find(&self, client: &Client, act: &Act<'_>) -> Result<Option<Kept>, Fault> {
+    pub(super) async fn find(&self, client: &Pooled, act: &Act<'_>) -> Result<Option<Kept>, Fault> {
         if !act.begin.keeps() || !self.may.load(Ordering::Relaxed) {
             return Ok(None);
         }

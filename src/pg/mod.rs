@@ -23,7 +23,7 @@ pub(crate) mod kept;
 pub(crate) mod pool;
 pub(crate) mod alone;
 
-pub(crate) use alone::Alone;
+pub(crate) use alone::{Alone, Overdue};
 pub use connect::Connect;
 pub use connect_error::{ConnectError, ConnectErrorKind};
 pub use environment::Environment;

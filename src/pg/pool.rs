@@ -4,6 +4,7 @@
 //! the signals of the database. The only file that knows the pool. A connection that failed is closed;
 //! a new one is made on the next request, with the settings as they are then.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,7 @@ use tokio_postgres::{CancelToken, Client};
 use super::connect::{Connect, Driver};
 use super::connect_error::{ConnectError, ConnectErrorKind};
 use super::fault::Fault;
+use super::guards::{Begin, Release};
 use super::kept::Keeper;
 use super::message::DbMessage;
 use super::session::Session;
@@ -57,6 +59,7 @@ struct Opener {
 struct Opened {
     client: Client,
     driver: Driver,
+    release: Release,
     keeper: Keeper,
 }
 
@@ -71,8 +74,8 @@ impl managed::Manager for Opener {
     type Error = ConnectError;
 
     async fn create(&self) -> Result<Opened, ConnectError> {
-        let (client, driver) = self.connect.open().await?;
-        Ok(Opened { client, driver, keeper: Keeper::new(Arc::clone(&self.keeps)) })
+        let (client, driver, release) = self.connect.enter().await?;
+        Ok(Opened { client, driver, release, keeper: Keeper::new(Arc::clone(&self.keeps)) })
     }
 
     async fn recycle(&self, opened: &mut Opened, _: &Metrics) -> RecycleResult<ConnectError> {
@@ -92,6 +95,11 @@ impl Deref for Pooled {
 }
 
 impl Pooled {
+    /// What a transaction begins with here.
+    pub(super) fn begin<'a>(&self, begin: &'a Begin) -> Cow<'a, str> {
+        begin.on(self.0.release)
+    }
+
     /// What this connection keeps.
     pub(super) fn keeper(&self) -> &Keeper {
         &self.0.keeper

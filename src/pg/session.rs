@@ -165,7 +165,7 @@ impl Session {
             .collect();
         self.idle = false;
         let rehearsed = async {
-            let begun = client.batch_execute(begin.sql()).await;
+            let begun = client.batch_execute(&client.begin(begin)).await;
             let asked = if begun.is_ok() { typed.as_slice() } else { &[] };
             let (answers, ended) = tokio::join!(
                 biased;
@@ -187,7 +187,8 @@ impl Session {
     pub async fn script(&mut self, guards: &Guards, sql: &str) -> Result<(), Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
         self.idle = false;
-        let result = client.batch_execute(&format!("{}; {sql}", guards.begin().sql())).await;
+        let result =
+            client.batch_execute(&format!("{}; {sql}", client.begin(&guards.begin()))).await;
         let ended = client.batch_execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
         let result = result.and(ended).map_err(Fault::from);
         self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
@@ -195,30 +196,40 @@ impl Session {
     }
 
     /// Waits for `act`, which the server answers within `longest` if it can. When the answer is
-    /// overdue, the connection is closed: `act` then learns that it is broken, and is not dropped.
-    ///
-    /// A network or a pooler that swallows what is sent shows in no other way, as long as somebody
-    /// on the way acknowledges it.
+    /// overdue, the connection is closed.
     async fn watched<T>(
         &self,
         longest: Duration,
         client: &Pooled,
         act: impl Future<Output = T>,
     ) -> T {
-        let Some(patience) = self.patience else { return act.await };
-        let mut act = Box::pin(act);
-        tokio::select! {
-            biased;
-            answer = &mut act => return answer,
-            () = tokio::time::sleep(longest + patience) => client.close(),
-        }
-        act.await
+        within(self.patience.map(|patience| longest + patience), || client.close(), act).await
     }
 
     /// Returns what ends the statement that is running on this connection, from another one.
     pub fn cancel_token(&self) -> Option<CancelToken> {
         self.client.as_ref().map(|client| client.cancel_token())
     }
+}
+
+/// Waits for `act`, and closes its connection when the answer is overdue: `act` then learns that it is
+/// broken, and is not dropped.
+///
+/// A network or a pooler that swallows what is sent shows in no other way, as long as somebody
+/// on the way acknowledges it.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    close: impl FnOnce(),
+    act: impl Future<Output = T>,
+) -> T {
+    let Some(limit) = limit else { return act.await };
+    let mut act = Box::pin(act);
+    tokio::select! {
+        biased;
+        answer = &mut act => return answer,
+        () = tokio::time::sleep(limit) => close(),
+    }
+    act.await
 }
 
 /// One statement in a transaction of its own.
@@ -239,7 +250,10 @@ async fn transact(client: &Pooled, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
 
 async fn send(client: &Pooled, act: &Act<'_>, kept: Option<&Kept>) -> Result<Vec<Row>, Fault> {
     let typed: Vec<_> = act.params.iter().map(Param::typed).collect();
-    let begin = kept.map_or_else(|| act.begin.sql().into(), |kept| kept.begin(act.begin.sql()));
+    let mut begin = client.begin(act.begin);
+    if let Some(kept) = kept {
+        begin = kept.begin(&begin).into();
+    }
     // Biased, because the three messages must reach the server in this order. Should BEGIN be
     // refused, the statement stands by itself, whole, and COMMIT finds nothing to do; one that changes
     // rows then changes none (`GUARDED`).
@@ -271,11 +285,12 @@ SELECT pg_catalog.format('pg_catalog.pg_backend_pid() = %s AND name = %L AND pre
 FROM pg_catalog.pg_prepared_statements WHERE NOT from_sql ORDER BY prepare_time DESC LIMIT 1";
 
 /// Prepares the statement of `act`, under the guards that it will run under.
-pub(super) async fn prepare(client: &Client, act: &Act<'_>) -> Result<Option<Kept>, Fault> {
+pub(super) async fn prepare(client: &Pooled, act: &Act<'_>) -> Result<Option<Kept>, Fault> {
     let types: Vec<Type> = act.params.iter().map(|param| param.typed().1).collect();
+    let begin = client.begin(act.begin);
     let (begun, statement, last, ended) = tokio::join!(
         biased;
-        client.batch_execute(act.begin.sql()),
+        client.batch_execute(&begin),
         client.prepare_typed(act.sql, &types),
         client.query_typed(LAST, &[]),
         client.batch_execute("COMMIT"),
@@ -305,17 +320,34 @@ pub(crate) struct Together {
     pub(crate) done: Result<(), Fault>,
 }
 
-/// Runs `statements` in one transaction with `act`, which goes first. Nothing is sent before BEGIN has succeeded: outside
-/// a transaction, they would stand alone. The rest goes together, so that no lock is held while the network is
-/// waited for.
-pub(super) async fn together(client: &Client, act: &Act<'_>, statements: &[&str]) -> Together {
-    if let Err(error) = client.batch_execute(act.begin.sql()).await {
-        return Together { recorded: Err(Fault::from(error)), done: Ok(()) };
-    }
-    let typed: Vec<_> = act.params.iter().map(Param::typed).collect();
+const BEGUN: &str =
+    "SELECT pg_catalog.pg_backend_pid()::int8, pg_catalog.transaction_timestamp()::text";
+
+/// Begins a transaction, and returns the server process that it is on, and since when it is: behind a pooler, both are known
+/// only from here.
+pub(super) async fn begin(client: &Client, begin: &str) -> Result<(i64, String), Fault> {
+    let (begun, row) = tokio::join!(
+        biased;
+        client.batch_execute(begin),
+        client.query_typed_one(BEGUN, &[]),
+    );
+    begun?;
+    let row = row?;
+    Ok((row.get(0), row.get(1)))
+}
+
+/// Runs `statements` in the transaction that has begun, with one of ours, which goes first, and commits it. Nothing is sent
+/// before BEGIN has succeeded: outside a transaction, they would stand alone. The rest goes together, so that no lock is
+/// held while the network is waited for.
+pub(super) async fn together(
+    client: &Client,
+    (sql, params): (&str, &[Param<'_>]),
+    statements: &[&str],
+) -> Together {
+    let typed: Vec<_> = params.iter().map(Param::typed).collect();
     let (recorded, answered, ended) = tokio::join!(
         biased;
-        client.query_typed(act.sql, &typed),
+        client.query_typed(sql, &typed),
         join_all(statements.iter().map(|statement| client.batch_execute(statement))),
         client.batch_execute("COMMIT"),
     );

@@ -6,7 +6,7 @@ use crate::support::cli::Cli;
 use crate::support::db::{Db, Held};
 use crate::support::job::{Toml, numbers};
 use crate::support::oracle::{done_once, ended};
-use crate::support::until;
+use crate::support::{saw, until};
 
 const OPEN: &str = "SELECT count(*) FROM piecemeal.range WHERE NOT done";
 
@@ -223,4 +223,27 @@ fn a_thousand_locked_rows_make_no_thousand_ranges() {
     ranges_tile(&db, 20_000);
     let ranges = db.number("SELECT count(*) FROM piecemeal.range");
     assert!(ranges <= 1_000, "{ranges} ranges");
+}
+
+#[test]
+fn a_limit_that_the_role_sets_its_transactions_ends_none_of_ours() {
+    let db = Db::with(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int);
+         INSERT INTO t SELECT generate_series(1, 2);
+         CREATE FUNCTION slow(int8) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.4); RETURN 1; END $$",
+    );
+    if db.number("SHOW server_version_num") < 170_000 {
+        return saw("left out: this server knows no transaction_timeout");
+    }
+    db.exec(&format!("ALTER DATABASE {} SET transaction_timeout = '300ms'", db.name));
+    let up = "\
+[expand]
+up = ['ALTER TABLE t ADD COLUMN m int DEFAULT slow(1)', 'CREATE INDEX CONCURRENTLY t_slow ON t (slow(id))']
+";
+    let job = Toml::on("t").set("n", "slow(id)").filter("n IS NULL").rows(1).with(up);
+    let cli = Cli::new(&db, "job", &job.text());
+    cli.done(&["run", "job", "-y"]);
+    let end = db.rows("SELECT count(n), count(m), to_regclass('t_slow') FROM t");
+    assert_eq!(end, [["2", "2", "t_slow"]]);
 }

@@ -34,6 +34,7 @@ mod sync;
 mod sync_plan;
 mod shape;
 mod kills;
+mod pooled;
 mod ways;
 mod in_step;
 mod let_go;

@@ -1,9 +1,12 @@
 //! The schema side of a job: expand, contract and down, each statement once, whatever happens in between.
 
 use crate::support::cli::{Cli, Running};
-use crate::support::db::{Db, Held, pg_dump};
+use crate::support::db::{Db, Held, pg_dump, port};
 use crate::support::job::Toml;
+use crate::support::proxy::{Proxy, message};
 use crate::support::{long, saw};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const POSTS: &str = "\
@@ -160,6 +163,30 @@ fn a_run_that_is_killed_within_any_statement_comes_to_the_same_schema() {
 }
 
 #[test]
+fn a_build_that_goes_on_without_its_process_is_waited_for_by_name_and_not_for_ever() {
+    let db = Db::with(TABLES);
+    let build = "CREATE INDEX CONCURRENTLY b_n ON b (n)";
+    let job = format!("[expand]\nup = ['{build}']\n[pace]\nmax_hold = '1s'\n");
+    let cli = Cli::new(&db, "job", &job);
+    let writer = db.session();
+    writer.exec("BEGIN; LOCK TABLE b IN ROW EXCLUSIVE MODE");
+    let run = cli.start(&["run", "job", "-y"]);
+    is_blocked(&db, "CREATE INDEX");
+    run.signal("KILL");
+    run.wait();
+    let pid = db.text(&format!(
+        "SELECT pid FROM pg_stat_activity WHERE query = '{build}' AND state = 'active'"
+    ));
+    let writing = writer.text("SELECT pg_backend_pid()");
+    cli.call(&["run", "job"]).exits(4).says("the trouble did not end").says(&format!(
+        "waiting: pid {pid} still runs it for a process that is gone; pid {writing} ("
+    ));
+    writer.exec("ROLLBACK");
+    cli.done(&["run", "job"]).says("done: job");
+    assert!(db.is("(SELECT indisvalid FROM pg_index WHERE indexrelid = 'b_n'::regclass)"));
+}
+
+#[test]
 fn nobody_queues_for_long_behind_a_statement_that_waits_and_its_blocker_is_named() {
     let db = Db::with(POSTS);
     let reader = db.session();
@@ -187,6 +214,42 @@ fn nobody_queues_for_long_behind_a_statement_that_waits_and_its_blocker_is_named
     assert!(line.contains(&format!("pid {pid}")), "{line}");
     reader.exec("ROLLBACK");
     run.wait().exits(0);
+}
+
+#[test]
+fn nobody_queues_for_long_behind_a_statement_that_waits_for_one_partition_after_the_other() {
+    let db = Db::with(
+        "CREATE TABLE p (id int) PARTITION BY LIST (id);
+         DO $$ BEGIN FOR n IN 1..30 LOOP
+             EXECUTE format('CREATE TABLE p_%s PARTITION OF p FOR VALUES IN (%s)', n, n); END LOOP; END $$",
+    );
+    let is_over = Arc::new(AtomicBool::new(false));
+    let write = |leaf: u32| {
+        let (session, is_over) = (db.session(), Arc::clone(&is_over));
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                session.exec(&format!("BEGIN; LOCK TABLE p_{leaf} IN ROW EXCLUSIVE MODE; SELECT pg_sleep(0.15); COMMIT"));
+            }
+        })
+    };
+    let writers: Vec<_> = (1..=30).map(write).collect();
+    let cli = Cli::new(&db, "job", "[expand]\nup = ['ALTER TABLE p ADD COLUMN n int']\n");
+    let run = cli.start(&["run", "job", "-y"]);
+    run.until_it_says("waiting: public.p_");
+    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    while began.elapsed() < Duration::from_secs(3) {
+        let asked = Instant::now();
+        db.exec("SELECT id FROM p LIMIT 1");
+        longest = longest.max(asked.elapsed());
+    }
+    is_over.store(true, Ordering::Relaxed);
+    saw(&format!("the longest SELECT of a partitioned table: {longest:?}"));
+    assert!(longest < Duration::from_millis(1_200), "{longest:?}");
+    run.wait().exits(0);
+    assert_eq!(columns(&db, "p"), "id,n");
+    for writer in writers {
+        writer.join().expect("a writer");
+    }
 }
 
 #[test]
@@ -533,4 +596,29 @@ fn two_processes_run_each_statement_once() {
     second.wait().exits(0);
     assert_eq!(db.text("SELECT string_agg(n::text, ',' ORDER BY n) FROM counted"), "1,2");
     assert_eq!(db.number("SELECT count(*) FROM t WHERE loc = lat + lng"), 100);
+}
+
+#[test]
+fn a_statement_whose_answer_is_swallowed_is_found_done_and_one_that_is_swallowed_is_sent_again() {
+    let up = ["CREATE DOMAIN small AS int", "DROP INDEX CONCURRENTLY e_n"];
+    let job = format!("[expand]\nup = ['{}', '{}']\n", up[0], up[1]);
+    for (name, lost) in [
+        ("begin", b"SET LOCAL statement_timeout = 86400000".to_vec()),
+        ("statement", message('Q', up[0])),
+        ("answer", message('C', "CREATE DOMAIN")),
+        ("statement outside", message('Q', up[1])),
+        ("answer outside", message('C', "DROP INDEX")),
+    ] {
+        let db = Db::with(TABLES);
+        let proxy = Proxy::to(port());
+        let mut cli = Cli::new(&db, "job", &job);
+        cli.url = proxy.url(&db);
+        proxy.freeze_before(&lost);
+        let began = Instant::now();
+        cli.done(&["run", "job", "-y"]).says("done: job, 2 statements");
+        saw(&format!("{name}: {:?}", began.elapsed()));
+        assert!(proxy.has_frozen(), "{name}");
+        assert_eq!(db.number("SELECT count(*) FROM piecemeal.step WHERE done_at IS NOT NULL"), 2);
+        assert!(db.is("to_regtype('small') IS NOT NULL AND to_regclass('e_n') IS NULL"));
+    }
 }

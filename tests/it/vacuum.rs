@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::support::cli::{Cli, Running};
-use crate::support::db::Db;
+use crate::support::db::{Db, port};
 use crate::support::job::Toml;
 use crate::support::oracle::done_once;
+use crate::support::proxy::{Proxy, message};
 use crate::support::until;
 
 const JSON: &[&str] = &["run", "job", "-y", "--progress", "jsonl"];
@@ -163,6 +164,24 @@ fn a_vacuum_that_would_be_skipped_is_put_off_and_another_one_keeps_nothing_alive
     running.wait().exits(0);
     db.exec(&format!("SELECT pg_terminate_backend({pid})"));
     assert!(slow.join().is_err(), "it was still under way");
+}
+
+#[test]
+fn a_vacuum_whose_answer_is_swallowed_is_waited_for_no_longer_and_another_one_follows() {
+    let db = table(60_000);
+    let proxy = Proxy::to(port());
+    let mut cli = Cli::new(&db, "job", &job("5%", "rate = \"4k/s\""));
+    // The port of the server is among those that it may connect to, so it takes the wire for a direct one.
+    let through = format!("127.0.0.1:{}", proxy.port);
+    cli.url = proxy.url(&db).replacen(&through, &format!("{through},127.0.0.1:{}", port()), 1);
+    proxy.freeze_before(&message('C', "VACUUM"));
+    let running = cli.start(JSON);
+    let put_off = running.event("vacuum_put_off", 1);
+    assert!(put_off["why"].as_str().is_some_and(|why| why.contains("closed")), "{put_off}");
+    running.event("vacuumed", 1);
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    running.wait().exits(0);
+    done_once(&db, "job");
 }
 
 #[test]

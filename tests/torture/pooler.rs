@@ -1,13 +1,13 @@
-//! `PgBouncer` in transaction mode, with fewer server connections than the program has of its own.
+//! `PgBouncer` in transaction mode.
 
+use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use piecemeal::sandbox::Sandbox;
-
-use crate::Outcome;
 
 /// The port in its socket's name, which is not that of the server.
 const PORT: u16 = 6432;
@@ -19,20 +19,26 @@ pub(crate) struct Pooler {
 }
 
 impl Pooler {
-    /// Starts it in front of a server.
-    pub(crate) async fn start(sandbox: &Sandbox) -> Outcome<Pooler> {
+    /// Starts it in front of a server, for one user, with so many server connections at most, and with more of its
+    /// settings.
+    pub(crate) fn start(
+        sandbox: &Sandbox,
+        user: &str,
+        size: u32,
+        more: &str,
+    ) -> Result<Pooler, Box<dyn Error + Send + Sync>> {
         let dir = sandbox.socket_dir();
         let file = dir.join("pgbouncer.ini");
         let text = format!(
             "[databases]\npostgres = host={dir} port={port} dbname=postgres\n\
              [pgbouncer]\nlisten_port = {PORT}\nunix_socket_dir = {dir}\nauth_type = trust\n\
-             auth_file = {dir}/users\npool_mode = transaction\ndefault_pool_size = 2\n\
-             server_lifetime = 3\nserver_login_retry = 1\nserver_reset_query =\nlogfile = {dir}/pgbouncer.log\n",
+             auth_file = {dir}/users\npool_mode = transaction\ndefault_pool_size = {size}\n\
+             server_login_retry = 1\nserver_reset_query =\nlogfile = {dir}/pgbouncer.log\n{more}\n",
             dir = dir.display(),
             port = sandbox.port(),
         );
         fs::write(&file, text)?;
-        fs::write(dir.join("users"), "\"walker\" \"\"\n")?;
+        fs::write(dir.join("users"), format!("\"{user}\" \"\"\n"))?;
         let mut command = Command::new("pgbouncer");
         // As root it refuses to run without the name of another user; the server's has the socket.
         if let Some(user) = servant(sandbox) {
@@ -48,7 +54,7 @@ impl Pooler {
             if started.elapsed() > Duration::from_secs(10) {
                 return Err(format!("pgbouncer did not start in {}", dir.display()).into());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            sleep(Duration::from_millis(20));
         }
         Ok(pooler)
     }

@@ -62,8 +62,9 @@ impl Scene {
         let disk =
             case.has_disk().then(|| Disk::beside(server.sandbox.socket_dir())).transpose()?;
         let files = tempfile::tempdir()?;
-        let pooler =
-            if case.is_pooled { Some(Pooler::start(&server.sandbox).await?) } else { None };
+        // Fewer server connections than the program has of its own, and never the same for long.
+        let pooled = || Pooler::start(&server.sandbox, "walker", 2, "server_lifetime = 3");
+        let pooler = case.is_pooled.then(|| tokio::task::block_in_place(pooled)).transpose()?;
         let ways = match &pooler {
             // Its port is not the server's: that is how the program knows.
             Some(pooler) => vec![(free_port()?, pooler.socket.clone())],

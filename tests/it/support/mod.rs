@@ -4,6 +4,7 @@ pub(crate) mod cli;
 pub(crate) mod db;
 pub(crate) mod job;
 pub(crate) mod oracle;
+pub(crate) mod pooler;
 pub(crate) mod proxy;
 pub(crate) mod standby;
 pub(crate) mod zones;

@@ -1,0 +1,45 @@
+//! Behind a pooler of transactions: what is set for a statement of ours is not what the next client finds.
+
+use crate::support::cli::Cli;
+use crate::support::pooler::Pooled;
+
+const DEFAULTS: [&str; 3] = ["\"$user\", public", "5min", "1min"];
+
+const ALTER: &str = "\
+[expand]
+up = ['ALTER TABLE t ADD COLUMN n int', 'ALTER TABLE t ADD CHECK (n > 0)']
+down = ['ALTER TABLE t DROP COLUMN n']
+";
+
+const INDEX: &str = "[expand]\nup = ['CREATE INDEX CONCURRENTLY t_id ON t (id)']\n";
+
+fn cli(pooled: &Pooled, job: &str) -> Cli {
+    pooled.db.exec("CREATE TABLE t (id int)");
+    let mut cli = Cli::new(&pooled.db, "job", job);
+    cli.url.clone_from(&pooled.url);
+    cli
+}
+
+#[test]
+fn what_a_statement_needs_to_be_set_is_not_left_to_the_next_client_of_a_pooler() {
+    let Some(pooled) = Pooled::start("") else { return };
+    let cli = cli(&pooled, ALTER);
+    for command in ["run", "down"] {
+        cli.done(&[command, "job", "-y"]);
+        assert_eq!(pooled.found(), DEFAULTS);
+    }
+}
+
+#[test]
+fn what_needs_a_session_is_refused_behind_a_pooler_and_leaves_nothing_there() {
+    for more in ["", "ignore_startup_parameters = options"] {
+        let Some(pooled) = Pooled::start(more) else { return };
+        let cli = cli(&pooled, INDEX);
+        cli.call(&["run", "job", "-y"]).exits(1).says("this needs a direct connection");
+        assert_eq!(pooled.found(), DEFAULTS);
+        assert_eq!(pooled.db.number("SELECT count(*) FROM piecemeal.step"), 0, "it was not begun");
+        let direct = Cli::new(&pooled.db, "job", INDEX);
+        direct.done(&["resume", "job"]);
+        assert!(pooled.db.is("to_regclass('t_id') IS NOT NULL"));
+    }
+}
