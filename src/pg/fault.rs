@@ -37,10 +37,14 @@ impl Fault {
         }
     }
 
-    /// The same for a statement that touches no row of anybody's: it is not a row that is bad.
+    /// The same for what begins a transaction: it touches no row of anybody's, so it is not a row that is
+    /// bad. A server in recovery does not let it write, and says that as it says that it cannot do something
+    /// at all; the primary will be there again, or this one become it.
     #[must_use]
-    pub fn without_rows(self) -> Fault {
-        if let Fault::BadRow(message) = self { Fault::Fatal(message) } else { self }
+    pub fn of_begin(self) -> Fault {
+        let Fault::BadRow(message) = self else { return self };
+        let is_in_recovery = message.sqlstate.as_deref() == Some("0A000");
+        if is_in_recovery { Fault::Unknown(message) } else { Fault::Fatal(message) }
     }
 
     /// Whether a statement tried to write where only reading is allowed.
@@ -271,9 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_without_rows_of_anybodys_has_no_bad_row() {
-        assert!(matches!(fault("22023").without_rows(), Fault::Fatal(_)));
-        assert!(matches!(fault("40P01").without_rows(), Fault::Again(_)));
+    fn what_begins_a_transaction_has_no_bad_row_and_is_refused_by_a_standby() {
+        assert!(matches!(fault("22023").of_begin(), Fault::Fatal(_)));
+        assert!(matches!(fault("40P01").of_begin(), Fault::Again(_)));
+        for code in ["0A000", "25006"] {
+            assert!(matches!(fault(code).of_begin(), Fault::Unknown(_)), "{code}");
+        }
     }
 
     #[test]
