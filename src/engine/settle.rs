@@ -21,7 +21,7 @@ use super::insist::insist;
 use super::runner::{Runner, taken_over};
 use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
-use super::worker::{REPLACED, Stop, lost};
+use super::worker::{Stop, lost, misled};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::ranges::{self, Sweep};
@@ -29,7 +29,7 @@ use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::snapshot;
 use crate::pg::fault::{is_lock_timeout, is_timeout};
 use crate::pg::{DbMessage, Fault, Lane, Session};
-use crate::plan::is_same_table;
+use crate::plan::standing;
 use crate::run::{
     Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition, count,
 };
@@ -183,12 +183,12 @@ impl Round<'_> {
             self.insist(|mut session| async move { ranges::of_walk(&mut session, run).await });
         let ranges = ranges.await.map_err(lost)?;
         let books = verify::books(&ranges, &snapshot.rows);
-        let is_same = self.insist(|mut session| {
+        let standing = self.insist(|mut session| {
             let plan = Arc::clone(&self.runner.plan);
-            async move { is_same_table(&mut session, &plan).await }
+            async move { standing(&mut session, &plan).await }
         });
-        if !is_same.await.map_err(lost)? {
-            return Err(Stop::Fatal(DbMessage::local(REPLACED)));
+        if let Some(stop) = misled(standing.await.map_err(lost)?) {
+            return Err(stop);
         }
         if let Some(failure) = self.out_of_step().await? {
             return Ok(Some(Ended::Unverified(failure)));

@@ -21,7 +21,8 @@ impl Facts {
             let column = table.numbered(number)?;
             Some(KeyColumn {
                 name: column.quoted.clone(),
-                sql_type: column.sql_type.clone(),
+                sql_type: column.bare_type.clone(),
+                is_it: column.is_it.clone(),
                 is_of_partition: check::key::is_of_partition(table, number),
             })
         });

@@ -32,6 +32,7 @@ mod privileges;
 mod secrets;
 mod sync;
 mod shape;
+mod keys;
 mod kills;
 mod ways;
 mod let_go;

@@ -18,12 +18,12 @@ use super::suspect::Suspect;
 use crate::batch::{self, Ahead, Applied, Attempt, Fence, Look};
 use crate::ledger::ranges::Taken;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
-use crate::plan::Plan;
+use crate::plan::{Plan, Standing};
 use crate::run::{Event, Outcome};
 use crate::walk::{Chunk, Key, Leg, Range};
 
 /// What is said when the name of the table means another one.
-pub(super) const REPLACED: &str = "another table has taken the place of the one that the run was started on; its rows were never done";
+const REPLACED: &str = "another table has taken the place of the one that the run was started on; its rows were never done";
 
 /// Why a walk ended.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) enum Stop {
     HeldTooLong(String),
     /// It has not got better for too long.
     GaveUp(DbMessage),
-    /// A walk in physical order is not for this table.
+    /// The order of the walk is not for this table.
     Unfit(Unfit),
     /// A fault that going on would not help.
     Fatal(DbMessage),
@@ -50,13 +50,16 @@ pub(super) enum Stop {
 
 /// How often it is looked whether others have left something of the limit.
 const GRANTED: Duration = Duration::from_millis(20);
-/// Why a walk in physical order cannot go on.
+
+/// Why a walk in its order cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unfit {
     /// Rows that are done still match `where`.
     NotPending,
     /// The table is rewritten again and again.
     Rewritten,
+    /// The key is not what it was when the walk was planned.
+    OtherKey,
 }
 
 /// What one step came to.
@@ -351,6 +354,15 @@ impl Worker {
         self.steering.voice.say(Event::BatchCommitted { chunk, outcome });
         self.steering.pay().await;
         Next::GoOn
+    }
+}
+
+/// Why to stop where the table stands like this.
+pub(super) fn misled(standing: Standing) -> Option<Stop> {
+    match standing {
+        Standing::Same => None,
+        Standing::OtherTable => Some(Stop::Fatal(DbMessage::local(REPLACED))),
+        Standing::OtherKey => Some(Stop::Unfit(Unfit::OtherKey)),
     }
 }
 

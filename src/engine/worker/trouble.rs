@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Next, REPLACED, Stop, Unfit, Worker, lost};
+use super::{Next, Stop, Unfit, Worker, lost, misled};
 use crate::batch;
 use crate::engine::insist::insist;
 use crate::engine::recover::{
@@ -168,14 +168,15 @@ impl Worker {
             return next;
         }
         let Ok(mut session) = self.session().await else { return Next::GoOn };
-        let is_same = plan::is_same_table(&mut session, &self.plan).await;
+        let standing = plan::standing(&mut session, &self.plan).await;
         self.session = Some(session);
-        match is_same {
-            Ok(false) => Next::Stop(Stop::Fatal(DbMessage::local(REPLACED))),
-            Ok(true) if !self.plan.statements.of_range(&self.range).is_by_key() => {
+        let Ok(standing) = standing else { return next };
+        match misled(standing) {
+            Some(stop) => Next::Stop(stop),
+            None if !self.plan.statements.of_range(&self.range).is_by_key() => {
                 self.begin_again().await
             }
-            Ok(true) | Err(_) => next,
+            None => next,
         }
     }
 
