@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::fence::{same_key, same_table};
+use super::fence::{all_counted, same_key, same_table};
 use super::forms::Forms;
 use super::target::Target;
 use crate::job::{Job, Order, Work};
@@ -93,7 +93,8 @@ pub struct Route {
 /// Everything that the walk and the verification send.
 #[derive(Debug, Clone)]
 pub struct Statements {
-    /// Whether the table is still the one that the run was started on, and its key as it was.
+    /// Whether the table is still the one that the run was started on; whether its key is as it was; and
+    /// whether every row that a trigger could suppress is counted.
     pub same_table: String,
     /// The table's highest key.
     pub last_key: String,
@@ -137,7 +138,12 @@ impl Statements {
         let one_by_one = batch_guards(job, target, one_by_one);
         let lifted = Guards { statement_timeout: LIFTED, ..one_by_one.clone() };
         Statements {
-            same_table: format!("SELECT {}, {}", same_table(target), same_key(target)),
+            same_table: format!(
+                "SELECT {}, {}, {}",
+                same_table(target),
+                same_key(target),
+                all_counted(job, target)
+            ),
             last_key: keyset.last_key(),
             extent: Heap::extent(target.oid),
             sparse: Forms::of(|has_lower| by_key.sparse(has_lower, is_served)),

@@ -360,7 +360,7 @@ impl Worker {
 /// Why to stop where the table stands like this.
 pub(super) fn misled(standing: Standing) -> Option<Stop> {
     match standing {
-        Standing::Same => None,
+        Standing::Same | Standing::Uncounted => None,
         Standing::OtherTable => Some(Stop::Fatal(DbMessage::local(REPLACED))),
         Standing::OtherKey => Some(Stop::Unfit(Unfit::OtherKey)),
     }

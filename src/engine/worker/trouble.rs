@@ -19,7 +19,7 @@ use crate::ledger::ranges;
 use crate::ledger::rewrite::{self, Rewrite};
 use crate::pg::fault::is_not_pending;
 use crate::pg::{DbMessage, Fault, Session};
-use crate::plan;
+use crate::plan::{self, Standing};
 use crate::run::Event;
 use crate::walk::{Chunk, Key, Range};
 
@@ -173,6 +173,10 @@ impl Worker {
         let Ok(standing) = standing else { return next };
         match misled(standing) {
             Some(stop) => Next::Stop(stop),
+            None if standing == Standing::Uncounted => {
+                self.plan = Arc::new(self.plan.counting());
+                next
+            }
             None if !self.plan.statements.of_range(&self.range).is_by_key() => {
                 self.begin_again().await
             }
