@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::cli::Cli;
+use piecemeal::sandbox::Sandbox;
+
+use crate::support::cli::{Answer, Cli};
 use crate::support::db::{Db, Held, port, start_server};
 use crate::support::job::{Toml, numbers};
 use crate::support::oracle::{done_once, status};
@@ -201,17 +203,18 @@ fn a_row_that_takes_longer_than_give_way_by_itself_gets_the_time_and_that_is_sai
     done_once(&db, "slow");
 }
 
-#[test]
-fn a_commit_whose_answer_was_lost_is_not_done_again() {
-    // A commit that waits for a standby that does not exist is on disk already; ending its session
-    // then is the surest way to be committed and told otherwise.
+/// Runs `job` on sixty rows, and loses the answer to the commit of the batch from row 30 on.
+///
+/// A commit that waits for a standby that does not exist is on disk already; ending its session then is
+/// the surest way to be committed and told otherwise.
+fn loses_an_answer(arguments: &[&str]) -> (Sandbox, Db, Answer) {
     let server = start_server(&[]);
     let db = Db::connect("postgres", &server.url("postgres"));
     db.exec(&numbers(60));
     let held = Held::from(&db, 30);
     let job = Toml::increment().rows(10).batch("synchronous_commit = \"on\"");
     let cli = Cli::new(&db, "unknown", &job.text());
-    let running = cli.start(&["run", "unknown", "-y", "-v"]);
+    let running = cli.start(&[&["run", "unknown", "-y", "-v"], arguments].concat());
     held.is_reached(&db);
     db.exec("ALTER SYSTEM SET synchronous_standby_names = 'nosuch'");
     db.exec("SELECT pg_reload_conf()");
@@ -226,8 +229,21 @@ fn a_commit_whose_answer_was_lost_is_not_done_again() {
     });
     db.exec("ALTER SYSTEM RESET synchronous_standby_names");
     db.exec("SELECT pg_reload_conf()");
-    running.wait().exits(0);
+    (server, db, running.wait())
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_is_not_done_again() {
+    let (_server, db, answer) = loses_an_answer(&[]);
+    answer.exits(0);
     done_once(&db, "unknown");
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_counts_in_the_limit() {
+    let (_server, db, answer) = loses_an_answer(&["--limit", "35"]);
+    answer.exits(4);
+    assert_eq!(db.number("SELECT sum(n) FROM t"), 35);
 }
 
 #[test]

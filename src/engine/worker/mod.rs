@@ -86,6 +86,8 @@ pub(super) struct Worker {
     crew: Arc<Crew>,
     /// The most keys of the next chunk, by the limit of this process.
     granted: u32,
+    /// The same as long as it is not known what came of it: the ledger tells, and no other gets it before.
+    unsettled: Option<u32>,
     range: Range,
     striper: Striper,
     /// The time of a batch that the job says; of no matter if it says its rows.
@@ -123,6 +125,7 @@ impl Worker {
             steering,
             crew,
             granted: u32::MAX,
+            unsettled: None,
             range: Range::default(),
             striper,
             target,
@@ -153,6 +156,8 @@ impl Worker {
             self.steering.note(|gauge| gauge.busy += 1);
             let stop = self.walk().await;
             self.steering.note(|gauge| gauge.busy -= 1);
+            // If nobody can tell any more, all of it was changed.
+            self.settle(self.unsettled.unwrap_or(0).into());
             crew.put_down(self.range.no, stop.is_some() && self.steering.is_spare()).await;
             if let Some(stop) = stop {
                 return stop;
@@ -176,8 +181,8 @@ impl Worker {
             // A hold is no trouble: how long it may last is counted by itself.
             self.stuck_since = self.stuck_since.map(|since| since + asked.elapsed());
             let wanted = self.wanted();
-            match self.crew.grant(wanted) {
-                Grant::Keys(keys) => self.granted = keys,
+            match self.unsettled.map_or_else(|| self.crew.grant(wanted), Grant::Keys) {
+                Grant::Keys(keys) => (self.granted, self.unsettled) = (keys, Some(keys)),
                 Grant::Later => {
                     self.steering.wait(GRANTED).await;
                     continue;
@@ -185,7 +190,12 @@ impl Worker {
                 Grant::Nothing => return Some(Stop::Limit),
             }
             let step = self.step().await;
-            self.crew.settle(self.granted, &step);
+            match &step {
+                Step::Committed(.., outcome) => self.settle(outcome.changed),
+                Step::Failed(.., fault) if fault.spoils_connection() => {}
+                Step::Failed(..) | Step::End => self.settle(0),
+                Step::Fenced => {}
+            }
             let next = match step {
                 Step::Committed(chunk, range, outcome) => self.advance(chunk, range, outcome).await,
                 Step::End => Next::AnotherRange,
@@ -197,6 +207,13 @@ impl Worker {
                 Next::AnotherRange => return None,
                 Next::Stop(stop) => return Some(stop),
             }
+        }
+    }
+
+    /// Settles what is granted, if that is still to do.
+    fn settle(&mut self, changed: u64) {
+        if let Some(granted) = self.unsettled.take() {
+            self.crew.settle(granted, changed);
         }
     }
 
@@ -342,7 +359,8 @@ impl Worker {
 
     async fn advance(&mut self, chunk: Chunk, range: Range, outcome: Outcome) -> Next {
         self.suspect.clear(chunk.keys);
-        self.stand_at(range);
+        let changed = range.changed.saturating_add_unsigned(outcome.changed);
+        self.stand_at(Range { changed, ..range });
         let rows = self.striper.sizer(chunk.stripe).rows();
         self.steering.note(|gauge| {
             gauge.timing.observe(Striper::rows(chunk.stripe, chunk.keys), outcome.took);

@@ -214,6 +214,8 @@ impl Worker {
         match found {
             Ok(Some((range, true))) => {
                 if range.rev != self.range.rev {
+                    let changed = range.changed.saturating_sub(self.range.changed);
+                    self.settle(u64::try_from(changed).unwrap_or(0));
                     self.begin(range);
                 }
                 self.session = Some(session);
