@@ -27,7 +27,7 @@ use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::ranges::{self, Sweep};
 use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::snapshot;
-use crate::pg::fault::{is_lock_timeout, is_timeout};
+use crate::pg::fault::is_unreachable;
 use crate::pg::{DbMessage, Fault, Lane, Session};
 use crate::plan::standing;
 use crate::run::{
@@ -411,8 +411,8 @@ impl Round<'_> {
             let (lease, actor) = (self.lease(), &self.runner.options.actor);
             let _ = runs::settle(&mut session, lease, Transition::Yielded, &record, actor).await;
         }
-        let is_lock = is_lock_timeout(message) || is_timeout(message);
-        let kind = if is_lock { ErrorKind::Stopped } else { ErrorKind::Unreachable };
+        let is_gone = is_unreachable(message);
+        let kind = if is_gone { ErrorKind::Unreachable } else { ErrorKind::Stopped };
         Error::new(kind, "max-hold", format!("run `{job}` was left: the trouble did not end"))
             .because_of(message)
             .with_hint(format!(

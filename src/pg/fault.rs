@@ -144,6 +144,12 @@ pub(crate) fn is_not_there(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("22012")
 }
 
+/// Whether no server let us in, or it was about to go; everything else is what one says that was reached.
+pub(crate) fn is_unreachable(message: &DbMessage) -> bool {
+    let codes = ["08", "28", "57P"];
+    message.sqlstate.as_ref().is_none_or(|code| codes.iter().any(|it| code.starts_with(it)))
+}
+
 /// Whether the insert met a row that is already there.
 pub(crate) fn is_duplicate(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("23505")
@@ -297,6 +303,18 @@ mod tests {
         let ours = broken("piecemeal.range_still_check");
         assert!(matches!(&ours, Fault::Fatal(message) if is_not_pending(message)), "{ours:?}");
         assert!(!is_not_pending(broken("piecemeal.range_check").message()));
+    }
+
+    #[test]
+    fn a_server_that_says_why_was_reached_unless_it_goes() {
+        for (codes, expected) in
+            [("08006 28P01 57P01 57P03", true), ("40P01 25P04 53100 53300 55P03 57014", false)]
+        {
+            for code in codes.split(' ') {
+                assert_eq!(is_unreachable(fault(code).message()), expected, "{code}");
+            }
+        }
+        assert!(is_unreachable(&DbMessage::local("connection closed")));
     }
 
     #[test]

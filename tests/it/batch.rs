@@ -318,3 +318,23 @@ fn batches_are_kept_prepared_and_what_they_call_is_planned_as_by_everybody() {
         assert!(kept > 0, "{kept}: {}", form.text());
     }
 }
+
+#[test]
+fn trouble_that_does_not_end_says_whether_the_database_was_reached() {
+    for (code, exit) in [("53100", 4), ("40001", 4), ("57P03", 8)] {
+        let db = Db::with(&numbers(20));
+        db.exec(&format!(
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.id = 15 THEN RAISE 'trouble' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$;
+             CREATE TRIGGER f BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()"
+        ));
+        let job = Toml::increment().rows(10).with("[pace]\nmax_hold = \"1s\"");
+        let cli = Cli::new(&db, "job", &job.text());
+        let answer = cli.call(&["run", "job", "-y"]).exits(exit);
+        answer.says("the trouble did not end").says(code).says("piecemeal run job");
+        assert_eq!(status(&db), "ready", "{code}");
+        db.exec("DROP TRIGGER f ON t");
+        cli.done(&["run", "job"]);
+        done_once(&db, "job");
+    }
+}
