@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::insist::insist;
 use super::steering::{Asked, Steering};
-use super::worker::{Step, Stop, Worker, lost};
+use super::worker::{Stop, Worker, lost};
 use crate::batch::Fence;
 use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Database, DbMessage, Lane};
@@ -191,9 +191,8 @@ impl Crew {
         self.limit().grant(keys)
     }
 
-    /// Learns what came of what was granted.
-    pub(super) fn settle(&self, granted: u32, step: &Step) {
-        let changed = if let Step::Committed(.., outcome) = step { outcome.changed } else { 0 };
+    /// Learns how many rows were changed under a grant.
+    pub(super) fn settle(&self, granted: u32, changed: u64) {
         self.limit().settle(granted, changed);
     }
 }

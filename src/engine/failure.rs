@@ -70,23 +70,33 @@ fn about_row(plan: &Plan, key: &Key, message: &DbMessage) -> Vec<String> {
 
 /// The order of the walk does not fit.
 pub(super) fn unfit(job: &str, unfit: Unfit) -> Failure {
-    let (what, why) = match unfit {
+    let by_key = format!(
+        "`piecemeal cancel {job}`, write `order = \"key\"` under [table], then `piecemeal run {job} --again`"
+    );
+    let (what, why, hint) = match unfit {
         Unfit::NotPending => (
             "`where` is still true for rows that are done",
             "in physical order the walk would meet them again, and do them twice; nothing of the batch that showed it was written",
+            by_key,
         ),
         Unfit::Rewritten => (
             "the table is rewritten again and again",
             "after each VACUUM FULL, CLUSTER or rewriting ALTER TABLE a walk in physical order begins again",
+            by_key,
+        ),
+        Unfit::OtherKey => (
+            "a column of the key has another type or collation than when the walk was planned",
+            "where its values have another order, rows behind the cursor may not be done; nothing was written since",
+            format!(
+                "if the order is the same (a number of a wider type), `piecemeal resume {job}` goes on; if not, give the column its type and collation back, then resume"
+            ),
         ),
     };
     Failure {
         kind: FailureKind::Unfit,
         message: format!("run `{job}` stopped: {what}"),
         because: vec![why.to_owned()],
-        hint: Some(format!(
-            "`piecemeal cancel {job}`, write `order = \"key\"` under [table], then `piecemeal run {job} --again`"
-        )),
+        hint: Some(hint),
         sqlstate: None,
     }
 }

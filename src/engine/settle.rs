@@ -21,15 +21,15 @@ use super::insist::insist;
 use super::runner::{Runner, taken_over};
 use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
-use super::worker::{REPLACED, Stop, lost};
+use super::worker::{Stop, lost, misled};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::ranges::{self, Sweep};
 use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::snapshot;
-use crate::pg::fault::{is_lock_timeout, is_timeout};
+use crate::pg::fault::is_unreachable;
 use crate::pg::{DbMessage, Fault, Lane, Session};
-use crate::plan::is_same_table;
+use crate::plan::standing;
 use crate::run::{
     Event, Failure, FailureKind, Intent, Pending, Phase, Snapshot, Status, Transition, count,
 };
@@ -182,12 +182,12 @@ impl Round<'_> {
             self.insist(|mut session| async move { ranges::of_walk(&mut session, run).await });
         let ranges = ranges.await.map_err(lost)?;
         let books = verify::books(&ranges, &snapshot.rows);
-        let is_same = self.insist(|mut session| {
+        let standing = self.insist(|mut session| {
             let plan = Arc::clone(&self.runner.plan);
-            async move { is_same_table(&mut session, &plan).await }
+            async move { standing(&mut session, &plan).await }
         });
-        if !is_same.await.map_err(lost)? {
-            return Err(Stop::Fatal(DbMessage::local(REPLACED)));
+        if let Some(stop) = misled(standing.await.map_err(lost)?) {
+            return Err(stop);
         }
         if let Some(failure) = self.out_of_step().await? {
             return Ok(Some(Ended::Unverified(failure)));
@@ -386,8 +386,8 @@ impl Round<'_> {
             let (lease, actor) = (self.lease(), &self.runner.options.actor);
             let _ = runs::settle(&mut session, lease, Transition::Yielded, &record, actor).await;
         }
-        let is_lock = is_lock_timeout(message) || is_timeout(message);
-        let kind = if is_lock { ErrorKind::Stopped } else { ErrorKind::Unreachable };
+        let is_gone = is_unreachable(message);
+        let kind = if is_gone { ErrorKind::Unreachable } else { ErrorKind::Stopped };
         Error::new(kind, "max-hold", format!("run `{job}` was left: the trouble did not end"))
             .because_of(message)
             .with_hint(format!(

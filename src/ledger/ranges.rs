@@ -14,7 +14,7 @@ use crate::walk::{Key, Open, Range, Stripe};
 macro_rules! columns {
     () => {
         "no::int8 AS no, pass::int8 AS pass, after, upto, cursor, front, mark, stripe::int8 AS stripe, \
-         stripes::int8 AS stripes, rev, done, aside::int8 AS aside, is_requeued"
+         stripes::int8 AS stripes, rev, done, aside::int8 AS aside, is_requeued, changed"
     };
 }
 
@@ -31,6 +31,7 @@ fn range(row: &Row) -> Range {
         done: row.get("done"),
         aside: row.get("aside"),
         is_requeued: row.get("is_requeued"),
+        changed: row.get("changed"),
     }
 }
 

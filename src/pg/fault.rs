@@ -37,10 +37,14 @@ impl Fault {
         }
     }
 
-    /// The same for a statement that touches no row of anybody's: it is not a row that is bad.
+    /// The same for what begins a transaction: it touches no row of anybody's, so it is not a row that is
+    /// bad. A server in recovery does not let it write, and says that as it says that it cannot do something
+    /// at all; the primary will be there again, or this one become it.
     #[must_use]
-    pub fn without_rows(self) -> Fault {
-        if let Fault::BadRow(message) = self { Fault::Fatal(message) } else { self }
+    pub fn of_begin(self) -> Fault {
+        let Fault::BadRow(message) = self else { return self };
+        let is_in_recovery = message.sqlstate.as_deref() == Some("0A000");
+        if is_in_recovery { Fault::Unknown(message) } else { Fault::Fatal(message) }
     }
 
     /// Whether a statement tried to write where only reading is allowed.
@@ -138,6 +142,12 @@ pub(crate) fn is_lock_timeout(message: &DbMessage) -> bool {
 /// number of those that are.
 pub(crate) fn is_not_there(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("22012")
+}
+
+/// Whether no server let us in, or it was about to go; everything else is what one says that was reached.
+pub(crate) fn is_unreachable(message: &DbMessage) -> bool {
+    let codes = ["08", "28", "57P"];
+    message.sqlstate.as_ref().is_none_or(|code| codes.iter().any(|it| code.starts_with(it)))
 }
 
 /// Whether the insert met a row that is already there.
@@ -273,9 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_without_rows_of_anybodys_has_no_bad_row() {
-        assert!(matches!(fault("22023").without_rows(), Fault::Fatal(_)));
-        assert!(matches!(fault("40P01").without_rows(), Fault::Again(_)));
+    fn what_begins_a_transaction_has_no_bad_row_and_is_refused_by_a_standby() {
+        assert!(matches!(fault("22023").of_begin(), Fault::Fatal(_)));
+        assert!(matches!(fault("40P01").of_begin(), Fault::Again(_)));
+        for code in ["0A000", "25006"] {
+            assert!(matches!(fault(code).of_begin(), Fault::Unknown(_)), "{code}");
+        }
     }
 
     #[test]
@@ -292,6 +305,18 @@ mod tests {
         let ours = broken("piecemeal.range_still_check");
         assert!(matches!(&ours, Fault::Fatal(message) if is_not_pending(message)), "{ours:?}");
         assert!(!is_not_pending(broken("piecemeal.range_check").message()));
+    }
+
+    #[test]
+    fn a_server_that_says_why_was_reached_unless_it_goes() {
+        for (codes, expected) in
+            [("08006 28P01 57P01 57P03", true), ("40P01 25P04 53100 53300 55P03 57014", false)]
+        {
+            for code in codes.split(' ') {
+                assert_eq!(is_unreachable(fault(code).message()), expected, "{code}");
+            }
+        }
+        assert!(is_unreachable(&DbMessage::local("connection closed")));
     }
 
     #[test]

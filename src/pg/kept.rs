@@ -77,7 +77,7 @@ impl Keeper {
     /// it is on another backend, nothing is kept any more.
     pub(super) fn not_begun(&self, fault: Fault) -> Fault {
         if !is_not_there(fault.message()) {
-            return fault.without_rows();
+            return fault;
         }
         self.may.store(false, Ordering::Relaxed);
         Fault::Again(fault.message().clone())

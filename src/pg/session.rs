@@ -177,8 +177,9 @@ impl Session {
         let count = u32::try_from(statements.len()).unwrap_or(u32::MAX);
         let longest = begin.longest().saturating_mul(count);
         let (begun, answers, ended) = self.watched(longest, client, rehearsed).await;
-        let answers = begun.and_then(|()| answers.into_iter().collect::<Result<Vec<_>, _>>());
-        let result = answers.and_then(|answers| ended.map(|()| answers)).map_err(Fault::from);
+        let answers: Result<Vec<_>, _> = answers.into_iter().collect();
+        let answers = answers.and_then(|answers| ended.map(|()| answers)).map_err(Fault::from);
+        let result = begun.map_err(not_begun).and(answers);
         self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
         result
     }
@@ -187,10 +188,12 @@ impl Session {
     pub async fn script(&mut self, guards: &Guards, sql: &str) -> Result<(), Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
         self.idle = false;
-        let result =
-            client.batch_execute(&format!("{}; {sql}", client.begin(&guards.begin()))).await;
-        let ended = client.batch_execute(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
-        let result = result.and(ended).map_err(Fault::from);
+        let done = match client.batch_execute(&client.begin(&guards.begin())).await {
+            Ok(()) => client.batch_execute(sql).await.map_err(Fault::from),
+            Err(error) => Err(not_begun(error)),
+        };
+        let ended = client.batch_execute(if done.is_ok() { "COMMIT" } else { "ROLLBACK" }).await;
+        let result = done.and(ended.map_err(Fault::from));
         self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
         result
     }
@@ -265,9 +268,8 @@ async fn send(client: &Pooled, act: &Act<'_>, kept: Option<&Kept>) -> Result<Vec
     );
     let fault = |error| Fault::from(&error);
     let result = match (begun, answered, ended) {
-        // What begins a transaction touches no row.
-        (Err(first), _, _) if kept.is_some() => Err(client.keeper().not_begun(fault(first))),
-        (Err(first), _, _) => Err(fault(first).without_rows()),
+        (Err(first), _, _) if kept.is_some() => Err(client.keeper().not_begun(not_begun(first))),
+        (Err(first), _, _) => Err(not_begun(first)),
         (Ok(()), Err(second), _) => Err(fault(second)),
         (Ok(()), Ok(_), Err(last)) => Err(fault(last)),
         (Ok(()), Ok(rows), Ok(())) => Ok(rows),
@@ -295,7 +297,8 @@ pub(super) async fn prepare(client: &Pooled, act: &Act<'_>) -> Result<Option<Kep
         client.query_typed(LAST, &[]),
         client.batch_execute("COMMIT"),
     );
-    let (statement, last) = begun.and(statement).and_then(|it| Ok((it, last?)))?;
+    begun.map_err(not_begun)?;
+    let (statement, last) = (statement?, last?);
     ended?;
     Ok(last.first().map(|row| Kept { statement, is_it: row.get(0) }))
 }
@@ -331,7 +334,7 @@ pub(super) async fn begin(client: &Client, begin: &str) -> Result<(i64, String),
         client.batch_execute(begin),
         client.query_typed_one(BEGUN, &[]),
     );
-    begun?;
+    begun.map_err(not_begun)?;
     let row = row?;
     Ok((row.get(0), row.get(1)))
 }
@@ -357,6 +360,10 @@ pub(super) async fn together(
         recorded: recorded.map(drop).map_err(Fault::from),
         done: answered.and(ended).map_err(Fault::from),
     }
+}
+
+fn not_begun(error: tokio_postgres::Error) -> Fault {
+    Fault::from(error).of_begin()
 }
 
 fn closed() -> Fault {

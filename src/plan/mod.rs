@@ -37,7 +37,7 @@ pub(crate) use newcomer::may_have_missed;
 pub use outline::Outline;
 pub(crate) use outline::path_of;
 pub(crate) use prepare::is_locked;
-pub use prepare::{Plan, extent, is_same_table, last_key};
+pub use prepare::{Plan, Standing, extent, last_key, standing};
 pub use rehearsal::{CameTo, Fired, Measured, Rehearsal, Rehearsed};
 pub use served::Served;
 pub(crate) use split::cuts;

@@ -127,6 +127,13 @@ impl Plan {
         })
     }
 
+    /// The same with batches that count the rows that match, because a trigger could suppress some.
+    pub(crate) fn counting(&self) -> Plan {
+        let target = Target { has_before_update_trigger: true, ..self.target.clone() };
+        let statements = Statements::compose(&self.job, &target, self.served.is_some());
+        Plan { target, statements, ..self.clone() }
+    }
+
     /// Returns the sizer of its batches.
     pub fn sizer(&self) -> Sizer {
         match self.job.batch.size {
@@ -204,10 +211,32 @@ pub async fn extent(
     Ok(found.unwrap_or_default())
 }
 
-/// Returns whether the table is still the one that `plan` was made for.
-pub async fn is_same_table(session: &mut Session, plan: &Plan) -> Result<bool, Fault> {
+/// How a table stands to what a plan was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// As it was.
+    Same,
+    /// Another table has its name.
+    OtherTable,
+    /// Its key may have another order.
+    OtherKey,
+    /// A trigger could suppress rows, and batches do not count with that.
+    Uncounted,
+}
+
+/// Returns whether the table is still the one that `plan` was made for, with the same key.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn standing(session: &mut Session, plan: &Plan) -> Result<Standing, Fault> {
     let rows = session.transact(&Guards::reading(), &plan.statements.same_table, &[]).await?;
-    Ok(rows.first().and_then(|row| row.get::<_, Option<bool>>(0)).unwrap_or(false))
+    let is = |at| rows.first().and_then(|row| row.get::<_, Option<bool>>(at)).unwrap_or(false);
+    Ok(match (is(0), is(1), is(2)) {
+        (false, ..) => Standing::OtherTable,
+        (true, false, _) => Standing::OtherKey,
+        (true, true, false) => Standing::Uncounted,
+        (true, true, true) => Standing::Same,
+    })
 }
 
 const LOCKED: &str = "\

@@ -60,7 +60,7 @@ impl Text<'_> {
     FROM piecemeal_books
 )
 SELECT key, EXISTS (SELECT FROM piecemeal_books) AS is_recorded, used FROM piecemeal_bad, piecemeal_room",
-            fence = self.fence(""),
+            fence = self.fence_of_record(),
             key = self.keyset.key(),
             table = self.keyset.table,
             stretch = self.stretch(5, has_lower.then_some(LOWER)),

@@ -2,7 +2,7 @@
 
 use super::check;
 use super::check::triggers;
-use super::facts::Facts;
+use super::facts::{Column, Facts};
 use super::target::Target;
 use crate::finding::Severity;
 use crate::job::{Job, Work};
@@ -21,7 +21,8 @@ impl Facts {
             let column = table.numbered(number)?;
             Some(KeyColumn {
                 name: column.quoted.clone(),
-                sql_type: column.sql_type.clone(),
+                sql_type: column.bare_type.clone(),
+                is_it: column.is_it.clone(),
                 is_of_partition: check::key::is_of_partition(table, number),
             })
         });
@@ -32,6 +33,10 @@ impl Facts {
         let leaves = table.partitions.as_ref().map(|partitions| partitions.leaves.clone());
         let Work::Set(assignments) = &job.work;
         let set = assignments.iter().map(|set| Some(table.column(&set.column)?.quoted.clone()));
+        let is_set = |column: &&Column| {
+            column.is_generated || assignments.iter().any(|set| set.column == column.name)
+        };
+        let set_numbers = table.columns.iter().filter(is_set).map(|column| column.number);
         let schemas = self.surroundings.iter().flat_map(|around| &around.search_path);
         let path = std::iter::once(&relation.schema).chain(schemas.map(|schema| &schema.quoted));
         let columns = table.columns.iter().filter(|column| !column.is_dropped);
@@ -45,6 +50,7 @@ impl Facts {
             keyset: Keyset { table: relation.name.clone(), columns: key.collect::<Option<_>>()? },
             index: index.name.clone(),
             search_path: path.cloned().collect(),
+            set_numbers: set_numbers.collect(),
             set_columns: set.collect::<Option<_>>()?,
             has_before_update_trigger: triggers::can_suppress(table, job),
             estimate: table.estimate,

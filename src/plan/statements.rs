@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use super::fence::{all_counted, same_key, same_table};
 use super::forms::Forms;
 use super::target::Target;
 use crate::job::{Job, Order, Work};
@@ -92,7 +93,8 @@ pub struct Route {
 /// Everything that the walk and the verification send.
 #[derive(Debug, Clone)]
 pub struct Statements {
-    /// Whether the table is still the one that the run was started on.
+    /// Whether the table is still the one that the run was started on; whether its key is as it was; and
+    /// whether every row that a trigger could suppress is counted.
     pub same_table: String,
     /// The table's highest key.
     pub last_key: String,
@@ -136,7 +138,12 @@ impl Statements {
         let one_by_one = batch_guards(job, target, one_by_one);
         let lifted = Guards { statement_timeout: LIFTED, ..one_by_one.clone() };
         Statements {
-            same_table: format!("SELECT {}", same_table(target)),
+            same_table: format!(
+                "SELECT {}, {}, {}",
+                same_table(target),
+                same_key(target),
+                all_counted(job, target)
+            ),
             last_key: keyset.last_key(),
             extent: Heap::extent(target.oid),
             sparse: Forms::of(|has_lower| by_key.sparse(has_lower, is_served)),
@@ -439,14 +446,6 @@ UNION ALL SELECT NULL, count(*) FROM {} WHERE {} HAVING NOT EXISTS (SELECT FROM 
             stretch = self.stretch(2, has_lower.then_some(5)),
         )
     }
-}
-
-/// Whether the name still means the table that the run was started on: a table that took its place
-/// has rows that were never done (R23). The statement holds a lock on what it took the name for, so
-/// the answer is about the same table as the work.
-pub(super) fn same_table(target: &Target) -> String {
-    let name = target.keyset.table.replace('\'', "''");
-    format!("pg_catalog.to_regclass('{name}')::pg_catalog.oid = {}", target.oid)
 }
 
 /// How many updates of this connection were HOT, up to now: its own counter, which the server only

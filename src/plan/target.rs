@@ -28,9 +28,11 @@ pub struct Target {
     pub search_path: Vec<String>,
     /// The columns that `[set]` writes, in the job's order.
     pub set_columns: Vec<String>,
+    /// The numbers of those, and of the columns that are computed from others.
+    pub set_numbers: Vec<i32>,
     /// All columns, if this role may read each of them: by them the size of a row is measured.
     pub readable_columns: Option<Vec<String>>,
-    /// Whether a trigger could suppress the update of a row.
+    /// Whether a trigger could suppress the update of a row: then batches count the rows that match.
     pub has_before_update_trigger: bool,
     /// The partitions that hold its rows; the table itself if it is not partitioned.
     pub leaves: Vec<u32>,

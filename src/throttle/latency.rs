@@ -95,6 +95,7 @@ mod tests {
         let column = |name: &str, sql_type: &str| KeyColumn {
             name: name.into(),
             sql_type: sql_type.into(),
+            is_it: String::new(),
             is_of_partition: false,
         };
         let columns = vec![column("tenant", "text"), column("id", "bigint")];

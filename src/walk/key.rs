@@ -77,8 +77,11 @@ fn value(value: &Value) -> Result<String, String> {
 pub struct KeyColumn {
     /// The name, quoted by the server where it must be.
     pub name: String,
-    /// The exact type, with its modifier, to which a value is cast back (F26, F32).
+    /// The exact type, to which a value is cast back (F26, F32): without its modifier, which would cut or
+    /// round the value should the column have become wider.
     pub sql_type: String,
+    /// A condition on `pg_attribute` that the column fulfils as long as its values have the same order.
+    pub is_it: String,
     /// Whether it says in which partition a row is: then its value changes when the row moves.
     pub is_of_partition: bool,
 }

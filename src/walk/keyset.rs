@@ -170,6 +170,7 @@ mod tests {
             .map(|(name, sql_type)| KeyColumn {
                 name: (*name).into(),
                 sql_type: (*sql_type).into(),
+                is_it: String::new(),
                 is_of_partition: false,
             })
             .collect();

@@ -26,6 +26,8 @@ pub(crate) struct Range {
     pub aside: i64,
     /// Whether it has no keys of its own, but rows of the quarantine that are tried again.
     pub is_requeued: bool,
+    /// How many rows were changed in it.
+    pub changed: i64,
 }
 
 /// A chunk that is being done in stripes, and how far that is.

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::cli::Cli;
+use piecemeal::sandbox::Sandbox;
+
+use crate::support::cli::{Answer, Cli};
 use crate::support::db::{Db, Held, port, start_server};
 use crate::support::job::{Toml, numbers};
 use crate::support::oracle::{done_once, status};
@@ -201,17 +203,18 @@ fn a_row_that_takes_longer_than_give_way_by_itself_gets_the_time_and_that_is_sai
     done_once(&db, "slow");
 }
 
-#[test]
-fn a_commit_whose_answer_was_lost_is_not_done_again() {
-    // A commit that waits for a standby that does not exist is on disk already; ending its session
-    // then is the surest way to be committed and told otherwise.
+/// Runs `job` on sixty rows, and loses the answer to the commit of the batch from row 30 on.
+///
+/// A commit that waits for a standby that does not exist is on disk already; ending its session then is
+/// the surest way to be committed and told otherwise.
+fn loses_an_answer(arguments: &[&str]) -> (Sandbox, Db, Answer) {
     let server = start_server(&[]);
     let db = Db::connect("postgres", &server.url("postgres"));
     db.exec(&numbers(60));
     let held = Held::from(&db, 30);
     let job = Toml::increment().rows(10).batch("synchronous_commit = \"on\"");
     let cli = Cli::new(&db, "unknown", &job.text());
-    let running = cli.start(&["run", "unknown", "-y", "-v"]);
+    let running = cli.start(&[&["run", "unknown", "-y", "-v"], arguments].concat());
     held.is_reached(&db);
     db.exec("ALTER SYSTEM SET synchronous_standby_names = 'nosuch'");
     db.exec("SELECT pg_reload_conf()");
@@ -226,8 +229,21 @@ fn a_commit_whose_answer_was_lost_is_not_done_again() {
     });
     db.exec("ALTER SYSTEM RESET synchronous_standby_names");
     db.exec("SELECT pg_reload_conf()");
-    running.wait().exits(0);
+    (server, db, running.wait())
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_is_not_done_again() {
+    let (_server, db, answer) = loses_an_answer(&[]);
+    answer.exits(0);
     done_once(&db, "unknown");
+}
+
+#[test]
+fn a_commit_whose_answer_was_lost_counts_in_the_limit() {
+    let (_server, db, answer) = loses_an_answer(&["--limit", "35"]);
+    answer.exits(4);
+    assert_eq!(db.number("SELECT sum(n) FROM t"), 35);
 }
 
 #[test]
@@ -300,5 +316,25 @@ fn batches_are_kept_prepared_and_what_they_call_is_planned_as_by_everybody() {
         assert_eq!(plans, [["auto"]], "{}", form.text());
         let kept = db.number("SELECT max(kept) FROM t");
         assert!(kept > 0, "{kept}: {}", form.text());
+    }
+}
+
+#[test]
+fn trouble_that_does_not_end_says_whether_the_database_was_reached() {
+    for (code, exit) in [("53100", 4), ("40001", 4), ("57P03", 8)] {
+        let db = Db::with(&numbers(20));
+        db.exec(&format!(
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF NEW.id = 15 THEN RAISE 'trouble' USING ERRCODE = '{code}'; END IF; RETURN NEW; END $$;
+             CREATE TRIGGER f BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()"
+        ));
+        let job = Toml::increment().rows(10).with("[pace]\nmax_hold = \"1s\"");
+        let cli = Cli::new(&db, "job", &job.text());
+        let answer = cli.call(&["run", "job", "-y"]).exits(exit);
+        answer.says("the trouble did not end").says(code).says("piecemeal run job");
+        assert_eq!(status(&db), "ready", "{code}");
+        db.exec("DROP TRIGGER f ON t");
+        cli.done(&["run", "job"]);
+        done_once(&db, "job");
     }
 }

@@ -1,8 +1,11 @@
 //! Connections that break, servers that change places, passwords that change: the run goes on.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+
+use piecemeal::sandbox::Sandbox;
+use tempfile::TempDir;
 
 use crate::support::cli::Cli;
 use crate::support::db::{Db, Held, port, start_server};
@@ -42,6 +45,40 @@ fn after_a_failover_that_loses_the_tail_a_run_goes_on_from_what_the_new_primary_
     done_once(&new, "job");
     // The same program with the same settings: the first server is gone for good.
     cli.done(&["status", "job"]);
+}
+
+/// Lets the name under which servers are reached mean the one on `port`, as DNS or a moving address does.
+fn points_at(name: &Path, server: &Sandbox, port: u16) {
+    let new = name.join("new");
+    let socket = server.socket_dir().join(format!(".s.PGSQL.{port}"));
+    symlink(socket, &new).expect("a link");
+    fs::rename(new, name.join(".s.PGSQL.5432")).expect("the folder is ours");
+}
+
+#[test]
+fn a_name_that_means_a_standby_for_a_while_is_waited_for() {
+    let server = start_server(&[]);
+    let db = Db::connect("postgres", &server.url("postgres"));
+    db.exec(&numbers(3_000));
+    let _standby = Standby::of(&server, "berlin");
+    let name = TempDir::new().expect("a folder");
+    points_at(name.path(), &server, 5432);
+    let mut cli = Cli::new(&db, "job", &slowly().text());
+    cli.url = format!("postgres://postgres@/postgres?host={}", name.path().display());
+    let running = cli.start(&["run", "job", "-y", "-v"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    db.until("(SELECT sum(n) FROM t) > 100");
+    // The standby has none of its own, and a run that is held does not try to write.
+    cli.done(&["throttle", "job", "--hold", "replica-lag=off"]);
+
+    points_at(name.path(), &server, 5433);
+    db.exec(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'piecemeal%'",
+    );
+    running.until_it_says("during recovery");
+    points_at(name.path(), &server, 5432);
+    running.wait().exits(0);
+    done_once(&db, "job");
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod secrets;
 mod sync;
 mod sync_plan;
 mod shape;
+mod keys;
 mod kills;
 mod pooled;
 mod ways;

@@ -1,6 +1,6 @@
 //! Done means looked at: what a verified end proves, what is swept, and what is not let through.
 
-use crate::support::cli::Cli;
+use crate::support::cli::{Cli, Running};
 use crate::support::db::{Db, Held};
 use crate::support::job::{Toml, numbers};
 use crate::support::oracle::{done_once, ended, status};
@@ -167,4 +167,37 @@ fn verify_refuses_a_run_whose_walk_is_not_over() {
     cli.done(&["run", "early"]);
     done_once(&db, "early");
     cli.done(&["verify", "early"]).says("20 rows looked at");
+}
+
+/// A run to whose table this trigger comes when half of the rows are done.
+fn meets_a_trigger(body: &str) -> (Db, Cli, Running) {
+    let db = Db::with(&numbers(100));
+    let held = Held::from(&db, 50);
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
+    let running = cli.start(&["run", "job", "-y"]);
+    held.is_reached(&db);
+    db.exec(&format!(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+         CREATE TRIGGER z BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()"
+    ));
+    held.release();
+    (db, cli, running)
+}
+
+#[test]
+fn a_trigger_that_comes_and_suppresses_rows_unbalances_the_books() {
+    let (db, cli, running) =
+        meets_a_trigger("IF new.id > 90 THEN RETURN NULL; END IF; RETURN new;");
+    let answer = running.wait().exits(6);
+    answer.says("10 of 100 rows were left as they are").says("BEFORE trigger returned NULL");
+    assert_eq!(db.number("SELECT sum(n) FROM t"), 90);
+    // What it says next changes nothing of it.
+    cli.call(&["resume", "job"]).exits(6);
+}
+
+#[test]
+fn a_trigger_that_comes_and_suppresses_none_is_only_counted_with() {
+    let (db, _, running) = meets_a_trigger("RETURN new;");
+    running.wait().exits(0);
+    done_once(&db, "job");
 }

@@ -18,12 +18,12 @@ use super::suspect::Suspect;
 use crate::batch::{self, Ahead, Applied, Attempt, Fence, Look};
 use crate::ledger::ranges::Taken;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
-use crate::plan::Plan;
+use crate::plan::{Plan, Standing};
 use crate::run::{Event, Outcome};
 use crate::walk::{Chunk, Key, Leg, Range};
 
 /// What is said when the name of the table means another one.
-pub(super) const REPLACED: &str = "another table has taken the place of the one that the run was started on; its rows were never done";
+const REPLACED: &str = "another table has taken the place of the one that the run was started on; its rows were never done";
 
 /// Why a walk ended.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) enum Stop {
     HeldTooLong(String),
     /// It has not got better for too long.
     GaveUp(DbMessage),
-    /// A walk in physical order is not for this table.
+    /// The order of the walk is not for this table.
     Unfit(Unfit),
     /// A fault that going on would not help.
     Fatal(DbMessage),
@@ -50,13 +50,16 @@ pub(super) enum Stop {
 
 /// How often it is looked whether others have left something of the limit.
 const GRANTED: Duration = Duration::from_millis(20);
-/// Why a walk in physical order cannot go on.
+
+/// Why a walk in its order cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unfit {
     /// Rows that are done still match `where`.
     NotPending,
     /// The table is rewritten again and again.
     Rewritten,
+    /// The key is not what it was when the walk was planned.
+    OtherKey,
 }
 
 /// What one step came to.
@@ -83,6 +86,8 @@ pub(super) struct Worker {
     crew: Arc<Crew>,
     /// The most keys of the next chunk, by the limit of this process.
     granted: u32,
+    /// The same as long as it is not known what came of it: the ledger tells, and no other gets it before.
+    unsettled: Option<u32>,
     range: Range,
     striper: Striper,
     /// The time of a batch that the job says; of no matter if it says its rows.
@@ -120,6 +125,7 @@ impl Worker {
             steering,
             crew,
             granted: u32::MAX,
+            unsettled: None,
             range: Range::default(),
             striper,
             target,
@@ -150,6 +156,8 @@ impl Worker {
             self.steering.note(|gauge| gauge.busy += 1);
             let stop = self.walk().await;
             self.steering.note(|gauge| gauge.busy -= 1);
+            // If nobody can tell any more, all of it was changed.
+            self.settle(self.unsettled.unwrap_or(0).into());
             crew.put_down(self.range.no, stop.is_some() && self.steering.is_spare()).await;
             if let Some(stop) = stop {
                 return stop;
@@ -173,8 +181,8 @@ impl Worker {
             // A hold is no trouble: how long it may last is counted by itself.
             self.stuck_since = self.stuck_since.map(|since| since + asked.elapsed());
             let wanted = self.wanted();
-            match self.crew.grant(wanted) {
-                Grant::Keys(keys) => self.granted = keys,
+            match self.unsettled.map_or_else(|| self.crew.grant(wanted), Grant::Keys) {
+                Grant::Keys(keys) => (self.granted, self.unsettled) = (keys, Some(keys)),
                 Grant::Later => {
                     self.steering.wait(GRANTED).await;
                     continue;
@@ -182,7 +190,12 @@ impl Worker {
                 Grant::Nothing => return Some(Stop::Limit),
             }
             let step = self.step().await;
-            self.crew.settle(self.granted, &step);
+            match &step {
+                Step::Committed(.., outcome) => self.settle(outcome.changed),
+                Step::Failed(.., fault) if fault.spoils_connection() => {}
+                Step::Failed(..) | Step::End => self.settle(0),
+                Step::Fenced => {}
+            }
             let next = match step {
                 Step::Committed(chunk, range, outcome) => self.advance(chunk, range, outcome).await,
                 Step::End => Next::AnotherRange,
@@ -194,6 +207,13 @@ impl Worker {
                 Next::AnotherRange => return None,
                 Next::Stop(stop) => return Some(stop),
             }
+        }
+    }
+
+    /// Settles what is granted, if that is still to do.
+    fn settle(&mut self, changed: u64) {
+        if let Some(granted) = self.unsettled.take() {
+            self.crew.settle(granted, changed);
         }
     }
 
@@ -339,7 +359,8 @@ impl Worker {
 
     async fn advance(&mut self, chunk: Chunk, range: Range, outcome: Outcome) -> Next {
         self.suspect.clear(chunk.keys);
-        self.stand_at(range);
+        let changed = range.changed.saturating_add_unsigned(outcome.changed);
+        self.stand_at(Range { changed, ..range });
         let rows = self.striper.sizer(chunk.stripe).rows();
         self.steering.note(|gauge| {
             gauge.timing.observe(Striper::rows(chunk.stripe, chunk.keys), outcome.took);
@@ -351,6 +372,15 @@ impl Worker {
         self.steering.voice.say(Event::BatchCommitted { chunk, outcome });
         self.steering.pay().await;
         Next::GoOn
+    }
+}
+
+/// Why to stop where the table stands like this.
+pub(super) fn misled(standing: Standing) -> Option<Stop> {
+    match standing {
+        Standing::Same | Standing::Uncounted => None,
+        Standing::OtherTable => Some(Stop::Fatal(DbMessage::local(REPLACED))),
+        Standing::OtherKey => Some(Stop::Unfit(Unfit::OtherKey)),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Next, REPLACED, Stop, Unfit, Worker, lost};
+use super::{Next, Stop, Unfit, Worker, lost, misled};
 use crate::batch;
 use crate::engine::insist::insist;
 use crate::engine::recover::{
@@ -19,7 +19,7 @@ use crate::ledger::ranges;
 use crate::ledger::rewrite::{self, Rewrite};
 use crate::pg::fault::is_not_pending;
 use crate::pg::{DbMessage, Fault, Session};
-use crate::plan;
+use crate::plan::{self, Standing};
 use crate::run::Event;
 use crate::walk::{Chunk, Key, Range};
 
@@ -168,14 +168,19 @@ impl Worker {
             return next;
         }
         let Ok(mut session) = self.session().await else { return Next::GoOn };
-        let is_same = plan::is_same_table(&mut session, &self.plan).await;
+        let standing = plan::standing(&mut session, &self.plan).await;
         self.session = Some(session);
-        match is_same {
-            Ok(false) => Next::Stop(Stop::Fatal(DbMessage::local(REPLACED))),
-            Ok(true) if !self.plan.statements.of_range(&self.range).is_by_key() => {
+        let Ok(standing) = standing else { return next };
+        match misled(standing) {
+            Some(stop) => Next::Stop(stop),
+            None if standing == Standing::Uncounted => {
+                self.plan = Arc::new(self.plan.counting());
+                next
+            }
+            None if !self.plan.statements.of_range(&self.range).is_by_key() => {
                 self.begin_again().await
             }
-            Ok(true) | Err(_) => next,
+            None => next,
         }
     }
 
@@ -209,6 +214,8 @@ impl Worker {
         match found {
             Ok(Some((range, true))) => {
                 if range.rev != self.range.rev {
+                    let changed = range.changed.saturating_sub(self.range.changed);
+                    self.settle(u64::try_from(changed).unwrap_or(0));
                     self.begin(range);
                 }
                 self.session = Some(session);

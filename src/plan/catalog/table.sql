@@ -38,6 +38,11 @@ SELECT pg_catalog.jsonb_build_object(
             'name', a.attname::text,
             'quoted', pg_catalog.quote_ident(a.attname),
             'type', pg_catalog.format_type(a.atttypid, a.atttypmod),
+            -- With -1 it says `bpchar`, where NULL would mean one character.
+            'bare_type', pg_catalog.format_type(a.atttypid, -1),
+            'is_it', pg_catalog.format(
+                'attrelid = %s AND attnum = %s AND attname = %L AND atttypid = %s AND attcollation = %s',
+                a.attrelid, a.attnum, a.attname, a.atttypid, a.attcollation),
             'built_in', CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname::text END,
             'type_kind', CASE WHEN t.typcategory = 'A' THEN 'a' ELSE t.typtype::text END,
             'base', pg_catalog.format_type(NULLIF(t.typbasetype, 0::oid), t.typtypmod),

@@ -140,7 +140,7 @@ mod tests {
     /// A column of a table, as the catalog would describe it.
     pub(super) fn column(number: i32, name: &str) -> Column {
         let column = json!({
-            "number": number, "name": name, "quoted": name, "type": "integer", "built_in": "int4",
+            "number": number, "name": name, "quoted": name, "type": "integer", "bare_type": "integer", "is_it": "true", "built_in": "int4",
             "type_kind": "b", "base": null, "is_not_null": true, "is_generated": false,
             "is_identity_always": false, "is_dropped": false, "can_select": true, "can_update": true,
             "correlation": null, "collation": null,

@@ -96,6 +96,10 @@ pub(crate) struct Column {
     /// The type with its modifier, quoted and qualified.
     #[serde(rename = "type")]
     pub sql_type: String,
+    /// The type without its modifier.
+    pub bare_type: String,
+    /// A condition on `pg_attribute` that it fulfils only as it is: with its name, type and collation.
+    pub is_it: String,
     /// The name of the type if it came with the server.
     pub built_in: Option<String>,
     /// `typtype`, or `a` for an array; unknown for a dropped column.

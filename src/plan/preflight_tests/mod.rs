@@ -256,7 +256,7 @@ async fn a_resolved_table_has_what_the_walk_needs() {
     assert_eq!(target.keyset.table, "\"My App\".\"Posts\"");
     assert_eq!(target.index, "\"My App\".\"Posts_pkey\"");
     let key: Vec<_> = target.keyset.columns.iter().map(|it| (&*it.name, &*it.sql_type)).collect();
-    assert_eq!(key, [("tenant", "character varying(20)"), ("\"Id\"", "\"My App\".\"Kind\"")]);
+    assert_eq!(key, [("tenant", "character varying"), ("\"Id\"", "\"My App\".\"Kind\"")]);
     assert_eq!(target.search_path, ["\"My App\"", "ext", "\"a\"\"b\""]);
     assert_eq!(target.set_columns, ["\"select\"", "n"]);
     assert!(target.has_before_update_trigger);
