@@ -112,6 +112,28 @@ fn repaired_rows_are_tried_again_and_the_run_ends_verified() {
 }
 
 #[test]
+fn a_row_that_stays_bad_and_cannot_be_recorded_again_does_not_turn_for_ever() {
+    for (code, exit) in [("42501", 1), ("53100", 4)] {
+        let db = Db::with(&numbers(100));
+        spoil(&db, "id = 50");
+        let cli = Cli::new(&db, "job", &job(100).with("[pace]\nmax_hold = \"1s\"").text());
+        cli.call(&["run", "job", "-y"]).exits(5);
+        db.exec(&format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE 'no record' USING ERRCODE = '{code}'; END $$;
+             CREATE TRIGGER refuse BEFORE UPDATE OF tries ON piecemeal.quarantine
+                 FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ));
+        cli.call(&["quarantine", "job", "--retry"]).exits(exit).says("no record").says(code);
+        db.exec("DROP TRIGGER refuse ON piecemeal.quarantine");
+        repair(&db);
+        cli.done(&["resume", "job"]);
+        recorded(&db);
+        done_once(&db, "job");
+    }
+}
+
+#[test]
 fn repaired_rows_with_a_key_in_the_order_of_a_language_are_tried_again() {
     let db = Db::with(
         "CREATE TABLE t (id text COLLATE \"de-x-icu\" PRIMARY KEY, n int NOT NULL DEFAULT 0);

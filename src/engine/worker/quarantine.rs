@@ -138,7 +138,7 @@ impl Worker {
     async fn leave(&mut self, message: DbMessage) -> Next {
         let mut session = match self.session().await {
             Ok(session) => session,
-            Err(fault) => return self.try_again(fault.message(), jittered(FIRST_WAIT)).await,
+            Err(fault) => return self.not_left(&fault).await,
         };
         let fence = (self.fence.run, self.fence.token.as_str());
         let kept = cut(&message.message);
@@ -150,11 +150,25 @@ impl Worker {
                 let after = Range { rev: self.range.rev + 1, done: is_last, ..self.range.clone() };
                 self.pass(after, key, &message).await
             }
-            Ok(None) => self.try_again(&message, jittered(FIRST_WAIT)).await,
-            Err(fault) => {
-                if fault.spoils_connection() {
-                    self.session = None;
-                }
+            // The range may have moved. If that is so each time, it is something else.
+            Ok(None) if self.vain < ATTEMPTS => {
+                self.vain += 1;
+                self.try_again(&message, jittered(FIRST_WAIT)).await
+            }
+            Ok(None) => Next::Stop(Stop::Fatal(message)),
+            Err(fault) => self.not_left(&fault).await,
+        }
+    }
+
+    /// It could not be written down that a row stays in the quarantine, which is no matter of a row.
+    async fn not_left(&mut self, fault: &Fault) -> Next {
+        match self.after_record(fault) {
+            Choice::Again(wait) | Choice::Smaller(wait) => {
+                self.try_again(fault.message(), jittered(wait)).await
+            }
+            Choice::GiveUp => Next::Stop(Stop::GaveUp(fault.message().clone())),
+            Choice::Stop | Choice::BadRow => Next::Stop(Stop::Fatal(fault.message().clone())),
+            Choice::PutAside | Choice::Lift | Choice::Bisect => {
                 self.try_again(fault.message(), jittered(FIRST_WAIT)).await
             }
         }
