@@ -216,19 +216,10 @@ fn loses_an_answer(arguments: &[&str]) -> (Sandbox, Db, Answer) {
     let cli = Cli::new(&db, "unknown", &job.text());
     let running = cli.start(&[&["run", "unknown", "-y", "-v"], arguments].concat());
     held.is_reached(&db);
-    db.exec("ALTER SYSTEM SET synchronous_standby_names = 'nosuch'");
-    db.exec("SELECT pg_reload_conf()");
+    db.let_commits_wait();
     held.session().exec("SET LOCAL synchronous_commit = off");
     held.release();
-    // The commit of a heartbeat waits as well, so that of the batch may not be the first to be ended.
-    until("the loss of a batch's commit", || {
-        db.exec(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'",
-        );
-        running.stderr().contains("connection closed").then_some(())
-    });
-    db.exec("ALTER SYSTEM RESET synchronous_standby_names");
-    db.exec("SELECT pg_reload_conf()");
+    db.lose_commits(|| running.stderr().contains("connection closed"));
     (server, db, running.wait())
 }
 
@@ -243,7 +234,9 @@ fn a_commit_whose_answer_was_lost_is_not_done_again() {
 fn a_commit_whose_answer_was_lost_counts_in_the_limit() {
     let (_server, db, answer) = loses_an_answer(&["--limit", "35"]);
     answer.exits(4);
-    assert_eq!(db.number("SELECT sum(n) FROM t"), 35);
+    // What cannot be told any more counts in full.
+    let done = db.number("SELECT sum(n) FROM t");
+    assert!((30..=35).contains(&done), "{done}");
 }
 
 #[test]

@@ -7,7 +7,6 @@ use crate::support::cli::{Cli, Running};
 use crate::support::db::{Db, Held, start_server};
 use crate::support::job::{Toml, numbers};
 use crate::support::oracle::{done_once, ended, status};
-use crate::support::until;
 
 /// Lets the server refuse some rows of `t` when they are done, until they are repaired: `ok` is set.
 fn spoil(db: &Db, bad: &str) {
@@ -568,24 +567,14 @@ fn a_commit_whose_answer_was_lost_records_a_row_once_and_does_it_once() {
     db.exec(&numbers(60));
     spoil(&db, "id = 31");
     let lose = |running: &Running| {
-        // The commit of a heartbeat waits as well, so that of the batch may not be the first to be ended.
-        until("the loss of a commit", || {
-            db.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
-            running.stderr().contains("connection closed").then_some(())
-        });
-        db.exec("ALTER SYSTEM RESET synchronous_standby_names");
-        db.exec("SELECT pg_reload_conf()");
-    };
-    let wait = || {
-        db.exec("ALTER SYSTEM SET synchronous_standby_names = 'nosuch'");
-        db.exec("SELECT pg_reload_conf()");
+        db.lose_commits(|| running.stderr().contains("connection closed"));
     };
     let held = Held::from(&db, 31);
     let with = Toml::increment().rows(10).batch("synchronous_commit = \"on\"").quarantine(10);
     let cli = Cli::new(&db, "job", &with.text());
     let running = cli.start(&["run", "job", "-y", "-v"]);
     held.is_reached(&db);
-    wait();
+    db.let_commits_wait();
     held.session().exec("SET LOCAL synchronous_commit = off");
     held.release();
     lose(&running);
@@ -595,7 +584,7 @@ fn a_commit_whose_answer_was_lost_records_a_row_once_and_does_it_once() {
     let held = Held::row(&db, 31);
     let running = cli.start(&["quarantine", "job", "--retry", "-v"]);
     db.until("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%piecemeal_queued%'");
-    wait();
+    db.let_commits_wait();
     held.session().exec("SET LOCAL synchronous_commit = off");
     held.release();
     lose(&running);

@@ -6,6 +6,7 @@
 use std::fs;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use piecemeal::sandbox::{Programs, Sandbox};
 use tokio::runtime::Runtime;
@@ -123,6 +124,39 @@ impl Db {
     pub(crate) fn try_exec(&self, sql: &str) -> Result<(), String> {
         let done = runtime().block_on(self.client.batch_execute(sql));
         done.map_err(|error| error.as_db_error().map_or(error.to_string(), ToString::to_string))
+    }
+
+    /// Lets every commit wait for a standby that does not exist. The checkpointer tells the others of it, in its own time.
+    pub(crate) fn let_commits_wait(&self) {
+        self.exec("ALTER SYSTEM SET synchronous_standby_names = 'nosuch'");
+        self.exec("SELECT pg_reload_conf()");
+        let session = self.session();
+        let pid = session.number("SELECT pg_backend_pid()");
+        let waiting =
+            format!("SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = {pid}");
+        until("a commit that waits", || {
+            thread::scope(|scope| {
+                let commit =
+                    scope.spawn(|| session.exec("SELECT pg_logical_emit_message(true, '', '')"));
+                until("its end, or its wait", || {
+                    (commit.is_finished() || self.text(&waiting) == "t").then_some(())
+                });
+                let waits = !commit.is_finished();
+                self.exec(&format!("SELECT pg_cancel_backend({pid})"));
+                waits.then_some(())
+            })
+        });
+    }
+
+    /// Ends sessions whose commits wait until `is_lost` says that it is enough, then lets commits go. That of a heartbeat
+    /// waits as well, so that of a batch may not be the first to be ended.
+    pub(crate) fn lose_commits(&self, is_lost: impl Fn() -> bool) {
+        until("the loss of a commit", || {
+            self.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'");
+            is_lost().then_some(())
+        });
+        self.exec("ALTER SYSTEM RESET synchronous_standby_names");
+        self.exec("SELECT pg_reload_conf()");
     }
 
     /// Returns the rows of a query, as text; NULL is `∅`.
