@@ -4,7 +4,8 @@
 //! BEGIN + guards │ fence ─▶ work ─▶ count ─▶ books │ COMMIT      one message, one round trip
 //! ```
 //!
-//! In the same message, behind the COMMIT, the end of the next chunk is looked up.
+//! In the same message, behind the COMMIT, the end of the next chunk is looked up; where a pooler may be in
+//! between, in the next one.
 //!
 //! The fence locks the range's row if `rev` and lease are still those that we read, and finds
 //! nothing otherwise; then neither rows nor cursor move, and the commit is empty.
@@ -46,7 +47,7 @@ pub(crate) struct Attempt {
     pub is_lifted: bool,
     /// Whether nobody has counted the keys of the chunk.
     pub is_search: bool,
-    /// Look this up behind it, in the same message.
+    /// Look this up behind it.
     pub ahead: Option<Look>,
 }
 

@@ -26,8 +26,8 @@ pg_catalog.current_setting('plan_cache_mode')), true)";
 
 /// What a connection keeps.
 pub(super) struct Keeper {
-    /// Whether anything may be kept, for all connections to the database.
-    may: Arc<AtomicBool>,
+    /// Whether it is known that nobody stands in front of the server, for all connections to it.
+    is_direct: Arc<AtomicBool>,
     /// By its text; one that was sent once is not prepared yet.
     known: Mutex<HashMap<String, Option<Kept>>>,
 }
@@ -41,8 +41,13 @@ pub(super) struct Kept {
 }
 
 impl Keeper {
-    pub(super) fn new(may: Arc<AtomicBool>) -> Keeper {
-        Keeper { may, known: Mutex::default() }
+    pub(super) fn new(is_direct: Arc<AtomicBool>) -> Keeper {
+        Keeper { is_direct, known: Mutex::default() }
+    }
+
+    /// Whether the connection is known to be the server's, and to nobody else's use.
+    pub(super) fn is_direct(&self) -> bool {
+        self.is_direct.load(Ordering::Relaxed)
     }
 
     /// Returns the statement of `act` as it is kept; nothing if it is to be sent as it is.
@@ -50,7 +55,7 @@ impl Keeper {
     /// # Errors
     /// Only when the connection is broken.
     pub(super) async fn find(&self, client: &Pooled, act: &Act<'_>) -> Result<Option<Kept>, Fault> {
-        if !act.begin.keeps() || !self.may.load(Ordering::Relaxed) {
+        if !act.begin.keeps() || !self.is_direct() {
             return Ok(None);
         }
         let before = self.known().get(act.sql).cloned();
@@ -79,7 +84,7 @@ impl Keeper {
         if !is_not_there(fault.message()) {
             return fault;
         }
-        self.may.store(false, Ordering::Relaxed);
+        self.is_direct.store(false, Ordering::Relaxed);
         Fault::Again(fault.message().clone())
     }
 

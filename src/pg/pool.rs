@@ -136,7 +136,8 @@ impl Database {
         self.connect.has_port(port)
     }
 
-    /// Lets its connections keep statements prepared from now on: nobody stands in front of the server.
+    /// Lets its connections keep statements prepared, and take a transaction before the one before it is answered, from
+    /// now on: nobody stands in front of the server.
     pub(crate) fn keep_statements(&self) {
         self.keeps.store(true, Ordering::Relaxed);
     }

@@ -125,6 +125,10 @@ impl Session {
     /// Runs two transactions, sent together: when the answer to the first is here, the second one is
     /// under way, and the network is waited for once. Returns the answer to the first with the time
     /// after which it came, and that to the second.
+    ///
+    /// Where a pooler may stand in front of the server, the second is sent when the first is answered: if
+    /// we died between two answers, PgBouncer would give the connection to somebody else, who would
+    /// read the second one as his own.
     pub async fn transact_both(
         &mut self,
         first: &Act<'_>,
@@ -137,7 +141,12 @@ impl Session {
             let kept = (keeper.find(client, first).await?, keeper.find(client, second).await?);
             let started = Instant::now();
             let timed = async { (send(client, first, kept.0.as_ref()).await, started.elapsed()) };
-            Ok::<_, Fault>(tokio::join!(biased; timed, send(client, second, kept.1.as_ref())))
+            let later = send(client, second, kept.1.as_ref());
+            Ok::<_, Fault>(if keeper.is_direct() {
+                tokio::join!(biased; timed, later)
+            } else {
+                (timed.await, later.await)
+            })
         };
         let longest = first.begin.longest() + second.begin.longest();
         let ((one, took), two) = self.watched(longest, client, both).await?;

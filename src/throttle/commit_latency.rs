@@ -1,9 +1,9 @@
 //! `commit-latency`: the 95th percentile of how long the commit of a tiny transaction waits for its
 //! WAL to be on the disk. It is most of what those who write feel beside a walk.
 //!
-//! A probe is two transactions, sent together: one that has nothing to commit, and one that has to be
-//! flushed. The time between their answers is that of the commit alone, since both had the same way
-//! to come. A standby is not waited for: that is what `replica-lag` is for.
+//! A probe is two transactions: one that has nothing to commit, and one that has to be flushed. By how
+//! much longer the second takes is the time of the commit alone, since both have the same way to come.
+//! A standby is not waited for: that is what `replica-lag` is for.
 //!
 //! What a commit takes is the machine's affair, so the limit can be a multiple of what it took
 //! before the walk began. Such a limit guards others, and so it counts only while there are some.
@@ -17,7 +17,7 @@ use super::probes::{EVERY, Probes};
 use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
 use crate::job::Limit;
-use crate::pg::{Act, Begin, Fault, Guards, Session};
+use crate::pg::{Begin, Fault, Guards, Session};
 
 /// The share of the speed that is left above the limit, where no job names the signal: an application
 /// that fills the disk by itself must slow a run down and not end it.
@@ -74,10 +74,11 @@ impl CommitLatency {
 
     /// Returns how much longer the transaction took that had something to commit.
     async fn probe(&self, session: &mut Session) -> Result<Duration, Fault> {
-        let act = |sql| Act { begin: &self.begin, sql, params: &[] };
         let started = Instant::now();
-        let (_, bare, committed) = session.transact_both(&act(BARE), &act(COMMIT)).await?;
-        match committed {
+        session.transact_prepared(&self.begin, BARE, &[]).await?;
+        let bare = started.elapsed();
+        let started = Instant::now();
+        match session.transact_prepared(&self.begin, COMMIT, &[]).await {
             // What the server ends took as long as it was let.
             Ok(_) | Err(Fault::Smaller(_)) => Ok(started.elapsed().saturating_sub(bare)),
             Err(fault) => Err(fault),

@@ -1,7 +1,11 @@
 //! Behind a pooler of transactions: what is set for a statement of ours is not what the next client finds.
 
 use crate::support::cli::Cli;
+use crate::support::db::{Db, port};
+use crate::support::job::{Toml, numbers};
+use crate::support::oracle::done_once;
 use crate::support::pooler::Pooled;
+use crate::support::proxy::{Proxy, message};
 
 const DEFAULTS: [&str; 3] = ["\"$user\", public", "5min", "1min"];
 
@@ -42,4 +46,17 @@ fn what_needs_a_session_is_refused_behind_a_pooler_and_leaves_nothing_there() {
         direct.done(&["resume", "job"]);
         assert!(pooled.db.is("to_regclass('t_id') IS NOT NULL"));
     }
+}
+
+#[test]
+fn where_a_pooler_may_be_nothing_is_sent_before_the_transaction_before_it_is_answered() {
+    let db = Db::with(&numbers(500));
+    // As far as the program can know, whoever forwards a port is one.
+    let proxy = Proxy::to(port());
+    let mut cli = Cli::new(&db, "job", &Toml::increment().rows(20).text());
+    cli.url = proxy.url(&db);
+    proxy.freeze_before(&[message('Q', "COMMIT"), vec![b'Q']].concat());
+    cli.done(&["run", "job", "-y"]);
+    assert!(!proxy.has_frozen(), "two transactions at once");
+    done_once(&db, "job");
 }
