@@ -27,6 +27,14 @@ pub(crate) const ALL: &[Variant] = &[
         kind: Kind::Job("[batch]\ntarget = \"100ms\"\ngive_way = \"500ms\"\n"),
     },
     Variant { name: HALF, kind: Kind::HalfSpeed },
+    Variant {
+        name: "commit-2ms",
+        kind: Kind::Job("[[hold]]\non = \"commit-latency\"\nabove = \"2ms\"\n"),
+    },
+    Variant {
+        name: "commit-4ms",
+        kind: Kind::Job("[[hold]]\non = \"commit-latency\"\nabove = \"4ms\"\n"),
+    },
     Variant { name: "latency", kind: Kind::Job("[[hold]]\non = \"latency\"\nabove = \"2ms\"\n") },
 ];
 

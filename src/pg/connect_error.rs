@@ -137,10 +137,28 @@ pub(crate) fn full_text(error: &tokio_postgres::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// What PgBouncer says, in parts, when it is in trouble with its server, or has no room; it has one SQLSTATE for everything.
+const POOLER_IN_TROUBLE: [&str; 6] = [
+    "server_login_retry",
+    "cannot connect to server",
+    "invalid server parameter",
+    "server conn crashed",
+    "no more connections allowed",
+    "shutting down",
+];
+
+/// Whether a refusal of the login is about the state of the server, which passes.
+fn passes(code: &SqlState, message: &str) -> bool {
+    if *code == SqlState::PROTOCOL_VIOLATION {
+        return POOLER_IN_TROUBLE.iter().any(|it| message.contains(it));
+    }
+    let classes = ["08", "53", "57P"];
+    *code != SqlState::DATABASE_DROPPED && classes.iter().any(|it| code.code().starts_with(it))
+}
+
 fn kind_of(error: &tokio_postgres::Error) -> ConnectErrorKind {
-    if let Some(code) = error.code() {
-        let passes = ["08", "53", "57P"].iter().any(|class| code.code().starts_with(class))
-            && ![SqlState::DATABASE_DROPPED, SqlState::PROTOCOL_VIOLATION].contains(code);
+    if let Some(said) = error.as_db_error() {
+        let passes = passes(said.code(), said.message());
         return if passes { ConnectErrorKind::Unreachable } else { ConnectErrorKind::Rejected };
     }
     // A refused certificate, a failed SCRAM exchange and a broken network all come as I/O errors.
@@ -176,5 +194,32 @@ fn advice(error: &tokio_postgres::Error) -> Option<&'static str> {
             Some("the server is a standby or read-only; name the primary")
         }
         _ => io_cause(error).and_then(tls_cause).and_then(tls::advice),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_or_its_pooler_says_of_its_state_passes() {
+        let pooler = "08P01";
+        for (code, message, expected) in [
+            ("57P03", "the database system is starting up", true),
+            ("53300", "sorry, too many clients already", true),
+            ("3D000", "database \"x\" does not exist", false),
+            ("28P01", "password authentication failed for user \"x\"", false),
+            ("57P04", "database \"x\" was dropped", false),
+            (pooler, "server login has been failing, try again later (server_login_retry)", true),
+            (pooler, "pgbouncer cannot connect to server", true),
+            (pooler, "invalid server parameter", true),
+            (pooler, "no more connections allowed (max_client_conn)", true),
+            (pooler, "the database system is shutting down", true),
+            (pooler, "unsupported startup parameter: options", false),
+            (pooler, "no such database: x", false),
+            (pooler, "password authentication failed", false),
+        ] {
+            assert_eq!(passes(&SqlState::from_code(code), message), expected, "{message}");
+        }
     }
 }

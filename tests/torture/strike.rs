@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::faults::{Fault, Moment, Trouble};
-use crate::program::{OWNED, TERMINATED, Worker};
+use crate::program::{JOB, OWNED, TERMINATED, Worker};
 use crate::proxy::Weather;
 use crate::storm::{STALL, Storm, View};
 use crate::tricks::Trick;
@@ -161,6 +161,9 @@ impl Storm<'_> {
     async fn fill_the_disk(&mut self) -> Outcome<bool> {
         let Some(disk) = &self.scene.disk else { return Ok(false) };
         let before = self.scene.proxy.counts().full;
+        // A run that goes slowly may need no new page for a long time.
+        self.scene.program.call(&["throttle", JOB, "--clear"]).await?;
+        self.pace = u64::from(u32::MAX);
         tokio::task::block_in_place(|| disk.fill())?;
         let is_felt = self.scene.proxy.until(|now| now.full > before).await;
         tokio::time::sleep(Duration::from_millis(self.rng.u64(..1_500))).await;
