@@ -63,7 +63,8 @@ fn rows_of_later_passes_find_room_in_their_pages() {
     done_once(&db, "hot");
     db.until("SELECT n_tup_upd >= 20000 FROM pg_stat_user_tables WHERE relname = 't'");
     let hot = db.number("SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 't'");
-    assert!(hot > 8_000, "{hot} of 20,000");
+    // Without passes it is a few hundred; a busy machine keeps old rows visible for longer.
+    assert!(hot > 6_000, "{hot} of 20,000");
 }
 
 #[test]
