@@ -63,11 +63,10 @@ fn in_place(job: &Job, marks: &Marks) -> Option<Missing> {
     })
 }
 
-/// Whether the old columns may have to be computed from the new ones before `[expand] down`: once contract has
-/// begun, they may be kept in step no more.
-pub(crate) fn reverses(job: &Job, steps: &Steps) -> bool {
-    let has_reverse = job.sync.as_ref().is_some_and(|sync| !sync.reverse.is_empty());
-    has_reverse && steps.began(Part::ContractUp) && !steps.began(Part::ExpandDown)
+/// Whether the old columns, if `reverse` says what they are, may have to be computed from the new ones before
+/// `[expand] down`: once contract has begun, they may be kept in step no more.
+pub(crate) fn reverses(steps: &Steps) -> bool {
+    steps.began(Part::ContractUp) && !steps.began(Part::ExpandDown)
 }
 
 /// Returns one statement that runs each of these, and passes over those that find nothing to undo.

@@ -69,9 +69,10 @@ impl Desk {
             "`{job}` cannot be contracted: its sync trigger was dropped, changed or switched off; nothing was written"
         );
         let hint = format!(
-            "set right which rows of these are wrong: {apart}; then {again}`piecemeal run {job} --again` makes the trigger again and verifies, and `piecemeal contract {job}` goes on",
-            apart = trigger.apart,
-            again = if run.status.is_final() {
+            "{set_right}; then {cancel}{again}, and `piecemeal contract {job}` goes on",
+            set_right = trigger.set_right(),
+            again = sync::made_again(job),
+            cancel = if run.status.is_final() {
                 String::new()
             } else {
                 format!("`piecemeal cancel {job}`, and ")

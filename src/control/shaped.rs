@@ -249,7 +249,7 @@ impl Desk {
         if !reverse.iter().any(|it| marks.dropped.contains(&it.column)) {
             self.check_sides(&job.name, run.id).await?;
         }
-        Ok(reverses(job, &self.steps(run.id).await?))
+        Ok(reverses(&self.steps(run.id).await?))
     }
 
     /// Returns the job that computes the old columns of `job`, which are there again, and whether it begins anew: it was

@@ -1,7 +1,5 @@
 //! Whether the rows of a run were kept in step all the while, which no look at them shows.
 
-use std::sync::Arc;
-
 use super::settle::Round;
 use super::worker::{Stop, lost};
 use crate::ledger::journal;
@@ -16,10 +14,9 @@ impl Round<'_> {
         let Some(trigger) = &plan.sync else { return Ok(None) };
         let run = self.runner.run;
         let looked = self.insist(|mut session| {
-            let plan = Arc::clone(plan);
+            let trigger = trigger.clone();
             async move {
-                let Some(trigger) = &plan.sync else { return Ok((State::Same, false)) };
-                let found = sync::state(&mut session, trigger).await?;
+                let found = sync::state(&mut session, &trigger).await?;
                 let was_away = journal::in_step(&mut session, run).await?.was_away;
                 Ok((found, was_away))
             }
@@ -36,8 +33,9 @@ impl Round<'_> {
             format!("`piecemeal resume {job}` makes the trigger again, and verifies again")
         } else {
             format!(
-                "set right which rows of these are wrong: {}; then `piecemeal cancel {job}`, and `piecemeal run {job} --again` makes the trigger again and verifies",
-                trigger.apart
+                "{}; then `piecemeal cancel {job}`, and {}",
+                trigger.set_right(),
+                sync::made_again(job)
             )
         };
         Ok(Some(Failure {

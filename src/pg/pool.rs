@@ -43,7 +43,7 @@ pub(crate) enum Lane {
 #[derive(Clone)]
 pub struct Database {
     connect: Connect,
-    keeps: Arc<AtomicBool>,
+    is_direct: Arc<AtomicBool>,
     work: Pool<Opener>,
     watch: Pool<Opener>,
     gate: Pool<Opener>,
@@ -52,7 +52,7 @@ pub struct Database {
 /// Makes the connections of a pool.
 struct Opener {
     connect: Connect,
-    keeps: Arc<AtomicBool>,
+    is_direct: Arc<AtomicBool>,
 }
 
 /// A connection and the task that moves its messages.
@@ -75,7 +75,7 @@ impl managed::Manager for Opener {
 
     async fn create(&self) -> Result<Opened, ConnectError> {
         let (client, driver, release) = self.connect.enter().await?;
-        Ok(Opened { client, driver, release, keeper: Keeper::new(Arc::clone(&self.keeps)) })
+        Ok(Opened { client, driver, release, keeper: Keeper::new(Arc::clone(&self.is_direct)) })
     }
 
     async fn recycle(&self, opened: &mut Opened, _: &Metrics) -> RecycleResult<ConnectError> {
@@ -122,11 +122,11 @@ impl Database {
     /// # Errors
     /// Never with the settings that are made here; the pool's builder could refuse others.
     pub fn new(connect: Connect) -> Result<Database, ConnectError> {
-        let keeps = Arc::default();
-        let work = pool(&connect, &keeps, WORKERS + 2)?;
-        let watch = pool(&connect, &keeps, 4)?;
-        let gate = pool(&connect, &keeps, 1)?;
-        Ok(Database { connect, keeps, work, watch, gate })
+        let is_direct = Arc::default();
+        let work = pool(&connect, &is_direct, WORKERS + 2)?;
+        let watch = pool(&connect, &is_direct, 4)?;
+        let gate = pool(&connect, &is_direct, 1)?;
+        Ok(Database { connect, is_direct, work, watch, gate })
     }
 
     /// Whether the server that says that it listens on `port` is the one that we connected to, and
@@ -139,7 +139,7 @@ impl Database {
     /// Lets its connections keep statements prepared, and take a transaction before the one before it is answered, from
     /// now on: nobody stands in front of the server.
     pub(crate) fn keep_statements(&self) {
-        self.keeps.store(true, Ordering::Relaxed);
+        self.is_direct.store(true, Ordering::Relaxed);
     }
 
     /// Asks the server to end the statement behind `token`.
@@ -238,10 +238,10 @@ impl From<ConnectError> for Fault {
 
 fn pool(
     connect: &Connect,
-    keeps: &Arc<AtomicBool>,
+    is_direct: &Arc<AtomicBool>,
     size: usize,
 ) -> Result<Pool<Opener>, ConnectError> {
-    let opener = Opener { connect: connect.clone(), keeps: Arc::clone(keeps) };
+    let opener = Opener { connect: connect.clone(), is_direct: Arc::clone(is_direct) };
     let built = Pool::builder(opener).max_size(size).build();
     built.map_err(|error| ConnectError::bad_settings(&error))
 }

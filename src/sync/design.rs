@@ -84,6 +84,18 @@ pub struct Trigger {
     pub apart: String,
 }
 
+impl Trigger {
+    /// What a person is to do where it was away.
+    pub(crate) fn set_right(&self) -> String {
+        format!("set right which rows of these are wrong: {}", self.apart)
+    }
+}
+
+/// How it comes to be there again, and to be trusted.
+pub(crate) fn made_again(job: &str) -> String {
+    format!("`piecemeal run {job} --again` makes the trigger again and verifies")
+}
+
 /// Returns the name of a job's trigger and of its function.
 pub(crate) fn name_of(job: &str) -> String {
     let mut name = String::from(PREFIX);

@@ -20,6 +20,6 @@ mod tests;
 pub(crate) use catalog::{State, is_at_work, made, state, tables};
 pub use ddl::Blocker;
 pub(crate) use ddl::{create, drop};
-pub(crate) use design::name_of;
 pub use design::{Column, Design, Trigger, Written};
+pub(crate) use design::{made_again, name_of};
 pub(crate) use release::Release;
