@@ -32,6 +32,8 @@ pub(super) struct Gauge {
     pub(super) held: Held,
     /// What the VACUUM beside the walk does.
     pub(super) vacuum: Option<String>,
+    /// Whether one worker stands aside for it.
+    pub(super) is_aside: bool,
     /// Ends the statement that a worker runs, by the worker's number.
     pub(super) cancel: BTreeMap<u32, CancelToken>,
 }

@@ -185,6 +185,10 @@ impl Steering {
             if let Some(asked) = self.asked() {
                 return Err(Stop::Asked(asked));
             }
+            if self.stands_aside() {
+                self.stand_aside().await;
+                continue;
+            }
             let pace = self.brief.borrow().pace.clone();
             let admitted = self.stride().admits(pace);
             match admitted {
@@ -195,6 +199,20 @@ impl Steering {
         }
         self.began = Instant::now();
         Ok(())
+    }
+
+    /// Whether the VACUUM beside the walk has this worker's place.
+    fn stands_aside(&self) -> bool {
+        self.no == 0 && self.gauge.lock().unwrap_or_else(PoisonError::into_inner).is_aside
+    }
+
+    async fn stand_aside(&mut self) {
+        let since = Instant::now();
+        while self.stands_aside() && self.asked().is_none() {
+            self.sleep_or_order(ASIDE).await;
+        }
+        let lost = since.elapsed() / self.portion().busy;
+        self.note(|gauge| gauge.held.slow("vacuum", lost));
     }
 
     /// Owes for rows that were touched.
@@ -294,6 +312,8 @@ async fn changed(halted: &mut Option<watch::Receiver<bool>>) {
 
 /// How often it is looked whether a hold is over, should nothing else say so.
 const RECHECK: Duration = Duration::from_millis(250);
+/// How often a worker that stands aside looks whether it has its place again.
+const ASIDE: Duration = Duration::from_millis(10);
 /// The smallest part of its time that a batch is left with: shorter ones mostly begin and end.
 const BRIEFEST: f64 = 0.25;
 /// The longest wait after one batch for the sake of a share.

@@ -9,6 +9,9 @@ use std::time::Duration;
 /// The part of the walk's time that may be lost, in percent.
 const MOST: u32 = 10;
 
+/// For so long a worker stands aside in any case: most are over by then.
+const ANY: Duration = Duration::from_secs(2);
+
 /// Rows changed, and in what time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Stretch {
@@ -41,6 +44,11 @@ impl Cost {
         self.lost += with.time.mul_f64(share.clamp(0.0, 1.0));
     }
 
+    /// How long a worker may stand aside for the next one, `since` the walk has gone on without one.
+    pub(super) fn patience(&self, since: Duration) -> Duration {
+        ((self.walked + since) * MOST / 100).saturating_sub(self.lost).max(ANY)
+    }
+
     /// Whether another one may begin, `since` the walk has gone on without one.
     pub(super) fn allows(&self, since: Duration) -> bool {
         self.lost * 100 <= (self.walked + since) * MOST
@@ -71,6 +79,16 @@ mod tests {
         cost.learn(stretch(10_000, 10), stretch(5_000, 10));
         assert!(!cost.allows(Duration::from_secs(29)));
         assert!(cost.allows(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_worker_stands_aside_for_what_a_vacuum_may_cost() {
+        let mut cost = Cost::default();
+        assert_eq!(cost.patience(Duration::from_secs(1)), ANY);
+        assert_eq!(cost.patience(Duration::from_secs(100)), Duration::from_secs(10));
+        // The walk stood still for seven seconds of the ten that hundred and seven may have.
+        cost.learn(stretch(10_000, 100), stretch(0, 7));
+        assert_eq!(cost.patience(Duration::ZERO), Duration::from_millis(3_700));
     }
 
     #[test]

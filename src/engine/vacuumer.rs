@@ -1,7 +1,8 @@
 //! VACUUM beside the walk, so that the next batches reuse the space that the last ones left.
 //!
 //! It runs on a connection of its own, and never in the batch's way: it is cancelled as soon as
-//! somebody waits for it, and while the run is held. It begins when half of the dead rows are there
+//! somebody waits for it, and while the run is held. Where others are at work it takes the place of a
+//! worker: two of us at once are what they feel. It begins when half of the dead rows are there
 //! that the job allows, so that the others may come while it runs. It does not run behind a pooler,
 //! without the privilege, or while an old snapshot keeps everything alive that it could remove; then
 //! it says why. Its faults are no faults of the run.
@@ -19,6 +20,7 @@ use super::vacuum_cost::{Cost, Stretch};
 use crate::pg::{CancelToken, Database, Fault, Lane, Overdue};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Snapshot, counted};
+use crate::throttle::others;
 use crate::vacuum::{self, Vacuum};
 
 /// How often it is looked whether it is time, and whether somebody waits: well below `give_way`.
@@ -148,11 +150,13 @@ impl Vacuumer {
         if let Some(who) = vacuum::locked_by(&mut session, self.plan.target.oid).await? {
             return Ok(Turn::PutOff(format!("{who} holds a lock that it needs"), true));
         }
+        // Who cannot be seen may be there.
+        let is_aside = others::are_at_work(&mut session).await.unwrap_or(true);
         drop(session);
-        self.gauge().vacuum = Some(format!("vacuum of {}", counted(dead, "dead rows")));
+        self.show(dead, is_aside);
         let began = (self.gauge().changed, Instant::now());
         let done = self.run(stop).await;
-        self.gauge().vacuum = None;
+        (self.gauge().vacuum, self.gauge().is_aside) = (None, false);
         self.account(began);
         let turn = done?;
         if matches!(turn, Turn::Done) {
@@ -160,6 +164,13 @@ impl Vacuumer {
             self.voice.say(Event::Vacuumed { took: began.1.elapsed() });
         }
         Ok(turn)
+    }
+
+    fn show(&self, dead: u64, is_aside: bool) {
+        let aside = if is_aside { ", which a worker stands aside for" } else { "" };
+        let mut gauge = self.gauge();
+        gauge.vacuum = Some(format!("vacuum of {}{aside}", counted(dead, "dead rows")));
+        gauge.is_aside = is_aside;
     }
 
     async fn run(&self, stop: &watch::Receiver<bool>) -> Result<Turn, Fault> {
@@ -193,8 +204,13 @@ impl Vacuumer {
         mut overdue: Overdue,
         stop: &watch::Receiver<bool>,
     ) -> Option<Turn> {
+        let patience = self.cost.patience(self.ended.1.elapsed());
+        let began = Instant::now();
         while !running.is_finished() {
             tokio::time::sleep(EVERY).await;
+            if began.elapsed() > patience {
+                self.gauge().is_aside = false;
+            }
             if let Some(why) = self.reason_to_cancel(&mut overdue, stop).await {
                 self.end(running, token).await;
                 return Some(why);

@@ -12,10 +12,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
-use super::ask::of_others;
 use super::probes::{EVERY, Probes};
 use super::reading::{Blind, Reading, Unit};
-use super::{Throttler, ask};
+use super::{Throttler, ask, others};
 use crate::job::Limit;
 use crate::pg::{Begin, Fault, Guards, Session};
 
@@ -44,15 +43,6 @@ const BARE: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL";
 /// Writes a few bytes of WAL that change nothing. A transaction id alone would not do: the server
 /// flushes the commit of one that wrote nothing whenever it likes.
 const COMMIT: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'piecemeal', '') IS NOT NULL";
-
-/// Whether anybody else did anything lately; who is hidden from this role may have.
-const OTHERS: &str = concat!(
-    "SELECT pg_catalog.to_jsonb(EXISTS (SELECT FROM pg_catalog.pg_stat_activity a
-WHERE coalesce(a.backend_type, 'client backend') = 'client backend'
-  AND coalesce(a.state_change > clock_timestamp() - interval '1 second', true) AND ",
-    of_others!(),
-    "))"
-);
 
 /// Probes commits.
 pub(super) struct CommitLatency {
@@ -144,7 +134,7 @@ impl Throttler for CommitLatency {
         Box::pin(async move {
             let is_usual = matches!(self.limit, Limit::Times { .. });
             let value = self.value(session).await.map_err(|fault| ask::blind(&fault))?;
-            let is_felt = is_usual || !self.is_for_others || ask::one(session, OTHERS, &[]).await?;
+            let is_felt = is_usual || !self.is_for_others || others::are_at_work(session).await?;
             Ok(Reading::of(if is_felt { value } else { 0.0 }, Unit::Seconds, self.limit))
         })
     }

@@ -50,6 +50,21 @@ fn a_table_that_is_vacuumed_on_the_way_stays_small() {
 }
 
 #[test]
+fn where_others_are_at_work_a_worker_stands_aside_for_the_vacuum_and_the_sums_say_for_how_long() {
+    let (db, cli, running) = slow_vacuum("rate = \"25k/s\"");
+    let user = db.session();
+    until("the end of a run beside somebody at work", || {
+        user.exec("SELECT 1");
+        (!running.events("finished").is_empty()).then_some(())
+    });
+    assert!(!running.events("vacuumed").is_empty(), "{:?}", running.events("vacuum_put_off"));
+    running.wait().exits(0);
+    let slowed = cli.status("job")["held"]["vacuum"]["slowed_s"].as_f64();
+    assert!(slowed.is_some_and(|seconds| seconds > 0.0), "{slowed:?}");
+    done_once(&db, "job");
+}
+
+#[test]
 fn without_the_privilege_there_is_no_vacuum_and_plan_says_so() {
     let db = table(30_000);
     let role = format!("app_{}", db.name);
