@@ -18,7 +18,7 @@ use super::units::{
 const COMMIT_TIMES: f64 = 4.0;
 
 /// And not less than this, so that a fast disk is not guarded against what nobody feels.
-const COMMIT_LEAST: Duration = Duration::from_millis(10);
+const COMMIT_LEAST: Duration = Duration::from_millis(6);
 
 macro_rules! signals {
     ($($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
@@ -61,7 +61,7 @@ signals! {
     Autovacuum = "autovacuum",
     /// The 95th percentile of a tiny probe: one indexed read of the table.
     Latency = "latency",
-    /// The 95th percentile of how long a commit of one transaction waits for the disk.
+    /// The 75th percentile of how long a commit of one transaction waits for the disk.
     CommitLatency = "commit-latency",
     /// What a query of the job returns: a number or a boolean.
     Query = "query",

@@ -1,4 +1,4 @@
-//! `commit-latency`: the 95th percentile of how long the commit of a tiny transaction waits for its
+//! `commit-latency`: the 75th percentile of how long the commit of a tiny transaction waits for its
 //! WAL to be on the disk. It is most of what those who write feel beside a walk.
 //!
 //! A probe is two transactions: one that has nothing to commit, and one that has to be flushed. By how
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
-use super::probes::{EVERY, Probes};
+use super::probes::Probes;
 use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask, others};
 use crate::job::Limit;
@@ -21,6 +21,14 @@ use crate::pg::{Begin, Fault, Guards, Session};
 /// The share of the speed that is left above the limit, where no job names the signal: an application
 /// that fills the disk by itself must slow a run down and not end it.
 pub(super) const LEAST_SHARE: f64 = 0.1;
+
+/// The percentile: what most of those feel who write. Where the cores are busy a commit in ten waits for
+/// one of them, walk or not, and a percentile that sees those calls noise a reason.
+const PERCENTILE: usize = 75;
+
+/// How often it is probed: the percentile is of two and a half seconds, and sees what lasts for more than
+/// half a second.
+const EVERY: Duration = Duration::from_millis(100);
 
 /// How often it is probed while nobody works: each probe costs a transaction id.
 const AT_REST: Duration = Duration::from_secs(2);
@@ -86,13 +94,13 @@ impl CommitLatency {
         let mut usual = Probes::default();
         loop {
             usual.note(self.probe(session).await?);
-            let enough = enough(usual.percentile_95(), factor, least);
+            let enough = enough(usual.percentile(PERCENTILE), factor, least);
             if usual.count() >= enough || started.elapsed() >= FIRST_LONGEST {
                 break;
             }
             tokio::time::sleep(FIRST_EVERY).await;
         }
-        self.limit = Limit::Time(limit(usual.percentile_95(), factor, least));
+        self.limit = Limit::Time(limit(usual.percentile(PERCENTILE), factor, least));
         self.took = usual;
         Ok(())
     }
@@ -100,10 +108,11 @@ impl CommitLatency {
     async fn value(&mut self, session: &mut Session) -> Result<f64, Fault> {
         if let Limit::Times { factor, least } = self.limit {
             self.calibrate(session, factor, least).await?;
-            return Ok(self.took.percentile_95());
+            return Ok(self.took.percentile(PERCENTILE));
         }
         let took = self.probe(session).await?;
-        Ok(self.took.note(took))
+        self.took.note(took);
+        Ok(self.took.percentile(PERCENTILE))
     }
 }
 

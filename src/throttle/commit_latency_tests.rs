@@ -34,7 +34,7 @@ type Disk = Box<dyn Fn(&[f64], f64) -> f64>;
 fn queue(alone: f64, others: f64, ours: f64) -> Disk {
     Box::new(move |shares, _| {
         // What the walk wrote is flushed a fifth of a second later.
-        let share = shares[shares.len().saturating_sub(2)];
+        let share = shares[shares.len().saturating_sub(3)];
         alone / (1.0 - others - ours * share).max(0.02)
     })
 }
@@ -66,7 +66,7 @@ impl Loop {
         for _ in 0..FIRST_PROBES {
             usual.note(closed.probe(0.0));
         }
-        closed.limit = default_limit(usual.percentile_95());
+        closed.limit = default_limit(usual.percentile(PERCENTILE));
         closed.shares = vec![1.0];
         closed.took.clear();
         closed
@@ -83,10 +83,12 @@ impl Loop {
         let began = Instant::now();
         let mut all = [Watched::new("commit-latency".into(), floor, EVERY, began)];
         let mut probes = Probes::default();
-        for no in 1..=seconds * 5 {
+        for no in 1..=seconds * 10 {
             let now = began + EVERY * no;
             let took = self.probe((EVERY * no).as_secs_f64());
-            let reading = Reading::of(probes.note(took), Unit::Seconds, Limit::Time(self.limit));
+            probes.note(took);
+            let reading =
+                Reading::of(probes.percentile(PERCENTILE), Unit::Seconds, Limit::Time(self.limit));
             all[0].note(Ok(reading), None, now);
             self.shares.push(match verdict(&all, &Changes::new(), now) {
                 Verdict::Go(share, _) => share,
@@ -100,7 +102,7 @@ impl Loop {
     fn settled(&self) -> Settled {
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
         let shares = &self.shares[self.shares.len() / 3..];
-        let means: Vec<f64> = shares.chunks_exact(5).map(mean).collect();
+        let means: Vec<f64> = shares.chunks_exact(10).map(mean).collect();
         let low = means.iter().copied().fold(f64::MAX, f64::min);
         let high = means.iter().copied().fold(f64::MIN, f64::max);
         let took = &self.took[self.took.len() / 3..];
@@ -149,7 +151,7 @@ fn the_limit_is_a_multiple_of_what_is_usual_and_never_tiny() {
 
 #[test]
 fn a_walk_settles_on_every_disk_without_a_swing_and_below_the_limit() {
-    let means = [1.0, 0.57, 0.99, 0.65, 0.49, 0.23, 0.38, 0.97, 0.36];
+    let means = [1.0, 0.49, 1.0, 0.66, 0.49, 0.23, 0.39, 0.97, 0.36];
     for floor in [DEFAULT, None] {
         for ((settled, disk), mean) in settle(floor, None).iter().zip(DISKS).zip(means) {
             assert!(settled.swing < 0.001, "{disk:?}: {settled:?}");
@@ -160,16 +162,16 @@ fn a_walk_settles_on_every_disk_without_a_swing_and_below_the_limit() {
 }
 
 #[test]
-fn commits_that_vary_by_a_quarter_cost_a_tenth_of_the_speed_and_rare_peaks_a_sixth() {
+fn commits_that_vary_by_a_quarter_cost_a_twentieth_of_the_speed_and_rare_peaks_nothing() {
     let calm = settle(DEFAULT, None);
     let noisy = settle(DEFAULT, Some(0.0));
     for ((noisy, calm), disk) in noisy.iter().zip(&calm).zip(DISKS) {
-        assert!(noisy.swing < 0.2 && noisy.above <= 0.0, "{disk:?}: {noisy:?}");
-        assert!(noisy.mean >= 0.89 * calm.mean, "{disk:?}: {noisy:?}");
+        assert!(noisy.swing < 0.13 && noisy.above <= 0.0, "{disk:?}: {noisy:?}");
+        assert!(noisy.mean >= 0.95 * calm.mean, "{disk:?}: {noisy:?}");
     }
-    // One probe in a hundred takes thrice as long: sometimes two of them meet in five seconds.
+    // One probe in a hundred takes thrice as long.
     for ((peaks, noisy), disk) in settle(DEFAULT, Some(0.01)).iter().zip(&noisy).zip(DISKS) {
-        assert!(peaks.mean >= 0.83 * noisy.mean, "{disk:?}: {peaks:?}");
+        assert!(peaks.mean >= 0.99 * noisy.mean, "{disk:?}: {peaks:?}");
     }
 }
 
@@ -180,12 +182,12 @@ fn a_disk_that_others_fill_slows_a_run_to_a_tenth_and_never_stops_it() {
         queue(0.002, others, 0.2)(shares, at)
     };
     let walked = Loop::on(Box::new(filled), None).walk(800, DEFAULT);
-    let share = |at: usize| walked.shares[at * 5];
+    let share = |at: usize| walked.shares[at * 10];
     assert!((share(59) - 1.0).abs() < 1e-9);
-    let full = &walked.shares[65 * 5..660 * 5];
+    let full = &walked.shares[65 * 10..660 * 10];
     assert!(full.iter().all(|share| (share - LEAST_SHARE).abs() < 1e-9), "{full:?}");
-    // Five seconds until the percentile has forgotten it, and half a minute until all is as before.
-    assert!(share(667) < 0.2 && share(710) > 0.9, "{} {}", share(667), share(710));
+    // Two seconds until the percentile has forgotten it, and half a minute until all is as before.
+    assert!(share(662) < 0.12 && share(690) > 0.9, "{} {}", share(662), share(690));
 }
 
 #[test]

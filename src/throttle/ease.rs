@@ -28,9 +28,10 @@ const DOWN: f64 = 1.0;
 /// 60 s nothing is calmer than at 40.
 const UP: f64 = 40.0;
 
-/// The growth each second, as an exponent, while the signal is far below its limit: what brings a
-/// walk back within half a minute once the trouble is over.
-const ROOM: f64 = 0.09;
+/// The growth each second, as an exponent, while the signal is nowhere near its limit: what brings a
+/// walk back within a quarter of a minute once the trouble is over. It goes down with the square of how
+/// near the limit is; in proportion to it, or at 0.3, a standby that is a poll late swings.
+const ROOM: f64 = 0.2;
 
 /// Returns the share to aim at: 1 up to [`FULL`], then falling by a constant factor for each step of
 /// utilisation, so that a signal is answered with the same strength at every speed.
@@ -52,7 +53,7 @@ pub(super) fn step(share: f64, utilisation: f64, seconds: f64) -> f64 {
         way * (1.0 - (-seconds / DOWN).exp())
     } else {
         let room = ((FULL - utilisation) / FULL).clamp(0.0, 1.0);
-        way.min((way / UP + ROOM * room) * seconds)
+        way.min((way / UP + ROOM * room * room) * seconds)
     };
     (share * moved.exp()).clamp(LEAST, 1.0)
 }

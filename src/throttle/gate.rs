@@ -259,7 +259,7 @@ mod tests {
         let commits = CommitLatency::new(Signal::CommitLatency.to_string(), Limit::Never);
         let slots = SlotLag { name: "slot-lag".into(), limit: Limit::Never };
         let (working, resting) = (Duration::from_secs(5), Duration::from_secs(6));
-        assert_eq!(pause(&commits, working), Duration::from_millis(200));
+        assert_eq!(pause(&commits, working), Duration::from_millis(100));
         assert_eq!(pause(&commits, resting), Duration::from_secs(2));
         assert_eq!(pause(&slots, resting), pause(&slots, working));
     }

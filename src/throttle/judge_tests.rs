@@ -244,7 +244,7 @@ fn full_speed_comes_back_slowly_after_a_hold() {
     while text(&scene.read(&[lag(0.0)])) != "go 1.00" {
         polls += 1;
     }
-    assert!((20..30).contains(&polls), "{polls}");
+    assert!((10..15).contains(&polls), "{polls}");
 }
 
 fn seen() -> impl Strategy<Value = Seen> {

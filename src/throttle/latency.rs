@@ -8,12 +8,19 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
-use super::probes::{EVERY, Probes};
+use super::probes::Probes;
 use super::reading::{Blind, Reading, Unit};
 use super::{Throttler, ask};
 use crate::job::Limit;
 use crate::pg::{Begin, Fault, Follow, Guards, Param, Session};
 use crate::walk::{Key, Keyset};
+
+/// The percentile: with probes five times a second, one peak in five seconds is no reason to slow
+/// down, and two are.
+const PERCENTILE: usize = 95;
+
+/// How often it is probed.
+const EVERY: Duration = Duration::from_millis(200);
 
 /// What is sent: one row by its whole key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +87,8 @@ impl Throttler for Latency {
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
         Box::pin(async move {
             let took = self.probe(session).await.map_err(|fault| ask::blind(&fault))?;
-            Ok(Reading::of(self.took.note(took), Unit::Seconds, self.limit))
+            self.took.note(took);
+            Ok(Reading::of(self.took.percentile(PERCENTILE), Unit::Seconds, self.limit))
         })
     }
 }

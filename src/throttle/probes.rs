@@ -1,34 +1,29 @@
-//! What the last probes of a signal took, and their 95th percentile. Pure.
+//! What the last probes of a signal took, and a percentile of it. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How many probes the percentile is of: five seconds of them, so that one peak a minute is no
-/// reason to slow down, and two in five seconds are.
+/// How many probes the percentile is of.
 const PROBES: usize = 25;
-
-/// How often it is probed.
-pub(super) const EVERY: Duration = Duration::from_millis(200);
 
 /// The last probes, in seconds.
 #[derive(Debug, Default)]
 pub(super) struct Probes(VecDeque<f64>);
 
 impl Probes {
-    /// Takes what a probe took; returns the percentile.
-    pub(super) fn note(&mut self, took: Duration) -> f64 {
+    /// Takes what a probe took.
+    pub(super) fn note(&mut self, took: Duration) {
         if self.0.len() == PROBES {
             self.0.pop_front();
         }
         self.0.push_back(took.as_secs_f64());
-        self.percentile_95()
     }
 
-    /// Returns the time that at least 95 % of the probes did not exceed; 0 of none.
-    pub(super) fn percentile_95(&self) -> f64 {
+    /// Returns the time that at least so many percent of the probes did not exceed; 0 of none.
+    pub(super) fn percentile(&self, percent: usize) -> f64 {
         let mut values: Vec<f64> = self.0.iter().copied().collect();
         values.sort_by(f64::total_cmp);
-        let rank = (values.len() * 95).div_ceil(100);
+        let rank = (values.len() * percent).div_ceil(100);
         values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
     }
 
@@ -42,27 +37,31 @@ impl Probes {
 mod tests {
     use super::*;
 
+    const SHORT: Duration = Duration::from_millis(1);
+
     #[test]
-    fn one_peak_in_five_seconds_does_not_count_and_two_do() {
+    fn of_twenty_five_probes_the_95th_percentile_is_the_second_and_the_75th_the_seventh() {
         let mut probes = Probes::default();
         for _ in 0..PROBES {
-            probes.note(Duration::from_millis(1));
+            probes.note(SHORT);
         }
-        assert!(probes.note(Duration::from_secs(1)) < 0.002);
-        assert!(probes.note(Duration::from_secs(1)) > 0.9);
-        // They are forgotten once there are enough others.
-        for _ in 0..PROBES - 2 {
-            assert!(probes.note(Duration::from_millis(1)) > 0.9);
+        for (long, high) in
+            [(1, [false, false]), (2, [true, false]), (6, [true, false]), (7, [true, true])]
+        {
+            (0..PROBES).for_each(|_| probes.note(SHORT));
+            (0..long).for_each(|_| probes.note(Duration::from_secs(1)));
+            assert_eq!([95, 75].map(|percent| probes.percentile(percent) > 0.9), high, "{long}");
         }
-        assert!(probes.note(Duration::from_millis(1)) < 0.002);
         assert_eq!(probes.count(), PROBES);
     }
 
     #[test]
     fn few_probes_are_judged_by_the_slowest() {
         let mut probes = Probes::default();
-        assert!(probes.percentile_95().abs() < 1e-9);
-        let all = [3, 1, 2].map(|seconds| probes.note(Duration::from_secs(seconds)));
-        assert!((all[2] - 3.0).abs() < 1e-9);
+        assert!(probes.percentile(95).abs() < 1e-9);
+        for seconds in [3, 1, 2] {
+            probes.note(Duration::from_secs(seconds));
+        }
+        assert!((probes.percentile(95) - 3.0).abs() < 1e-9);
     }
 }

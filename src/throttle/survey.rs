@@ -306,7 +306,7 @@ mod tests {
              oldest-transaction  off     until a job names it\n\
              autovacuum          on      while it is true, by default\n\
              latency             off     until a job names it\n\
-             commit-latency      on      above 4 times what it is before the walk, at least 10ms, by default\n\
+             commit-latency      on      above 4 times what it is before the walk, at least 6ms, by default\n\
              query               off     until a job names it\n"
         );
     }

@@ -72,7 +72,7 @@ fn without_a_line_in_the_job_slow_commits_slow_it_to_a_tenth_and_never_stop_it()
     let cli = Cli::new(&db, "job", &toml.text());
     let plan = cli.done(&["plan", "job", "-o", "json"]).json()["plan"]["holds"].take();
     let plan = plan.as_array().expect("holds").iter().find(|it| it["signal"] == "commit-latency");
-    let why = "above 4 times what it is before the walk, at least 10ms, by default";
+    let why = "above 4 times what it is before the walk, at least 6ms, by default";
     assert_eq!(plan.map(|it| &it["why"]), Some(&why.into()));
     let doctor = cli.call(&["doctor"]).stdout;
     assert!(doctor.contains(&format!("on: {why}")), "{doctor}");
