@@ -5,12 +5,13 @@
 //! ```
 //!
 //! In the same message, behind the COMMIT, the end of the next chunk is looked up; where a pooler may be in
-//! between, in the next one.
+//! between, in the next one. Where the network is far, the batches of the passes over a chunk, whose ends
+//! are known, are sent together: a convoy. Each finds nothing unless all before it were committed.
 //!
 //! The fence locks the range's row if `rev` and lease are still those that we read, and finds
 //! nothing otherwise; then neither rows nor cursor move, and the commit is empty.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_postgres::Row;
 
@@ -51,40 +52,89 @@ pub(crate) struct Attempt {
     pub ahead: Option<Look>,
 }
 
-/// What came of a batch, how long its answer took to arrive, and the end of the next chunk if that
-/// was asked for, too.
-pub(crate) type Answer = (Applied, Duration, Option<Ahead>);
+/// One of the batches that are sent together: the first part of a leg of a range, and where the range
+/// is before and after it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The range before it.
+    pub range: Range,
+    /// What it does.
+    pub chunk: Chunk,
+    /// The range after it.
+    pub after: Range,
+}
 
-/// Does `chunk`, the first part of a leg of `range`, in one transaction, after which the range is
-/// `after`.
+/// What came of one of them, and how long its answer took to arrive.
+pub(crate) type Answer = (Result<Applied, Fault>, Duration);
+
+impl Place {
+    /// Returns that of `chunk`, the first part of the leg of `range`.
+    pub(crate) fn new(range: Range, chunk: Chunk) -> Place {
+        let after = range.after_batch(&chunk);
+        Place { range, chunk, after }
+    }
+
+    fn params<'a>(&'a self, fence: &'a Fence, retries: u32) -> Vec<Param<'a>> {
+        let Place { range, chunk, after } = self;
+        let mut params = params(fence, (range, chunk, after), retries);
+        params.push(Param::Texts(range.cursor.as_ref().map(Key::values)));
+        let open = range.open.as_ref();
+        let [front, mark, stripe, _] = in_part(open, open.map(|open| open.stripe));
+        params.extend([front, mark, stripe]);
+        params.extend(chunk.after.as_ref().map(|lower| Param::Texts(Some(lower.values()))));
+        params
+    }
+}
+
+/// Does the chunks of a convoy, each in one transaction, and each only if all before it were done. The
+/// first has failed `attempt.retries` times before. With it comes the end of the next chunk, if that was
+/// asked for.
+///
+/// # Errors
+/// Only if nothing was sent, or the connection broke before.
 pub(crate) async fn apply(
     session: &mut Session,
     route: &Route,
     fence: &Fence,
-    (range, chunk, after): (&Range, &Chunk, &Range),
-    attempt: Attempt,
-) -> Result<Answer, Fault> {
-    let lower = chunk.after.as_ref().map(Key::values);
+    convoy: &[Place],
+    attempt: &Attempt,
+) -> Result<(Vec<Answer>, Option<Ahead>), Fault> {
     let begin = if attempt.is_lifted { &route.begin_lifted_batch } else { &route.begin_batch };
-    let form = match chunk.stripe {
-        Some(_) => &route.stripe,
-        None if attempt.is_search => &route.search,
-        None => &route.batch,
-    };
-    let mut params = params(fence, (range, chunk, after), attempt.retries);
-    params.extend(lower.map(|lower| Param::Texts(Some(lower))));
-    let work = Act { begin, sql: form.of_stretch(lower.is_some()), params: &params };
-    let Some(look) = attempt.ahead else {
-        let started = Instant::now();
-        let rows = session.transact_prepared(work.begin, work.sql, work.params).await?;
-        return Ok((applied(&rows), started.elapsed(), None));
-    };
-    let (sql, params) = boundary(route, &look);
-    let asked = Act { begin: &route.begin_end, sql, params: &params };
-    let (rows, took, found) = session.transact_both(&work, &asked).await?;
+    let params: Vec<_> = convoy.iter().map(|it| it.params(fence, attempt.retries)).collect();
+    let works = convoy.iter().zip(&params).map(|(place, params)| {
+        let form = match place.chunk.stripe {
+            Some(_) => &route.stripe,
+            None if attempt.is_search => &route.search,
+            None => &route.batch,
+        };
+        Act { begin, sql: form.of_stretch(place.chunk.after.is_some()), params }
+    });
+    let asked = attempt.ahead.as_ref().map(|look| boundary(route, look));
+    let look = asked.as_ref().map(|(sql, params)| Act { begin: &route.begin_end, sql, params });
+    let acts: Vec<_> = works.chain(look).collect();
+    let mut answers = session.transact_all(&acts.iter().collect::<Vec<_>>()).await?;
     // A look ahead that failed is looked up again, where its fault is dealt with.
-    let ahead = found.ok().map(|found| Ahead { end: End::of(&found), look });
-    Ok((applied(&rows), took, ahead))
+    let ahead = attempt.ahead.clone().and_then(|look| {
+        let (found, _) = answers.pop()?;
+        found.ok().map(|found| Ahead { end: End::of(&found), look })
+    });
+    let answer =
+        |(rows, took): (Result<Vec<Row>, Fault>, Duration)| (rows.map(|it| applied(&it)), took);
+    Ok((answers.into_iter().map(answer).collect(), ahead))
+}
+
+/// Does one chunk, and looks for nothing.
+pub(crate) async fn apply_one(
+    session: &mut Session,
+    route: &Route,
+    fence: &Fence,
+    place: &Place,
+    attempt: &Attempt,
+) -> Result<(Applied, Duration), Fault> {
+    let alone = std::slice::from_ref(place);
+    let (answers, _) = apply(session, route, fence, alone, attempt).await?;
+    let answer = answers.into_iter().next();
+    answer.map_or(Ok((Applied::Fenced, Duration::ZERO)), |(applied, took)| Ok((applied?, took)))
 }
 
 /// Fence, chunk, and the range as it will be: what is bound to whatever moves a cursor, but for the lower
@@ -105,7 +155,7 @@ pub(super) fn params<'a>(
         Param::Bool(after.done),
         Param::Texts(after.cursor.as_ref().map(Key::values)),
     ];
-    params.extend(in_part(chunk, after.open.as_ref()));
+    params.extend(in_part(after.open.as_ref(), chunk.stripe));
     params
 }
 
@@ -114,14 +164,15 @@ fn seen(chunk: &Chunk) -> i64 {
     if chunk.stripe.is_some_and(Stripe::is_again) { 0 } else { i64::from(chunk.keys) }
 }
 
-/// What will be done in part: front and mark; and the stripe of the batch, also if it is the last.
-fn in_part<'a>(chunk: &Chunk, open: Option<&'a Open>) -> [Param<'a>; 4] {
+/// What is done in part: front and mark; and a stripe: that of the batch, also if it is the last, or that
+/// of what is open.
+fn in_part(open: Option<&Open>, stripe: Option<Stripe>) -> [Param<'_>; 4] {
     let number = |number: Option<u32>| Param::MaybeInt(number.map(i64::from));
     [
         Param::Texts(open.map(|open| open.front.values())),
         Param::Texts(open.map(|open| open.mark.values())),
-        number(chunk.stripe.map(|stripe| stripe.no)),
-        number(chunk.stripe.map(|stripe| stripe.of)),
+        number(stripe.map(|stripe| stripe.no)),
+        number(stripe.map(|stripe| stripe.of)),
     ]
 }
 

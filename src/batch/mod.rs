@@ -10,7 +10,7 @@ mod quarantine;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use apply::{Applied, Attempt, Fence, apply, took};
+pub(crate) use apply::{Answer, Applied, Attempt, Fence, Place, apply, apply_one, took};
 pub(crate) use chunker::{Ahead, Look, key_of, next};
 pub(crate) use quarantine::{Recorded, Requeue, quarantine, requeued};
 pub(crate) use sparse::{Search, search};

@@ -1,6 +1,8 @@
 //! The fence against a real server: what a superseded owner, or one whose memory is old, can do.
 
-use super::{Applied, Attempt, Fence, Recorded, Requeue, apply, next, quarantine, requeued};
+use super::{
+    Applied, Attempt, Fence, Place, Recorded, Requeue, apply, apply_one, next, quarantine, requeued,
+};
 use crate::control::Desk;
 use crate::job::Job;
 use crate::ledger::Actor;
@@ -77,10 +79,10 @@ impl Scene {
         let route = self.plan.statements.of_range(range);
         let leg = range.leg(1, false).unwrap();
         let chunk = next(&mut session, route, leg, 10).await.unwrap();
-        let after = range.after_batch(&chunk);
         let fence = Fence { run: self.run, token: token.into() };
-        let (range, attempt) = ((range, &chunk, &after), Attempt::default());
-        apply(&mut session, route, &fence, range, attempt).await.unwrap().0
+        let place = Place::new(range.clone(), chunk);
+        let attempt = Attempt::default();
+        apply_one(&mut session, route, &fence, &place, &attempt).await.unwrap().0
     }
 
     /// Records the next row from where `range` says that it is, if there is room for `max`.
@@ -131,13 +133,79 @@ async fn a_batch_whose_transaction_did_not_begin_does_not_stand_by_itself() {
     let mut session = scene.session().await;
     let route = &scene.plan.statements.by_key;
     let chunk = next(&mut session, route, range.leg(1, false).unwrap(), 10).await.unwrap();
-    let after = range.after_batch(&chunk);
     let fence = Fence { run: scene.run, token: "a".into() };
-    let places = (&range, &chunk, &after);
-    let applied = apply(&mut session, route, &fence, places, Attempt::default()).await;
+    let place = Place::new(range.clone(), chunk);
+    let applied = apply_one(&mut session, route, &fence, &place, &Attempt::default()).await;
     assert!(applied.is_err(), "{applied:?}");
     assert_eq!(scene.rows_with(0).await, 100);
     scene.plan.statements.by_key.begin_batch = begin;
+    assert!(matches!(scene.batch("a", &range).await, Applied::Committed(_)));
+}
+
+/// Two batches of ten rows that are sent together, of which the first waits for a row of its own for too
+/// long; what came of both.
+async fn convoy_behind_a_locked_row(scene: &Scene, range: &Range) -> [Result<Applied, Fault>; 2] {
+    let route = &scene.plan.statements.by_key;
+    let (locker, _) = scene.database.connect().open().await.unwrap();
+    locker.batch_execute("BEGIN; SELECT FROM t WHERE id = 5 FOR UPDATE").await.unwrap();
+    let mut session = scene.session().await;
+    let first = next(&mut session, route, range.leg(1, false).unwrap(), 10).await.unwrap();
+    let first = Place::new(range.clone(), first);
+    let leg = first.after.leg(1, false).unwrap();
+    let second = next(&mut session, route, leg, 10).await.unwrap();
+    let second = Place::new(first.after.clone(), second);
+    let fence = Fence { run: scene.run, token: "a".into() };
+    let convoy = [first, second];
+    let answers = apply(&mut session, route, &fence, &convoy, &Attempt::default()).await;
+    locker.batch_execute("ROLLBACK").await.unwrap();
+    let (answers, _) = answers.unwrap();
+    answers.into_iter().map(|(result, _)| result).collect::<Vec<_>>().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn of_a_convoy_nothing_behind_a_batch_that_failed_is_done() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    let range = taken(scene.take("a").await);
+    let [first, second] = convoy_behind_a_locked_row(&scene, &range).await;
+    assert!(matches!(first, Err(Fault::Again(_) | Fault::Smaller(_))), "{first:?}");
+    assert_eq!(second.unwrap(), Applied::Fenced);
+    assert_eq!(scene.rows_with(0).await, 100);
+}
+
+#[tokio::test]
+async fn of_a_convoy_nothing_behind_it_is_done_either_where_somebody_has_moved_rev_in_between() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    let range = taken(scene.take("a").await);
+    // As whoever skips a row of the quarantine does.
+    scene.exec("UPDATE piecemeal.range SET rev = rev + 1").await;
+    let [first, second] = convoy_behind_a_locked_row(&scene, &range).await;
+    assert_eq!(first.unwrap(), Applied::Fenced);
+    assert_eq!(second.unwrap(), Applied::Fenced, "`rev` is as if the first had been committed");
+    assert_eq!(scene.rows_with(0).await, 100);
+}
+
+#[tokio::test]
+async fn a_convoy_is_done_one_batch_after_the_other() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    let mut range = taken(scene.take("a").await);
+    let route = &scene.plan.statements.by_key;
+    let mut session = scene.session().await;
+    let mut convoy = Vec::new();
+    for _ in 0..3 {
+        let leg = range.leg(1, false).unwrap();
+        let chunk = next(&mut session, route, leg, 10).await.unwrap();
+        let place = Place::new(range, chunk);
+        range = place.after.clone();
+        convoy.push(place);
+    }
+    let fence = Fence { run: scene.run, token: "a".into() };
+    let (answers, _) =
+        apply(&mut session, route, &fence, &convoy, &Attempt::default()).await.unwrap();
+    assert!(answers.iter().all(|(it, _)| matches!(it, Ok(Applied::Committed(_)))), "{answers:?}");
+    assert_eq!(scene.rows_with(1).await, 30);
     assert!(matches!(scene.batch("a", &range).await, Applied::Committed(_)));
 }
 

@@ -151,6 +151,11 @@ impl Steering {
         (is_halted || self.no >= brief.pace.workers).then_some(Asked::ToStepBack)
     }
 
+    /// Whether nothing slows the run down: neither a rate nor a signal.
+    pub(super) fn is_free(&self) -> bool {
+        self.share >= 1.0 && self.brief.borrow().pace.rate.is_none()
+    }
+
     /// Returns the time that a batch should take, if anybody but the job said one.
     pub(super) fn target(&self) -> Option<Duration> {
         self.brief.borrow().pace.target

@@ -154,6 +154,12 @@ impl Striper {
         }
     }
 
+    /// Returns the rows of the next batch of `stripe`.
+    pub(super) fn rows_of(&self, stripe: Option<Stripe>) -> u32 {
+        let is_again = stripe.is_some_and(Stripe::is_again);
+        if is_again { self.later_size.rows() } else { self.first_size.rows() }
+    }
+
     /// Returns the keys that hold `rows` of the rows of `stripe`; a single row is a single key.
     pub(super) fn keys(stripe: Option<Stripe>, rows: u32) -> u32 {
         let passes = stripe.map_or(1, |stripe| stripe.of);
@@ -210,6 +216,16 @@ impl Striper {
     pub(super) fn begin(&mut self, range: &Range) {
         (self.first, self.later, self.batches) = (Share::default(), Share::default(), 0);
         self.is_known = range.open.is_none();
+    }
+
+    /// Returns what it will be after a batch over `chunk`, as far as that is known before.
+    pub(super) fn foreseen(&self, chunk: &Chunk) -> Striper {
+        let mut next = self.clone();
+        if !chunk.stripe.is_some_and(Stripe::is_again) {
+            next.first.keys += u64::from(chunk.keys);
+            next.batches += 1;
+        }
+        next
     }
 
     /// Learns what came of a batch, after which the walk is at `range`.

@@ -122,38 +122,56 @@ impl Session {
         result
     }
 
-    /// Runs two transactions, sent together: when the answer to the first is here, the second one is
-    /// under way, and the network is waited for once. Returns the answer to the first with the time
-    /// after which it came, and that to the second.
-    ///
-    /// Where a pooler may stand in front of the server, the second is sent when the first is answered: if
-    /// we died between two answers, PgBouncer would give the connection to somebody else, who would
-    /// read the second one as his own.
+    /// Runs two transactions, sent together; see [`transact_all`](Session::transact_all). Returns the
+    /// answer to the first with the time after which it came, and that to the second.
     pub async fn transact_both(
         &mut self,
         first: &Act<'_>,
         second: &Act<'_>,
     ) -> Result<(Vec<Row>, Duration, Result<Vec<Row>, Fault>), Fault> {
+        let mut answers = self.transact_all(&[first, second]).await?.into_iter();
+        let (Some((one, took)), Some((two, _))) = (answers.next(), answers.next()) else {
+            return Err(closed());
+        };
+        one.map(|rows| (rows, took, two))
+    }
+
+    /// Runs transactions one after the other that are sent together: when the answer to one is here, the
+    /// next is under way, and the network is waited for once. Each goes its own way, whatever came of
+    /// those before it. Returns the answers, and the time after which each came.
+    ///
+    /// Where a pooler may stand in front of the server, one is sent when the one before it is answered: if
+    /// we died between two answers, PgBouncer would give the connection to somebody else, who would
+    /// read the next one as his own.
+    pub(crate) async fn transact_all(&mut self, acts: &[&Act<'_>]) -> Result<Vec<Answered>, Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
         self.idle = false;
-        let both = async {
+        let all = async {
             let keeper = client.keeper();
-            let kept = (keeper.find(client, first).await?, keeper.find(client, second).await?);
+            let mut kept = Vec::with_capacity(acts.len());
+            for act in acts {
+                kept.push(keeper.find(client, act).await?);
+            }
             let started = Instant::now();
-            let timed = async { (send(client, first, kept.0.as_ref()).await, started.elapsed()) };
-            let later = send(client, second, kept.1.as_ref());
-            Ok::<_, Fault>(if keeper.is_direct() {
-                tokio::join!(biased; timed, later)
-            } else {
-                (timed.await, later.await)
-            })
+            let sent = acts.iter().zip(&kept).map(|(act, kept)| async move {
+                (send(client, act, kept.as_ref()).await, started.elapsed())
+            });
+            if keeper.is_direct() {
+                // So few are polled in this order, and so they are sent in it.
+                return Ok(join_all(sent).await);
+            }
+            let mut answers = Vec::with_capacity(acts.len());
+            for one in sent {
+                answers.push(one.await);
+            }
+            Ok::<_, Fault>(answers)
         };
-        let longest = first.begin.longest() + second.begin.longest();
-        let ((one, took), two) = self.watched(longest, client, both).await?;
+        let longest = acts.iter().map(|act| act.begin.longest()).sum();
+        let answers = self.watched(longest, client, all).await?;
         let is_spoilt =
-            [&one, &two].iter().any(|result| result.as_ref().is_err_and(Fault::spoils_connection));
-        self.idle = !is_spoilt && !client.is_closed();
-        one.map(|rows| (rows, took, two))
+            |(result, _): &Answered| result.as_ref().is_err_and(Fault::spoils_connection);
+        self.idle = !answers.iter().any(is_spoilt) && !client.is_closed();
+        Ok(answers)
     }
 
     /// Runs several statements in one transaction that is always rolled back, and returns the rows
@@ -218,6 +236,12 @@ impl Session {
         within(self.patience.map(|patience| longest + patience), || client.close(), act).await
     }
 
+    /// Whether it is known that nobody stands in front of the server, so that transactions can be sent
+    /// together.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| client.keeper().is_direct())
+    }
+
     /// Returns what ends the statement that is running on this connection, from another one.
     pub fn cancel_token(&self) -> Option<CancelToken> {
         self.client.as_ref().map(|client| client.cancel_token())
@@ -243,6 +267,9 @@ pub(super) async fn within<T>(
     }
     act.await
 }
+
+/// What came of one of several transactions, and after which time that was known.
+pub(crate) type Answered = (Result<Vec<Row>, Fault>, Duration);
 
 /// One statement in a transaction of its own.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The fence: by what a statement that changes rows knows, on the server, that it still may.
 
-use super::statements::Text;
+use super::statements::{STANDS, Text};
 use super::target::Target;
 use crate::job::Job;
 use crate::pg::{GUARDED, literal};
@@ -13,6 +13,20 @@ impl Text<'_> {
     /// run, range, rev, token.
     pub(super) fn fence(&self, columns: &str) -> String {
         self.fence_if(columns, &all_counted(self.job, self.target))
+    }
+
+    /// The same for a batch, which is one of several that were sent together: the batches before it must
+    /// have been committed. `rev` alone would not say so, since others move it too. It takes the
+    /// parameters from [`STANDS`] on as well: cursor, front, mark and stripe as they are now.
+    pub(super) fn fence_of_batch(&self, columns: &str) -> String {
+        let [cursor, front, mark, stripe] = [0, 1, 2, 3].map(|no| STANDS + no);
+        // Where nothing is open, the stripe is that of the last batch.
+        let stands = format!(
+            "(cursor, front, mark, CASE WHEN front IS NOT NULL THEN stripe END) \
+             IS NOT DISTINCT FROM (${cursor}, ${front}, ${mark}, ${stripe})"
+        );
+        let counted = all_counted(self.job, self.target);
+        self.fence_if(columns, &format!("{stands} AND {counted}"))
     }
 
     /// The same for what changes no row of the table, and so has nothing to count.

@@ -42,10 +42,12 @@ const ONE_BY_ONE: &str = "; SET LOCAL enable_hashjoin = off; SET LOCAL enable_me
 pub(super) const TOOK: &str =
     "extract(epoch FROM clock_timestamp() - statement_timestamp())::float8";
 
-/// The parameters of a batch: the stripe, of how many, and the lower end.
+/// The parameters of a batch: the stripe, of how many, the first of where the range stands, and the
+/// lower end.
 const STRIPE: usize = 12;
 const STRIPES: usize = 13;
-const LOWER: usize = 14;
+pub(super) const STANDS: usize = 14;
+const LOWER: usize = 18;
 
 /// The end of the WAL: its difference is what the server has written meanwhile, for us and for others.
 pub(super) const LSN: &str = "pg_catalog.pg_current_wal_insert_lsn()";
@@ -61,7 +63,7 @@ pub struct Route {
     /// The same for a walk: it also says how many keys are left, where that is fewer.
     pub end: Forms,
     /// The batch: run, range, rev, token, upper end, keys, retries, whether it is the last, then cursor,
-    /// front, mark, stripe and stripes as they will be, and lower end.
+    /// front, mark, stripe and stripes as they will be, the first four as they are, and lower end.
     pub batch: Forms,
     /// The same for the keys of that stripe alone.
     pub stripe: Forms,
@@ -359,7 +361,7 @@ SELECT seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) 
             matched = self.matched(has_lower, &and),
             ttl = crate::ledger::lease::TTL.as_secs(),
             took = TOOK,
-            fence = self.fence(&format!(
+            fence = self.fence_of_batch(&format!(
                 "{hot} AS hot, {LSN} AS lsn, {passed} AS passed, {TAKES_BACK} AS plans"
             )),
             still_so_far = self.still_so_far(),

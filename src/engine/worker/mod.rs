@@ -1,13 +1,16 @@
 //! The walk, range after range, one committed batch at a time.
 //!
 //! Where it stands is what the ledger said last: after every fault it is read again, also if it has
-//! gone backwards (R3). One batch is in flight at a time, so there is nothing else to remember.
+//! gone backwards (R3). What came of batches that were sent together (`convoy`) is gone through before
+//! anything else is sent, so there is nothing else to remember.
 //! Not here: what it does after a fault (`trouble`), and the choice of that (`recover`).
 
+mod convoy;
 mod quarantine;
 mod search;
 mod trouble;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +18,7 @@ use super::crew::{Crew, Grant};
 use super::steering::{Asked, Steering};
 use super::striper::Striper;
 use super::suspect::Suspect;
-use crate::batch::{self, Ahead, Applied, Attempt, Fence, Look};
+use crate::batch::{self, Ahead, Attempt, Fence};
 use crate::ledger::ranges::Taken;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::{Plan, Standing};
@@ -94,6 +97,8 @@ pub(super) struct Worker {
     target: Duration,
     session: Option<Session>,
     ahead: Option<Ahead>,
+    /// What came of batches that were sent with the last one that was gone through.
+    came: VecDeque<Step>,
     suspect: Suspect,
     failures: u32,
     timeouts: u32,
@@ -131,6 +136,7 @@ impl Worker {
             target,
             session: None,
             ahead: None,
+            came: VecDeque::new(),
             suspect: Suspect::default(),
             failures: 0,
             timeouts: 0,
@@ -168,28 +174,21 @@ impl Worker {
     fn begin(&mut self, range: Range) {
         self.striper.begin(&range);
         (self.range, self.ahead) = (range, None);
+        self.came.clear();
     }
 
     /// Walks the range to its end, or as far as it can be walked now; returns why to stop, if there
     /// is a reason.
     async fn walk(&mut self) -> Option<Stop> {
         loop {
-            let asked = Instant::now();
-            if let Err(stop) = self.steering.admit().await {
-                return Some(stop);
-            }
-            // A hold is no trouble: how long it may last is counted by itself.
-            self.stuck_since = self.stuck_since.map(|since| since + asked.elapsed());
-            let wanted = self.wanted();
-            match self.unsettled.map_or_else(|| self.crew.grant(wanted), Grant::Keys) {
-                Grant::Keys(keys) => (self.granted, self.unsettled) = (keys, Some(keys)),
-                Grant::Later => {
-                    self.steering.wait(GRANTED).await;
-                    continue;
-                }
-                Grant::Nothing => return Some(Stop::Limit),
-            }
-            let step = self.step().await;
+            let step = match self.came.pop_front() {
+                Some(step) => step,
+                None => match self.send().await {
+                    Ok(Some(step)) => step,
+                    Ok(None) => continue,
+                    Err(stop) => return Some(stop),
+                },
+            };
             match &step {
                 Step::Committed(.., outcome) => self.settle(outcome.changed),
                 Step::Failed(.., fault) if fault.spoils_connection() => {}
@@ -210,6 +209,24 @@ impl Worker {
         }
     }
 
+    /// Sends the next batch as soon as one may begin; nothing was sent if the limit leaves none for now.
+    async fn send(&mut self) -> Result<Option<Step>, Stop> {
+        let asked = Instant::now();
+        self.steering.admit().await?;
+        // A hold is no trouble: how long it may last is counted by itself.
+        self.stuck_since = self.stuck_since.map(|since| since + asked.elapsed());
+        let wanted = self.wanted();
+        match self.unsettled.map_or_else(|| self.crew.grant(wanted), Grant::Keys) {
+            Grant::Keys(keys) => (self.granted, self.unsettled) = (keys, Some(keys)),
+            Grant::Later => {
+                self.steering.wait(GRANTED).await;
+                return Ok(None);
+            }
+            Grant::Nothing => return Err(Stop::Limit),
+        }
+        Ok(Some(self.step().await))
+    }
+
     /// Settles what is granted, if that is still to do.
     fn settle(&mut self, changed: u64) {
         if let Some(granted) = self.unsettled.take() {
@@ -222,7 +239,7 @@ impl Worker {
             return self.requeued().await;
         }
         self.striper.aim_at(self.time());
-        let Some(leg) = self.leg(&self.range) else { return Step::End };
+        let Some(leg) = self.next_leg() else { return Step::End };
         if let Some(search) = self.wanted_search() {
             return self.search(search).await;
         }
@@ -235,25 +252,18 @@ impl Worker {
             Ok(chunk) => chunk,
             Err(fault) => return Step::Failed(keys, None, fault),
         };
-        let after = self.range.after_batch(&chunk);
-        let attempt = Attempt {
-            retries: self.failures,
-            is_lifted: self.is_lifted,
-            is_search: false,
-            ahead: self.look(&chunk, &after),
-        };
-        let (route, range) =
-            (self.plan.statements.of_range(&self.range), (&self.range, &chunk, &after));
-        let applied = batch::apply(&mut session, route, &self.fence, range, attempt).await;
+        let (convoy, ahead) = self.convoy(chunk.clone(), session.is_direct());
+        let attempt =
+            Attempt { retries: self.failures, is_lifted: self.is_lifted, is_search: false, ahead };
+        let route = self.plan.statements.of_range(&self.range);
+        let applied = batch::apply(&mut session, route, &self.fence, &convoy, &attempt).await;
         self.session = Some(session);
         match applied {
-            Ok((Applied::Committed(outcome), answered, ahead)) => {
-                let outcome = self.timed(outcome, answered);
+            Ok((answers, ahead)) => {
+                self.came = self.steps(convoy, answers);
                 self.ahead = ahead;
-                self.striper.observe(&chunk, &outcome, &after, Instant::now());
-                Step::Committed(chunk, after, outcome)
+                self.came.pop_front().unwrap_or(Step::Fenced)
             }
-            Ok((Applied::Fenced, ..)) => Step::Fenced,
             Err(fault) => Step::Failed(chunk.keys.max(1), Some(chunk), fault),
         }
     }
@@ -272,16 +282,12 @@ impl Worker {
         Outcome { took, ..outcome }
     }
 
-    fn leg(&self, range: &Range) -> Option<Leg> {
-        range.leg(self.striper.passes(), self.striper.has_gone_far(self.steering.is_alone()))
+    fn next_leg(&self) -> Option<Leg> {
+        self.leg(&self.striper, &self.range)
     }
 
-    /// What to look up together with a batch: the end of the next chunk, if that begins where the
-    /// batch ends. If it does not, a pass begins anew, and its keys are known.
-    fn look(&mut self, chunk: &Chunk, after: &Range) -> Option<Look> {
-        let leg = self.leg(after).filter(|leg| leg.after.as_ref() == Some(&chunk.upto))?;
-        let keys = self.keys(&leg);
-        Some(Look { leg, keys })
+    fn leg(&self, striper: &Striper, range: &Range) -> Option<Leg> {
+        range.leg(striper.passes(), striper.has_gone_far(self.steering.is_alone()))
     }
 
     /// The next chunk: the one whose end was looked up with the batch before, if that is still what
@@ -292,14 +298,8 @@ impl Worker {
         if let Some(ahead) = self.ahead.take().filter(|ahead| ahead.fits(&leg, most)) {
             return Ok(ahead.into());
         }
-        let is_new_pass = leg.is_again() && leg.after.as_ref() == self.range.position();
-        // Blocks may be many where keys are few.
-        let is_known = is_new_pass && route.is_by_key();
-        match self.striper.keys_of_chunk().filter(|all| is_known && *all <= most) {
-            Some(keys) => {
-                let Leg { after, end, stripe } = leg;
-                Ok(Chunk { after, upto: end, keys, last: true, stripe })
-            }
+        match self.whole_pass(&self.striper, &self.range, &leg, most) {
+            Some(chunk) => Ok(chunk),
             None => batch::next(session, route, leg, keys).await,
         }
     }
@@ -336,7 +336,7 @@ impl Worker {
         if self.range.is_requeued {
             return self.rows_to_requeue();
         }
-        match (self.wanted_search(), self.leg(&self.range)) {
+        match (self.wanted_search(), self.next_leg()) {
             (Some(search), _) => search.most(),
             (None, Some(leg)) => self.keys(&leg),
             (None, None) => 1,
@@ -370,7 +370,9 @@ impl Worker {
         });
         self.steering.owe(outcome.matched);
         self.steering.voice.say(Event::BatchCommitted { chunk, outcome });
-        self.steering.pay().await;
+        if self.came.is_empty() {
+            self.steering.pay().await;
+        }
         Next::GoOn
     }
 }

@@ -2,7 +2,7 @@
 //! which there are none. After a fault, chunks again: they can be made smaller, and put aside.
 
 use super::{Step, Worker};
-use crate::batch::{self, Applied, Attempt, Search};
+use crate::batch::{self, Applied, Attempt, Place, Search};
 use crate::pg::{Fault, Session};
 use crate::walk::{Chunk, Heap};
 
@@ -89,18 +89,18 @@ impl Worker {
             self.striper.stop_searching();
             return Ok(None);
         };
-        let mut chunk = Chunk { after, upto, keys: 0, last, stripe: None };
-        let moved = self.range.after_batch(&chunk);
+        let chunk = Chunk { after, upto, keys: 0, last, stripe: None };
+        let place = Place::new(self.range.clone(), chunk);
         let attempt = Attempt { retries: self.failures, is_search: true, ..Attempt::default() };
         let route = self.plan.statements.of_range(&self.range);
-        let range = (&self.range, &chunk, &moved);
-        let (applied, answered, _) =
-            batch::apply(session, route, &self.fence, range, attempt).await?;
+        let (applied, answered) =
+            batch::apply_one(session, route, &self.fence, &place, &attempt).await?;
         let Applied::Committed(outcome) = applied else { return Ok(None) };
         let outcome = self.timed(outcome, answered);
+        let Place { mut chunk, after, .. } = place;
         chunk.keys = u32::try_from(outcome.seen).unwrap_or(u32::MAX);
         self.striper.observe_search(&chunk, &outcome);
         self.striper.observe_blocks(blocks, &outcome);
-        Ok(Some(Step::Committed(chunk, moved, outcome)))
+        Ok(Some(Step::Committed(chunk, after, outcome)))
     }
 }

@@ -71,13 +71,13 @@ impl Worker {
 
     /// Makes the next chunk half as long as one of `keys`.
     fn shrink(&mut self, keys: u32, chunk: Option<&Chunk>) {
-        let stripe = chunk
-            .map_or_else(|| self.leg(&self.range).and_then(|leg| leg.stripe), |chunk| chunk.stripe);
+        let stripe =
+            chunk.map_or_else(|| self.next_leg().and_then(|leg| leg.stripe), |chunk| chunk.stripe);
         self.striper.sizer(stripe).shrink(Striper::rows(stripe, keys));
     }
 
     pub(super) async fn try_again(&mut self, message: &DbMessage, pause: Duration) -> Next {
-        let next = self.leg(&self.range).map_or(1, |leg| self.keys(&leg));
+        let next = self.next_leg().map_or(1, |leg| self.keys(&leg));
         self.steering.tell_retry(message.to_string(), pause, next);
         self.steering.wait(pause).await;
         self.reread().await
