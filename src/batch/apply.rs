@@ -133,8 +133,10 @@ pub(crate) async fn apply_one(
 ) -> Result<(Applied, Duration), Fault> {
     let alone = std::slice::from_ref(place);
     let (answers, _) = apply(session, route, fence, alone, attempt).await?;
-    let answer = answers.into_iter().next();
-    answer.map_or(Ok((Applied::Fenced, Duration::ZERO)), |(applied, took)| Ok((applied?, took)))
+    match answers.into_iter().next() {
+        Some((applied, took)) => Ok((applied?, took)),
+        None => Ok((Applied::Fenced, Duration::ZERO)),
+    }
 }
 
 /// Fence, chunk, and the range as it will be: what is bound to whatever moves a cursor, but for the lower

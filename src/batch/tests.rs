@@ -158,8 +158,8 @@ async fn convoy_behind_a_locked_row(scene: &Scene, range: &Range) -> [Result<App
     let convoy = [first, second];
     let answers = apply(&mut session, route, &fence, &convoy, &Attempt::default()).await;
     locker.batch_execute("ROLLBACK").await.unwrap();
-    let (answers, _) = answers.unwrap();
-    answers.into_iter().map(|(result, _)| result).collect::<Vec<_>>().try_into().unwrap()
+    let [(first, _), (second, _)] = answers.unwrap().0.try_into().unwrap();
+    [first, second]
 }
 
 #[tokio::test]

@@ -378,6 +378,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_foreseen_of_a_first_pass_turns_as_what_is_seen() {
+        let (mut striper, now) = (striper(Stripes::Fixed(4)), Instant::now());
+        let stripe = Some(Stripe { no: 0, of: 4 });
+        let chunk = Chunk { after: None, upto: key(), keys: 400, last: false, stripe };
+        for _ in 0..2 {
+            let foreseen = striper.foreseen(&chunk);
+            batch(&mut striper, Some(0), 400, (100, 0), now);
+            let both = [&foreseen, &striper];
+            assert_eq!(both.map(|it| it.has_gone_far(true)), [striper.has_gone_far(true); 2]);
+            assert_eq!(both.map(Striper::keys_of_chunk), [striper.keys_of_chunk(); 2]);
+        }
+        assert!(striper.has_gone_far(true));
+    }
+
+    #[test]
     fn the_first_pass_turns_after_some_batches_however_few_keys_they_had() {
         let (mut striper, now) = (striper(Stripes::Fixed(4)), Instant::now());
         for _ in 1..MOST_BATCHES {
