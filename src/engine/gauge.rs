@@ -32,8 +32,8 @@ pub(super) struct Gauge {
     pub(super) held: Held,
     /// What the VACUUM beside the walk does.
     pub(super) vacuum: Option<String>,
-    /// Whether one worker stands aside for it.
-    pub(super) is_aside: bool,
+    /// Until when one worker stands aside for it, unless it ends before.
+    pub(super) aside_until: Option<std::time::Instant>,
     /// Ends the statement that a worker runs, by the worker's number.
     pub(super) cancel: BTreeMap<u32, CancelToken>,
 }

@@ -153,7 +153,8 @@ impl Steering {
 
     /// Whether nothing slows the run down: neither a rate nor a signal.
     pub(super) fn is_free(&self) -> bool {
-        self.share >= 1.0 && self.brief.borrow().pace.rate.is_none()
+        let has_rate = self.brief.borrow().pace.rate.is_some();
+        self.share >= 1.0 && !has_rate && !self.stride().is_trickling()
     }
 
     /// Returns the time that a batch should take, if anybody but the job said one.
@@ -190,32 +191,30 @@ impl Steering {
             if let Some(asked) = self.asked() {
                 return Err(Stop::Asked(asked));
             }
-            if self.stands_aside() {
-                self.stand_aside().await;
-                continue;
-            }
             let pace = self.brief.borrow().pace.clone();
             let admitted = self.stride().admits(pace);
             match admitted {
+                Admitted::Yes if self.stands_aside() => self.stand_aside().await,
                 Admitted::Yes => break,
                 Admitted::NotNow => self.wait(RECHECK).await,
                 Admitted::Never(reason) => return Err(Stop::HeldTooLong(reason)),
             }
         }
+        self.take_share();
         self.began = Instant::now();
         Ok(())
     }
 
-    /// Whether the VACUUM beside the walk has this worker's place.
+    /// Whether the VACUUM beside the walk has the place of this worker.
     fn stands_aside(&self) -> bool {
-        self.no == 0 && self.gauge.lock().unwrap_or_else(PoisonError::into_inner).is_aside
+        let until = self.gauge.lock().unwrap_or_else(PoisonError::into_inner).aside_until;
+        let is_first = self.no == 0 && self.halted.is_some();
+        is_first && until.is_some_and(|until| Instant::now() < until)
     }
 
     async fn stand_aside(&mut self) {
         let since = Instant::now();
-        while self.stands_aside() && self.asked().is_none() {
-            self.sleep_or_order(ASIDE).await;
-        }
+        self.sleep_or_order(ASIDE).await;
         let lost = since.elapsed() / self.portion().busy;
         self.note(|gauge| gauge.held.slow("vacuum", lost));
     }

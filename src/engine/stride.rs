@@ -155,6 +155,11 @@ impl Stride {
         self.allowance.set(rate.map(|rate| rate * portion.part), Instant::now());
     }
 
+    /// Whether a hold lets no more through than its floor.
+    pub(super) fn is_trickling(&self) -> bool {
+        self.hold.floor().is_some()
+    }
+
     /// Returns how many of `rows` keys the next chunk may have.
     pub(super) fn cap(&mut self, rows: u32, portion: Portion) -> u32 {
         self.set(portion);

@@ -154,6 +154,11 @@ impl Striper {
         }
     }
 
+    /// Whether batches are as long as a time says.
+    pub(super) fn is_timed(&self) -> bool {
+        self.fresh_size.is_timed()
+    }
+
     /// Returns the rows of the next batch of `stripe`.
     pub(super) fn rows_of(&self, stripe: Option<Stripe>) -> u32 {
         let is_again = stripe.is_some_and(Stripe::is_again);

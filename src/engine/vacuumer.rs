@@ -155,8 +155,10 @@ impl Vacuumer {
         drop(session);
         self.show(dead, is_aside);
         let began = (self.gauge().changed, Instant::now());
-        let done = self.run(stop).await;
-        (self.gauge().vacuum, self.gauge().is_aside) = (None, false);
+        let done = self.run(stop, is_aside).await;
+        let mut gauge = self.gauge();
+        (gauge.vacuum, gauge.aside_until) = (None, None);
+        drop(gauge);
         self.account(began);
         let turn = done?;
         if matches!(turn, Turn::Done) {
@@ -168,13 +170,13 @@ impl Vacuumer {
 
     fn show(&self, dead: u64, is_aside: bool) {
         let aside = if is_aside { ", which a worker stands aside for" } else { "" };
-        let mut gauge = self.gauge();
-        gauge.vacuum = Some(format!("vacuum of {}{aside}", counted(dead, "dead rows")));
-        gauge.is_aside = is_aside;
+        self.gauge().vacuum = Some(format!("vacuum of {}{aside}", counted(dead, "dead rows")));
     }
 
-    async fn run(&self, stop: &watch::Receiver<bool>) -> Result<Turn, Fault> {
+    async fn run(&self, stop: &watch::Receiver<bool>, is_aside: bool) -> Result<Turn, Fault> {
         let vacuum = Vacuum::open(&self.database, &self.plan.target.keyset.table).await?;
+        let patience = self.cost.patience(self.ended.1.elapsed());
+        self.gauge().aside_until = is_aside.then(|| Instant::now() + patience);
         let (token, overdue) = vacuum.handle();
         let running = tokio::spawn(async move { vacuum.run().await });
         let cancelled = self.watch(&running.abort_handle(), &token, overdue, stop).await;
@@ -204,13 +206,8 @@ impl Vacuumer {
         mut overdue: Overdue,
         stop: &watch::Receiver<bool>,
     ) -> Option<Turn> {
-        let patience = self.cost.patience(self.ended.1.elapsed());
-        let began = Instant::now();
         while !running.is_finished() {
             tokio::time::sleep(EVERY).await;
-            if began.elapsed() > patience {
-                self.gauge().is_aside = false;
-            }
             if let Some(why) = self.reason_to_cancel(&mut overdue, stop).await {
                 self.end(running, token).await;
                 return Some(why);

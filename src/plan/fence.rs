@@ -19,14 +19,16 @@ impl Text<'_> {
     /// have been committed. `rev` alone would not say so, since others move it too. It takes the
     /// parameters from [`STANDS`] on as well: cursor, front, mark and stripe as they are now.
     pub(super) fn fence_of_batch(&self, columns: &str) -> String {
-        let [cursor, front, mark, stripe] = [0, 1, 2, 3].map(|no| STANDS + no);
-        // Where nothing is open, the stripe is that of the last batch.
-        let stands = format!(
-            "(cursor, front, mark, CASE WHEN front IS NOT NULL THEN stripe END) \
-             IS NOT DISTINCT FROM (${cursor}, ${front}, ${mark}, ${stripe})"
-        );
+        // Where nothing is open, the stripe is that of the last batch. No key is an empty array.
+        let stripe = "CASE WHEN front IS NOT NULL THEN stripe END::pg_catalog.int8";
+        let places = [("cursor", "'{}'"), ("front", "'{}'"), ("mark", "'{}'"), (stripe, "-1")];
+        let is_as_it_was = |(no, (column, none)): (usize, &(&str, &str))| {
+            let now = STANDS + no;
+            format!("coalesce({column}, {none}) OPERATOR(pg_catalog.=) coalesce(${now}, {none})")
+        };
+        let stands: Vec<_> = places.iter().enumerate().map(is_as_it_was).collect();
         let counted = all_counted(self.job, self.target);
-        self.fence_if(columns, &format!("{stands} AND {counted}"))
+        self.fence_if(columns, &format!("{} AND {counted}", stands.join(" AND ")))
     }
 
     /// The same for what changes no row of the table, and so has nothing to count.

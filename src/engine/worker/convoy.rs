@@ -17,6 +17,9 @@ use crate::walk::{Chunk, Leg, Range};
 /// A network is far if a round trip takes this part of a batch, in percent.
 const FAR: u32 = 5;
 
+/// The most batches of a convoy: who slows a run down, or stops it, waits for all of them.
+const MOST: usize = 4;
+
 impl Worker {
     /// Returns what to send together with the batch over `chunk`, which comes first, and what to look up
     /// behind it.
@@ -24,7 +27,10 @@ impl Worker {
         let mut place = Place::new(self.range.clone(), chunk);
         let mut striper = self.striper.foreseen(&place.chunk);
         let mut convoy = Vec::new();
-        while let Some(chunk) = self.follows(&striper, &place).filter(|_| is_direct) {
+        while is_direct
+            && convoy.len() + 1 < MOST
+            && let Some(chunk) = self.follows(&striper, &place)
+        {
             striper = striper.foreseen(&chunk);
             let next = Place::new(place.after.clone(), chunk);
             convoy.push(std::mem::replace(&mut place, next));
@@ -35,15 +41,17 @@ impl Worker {
     }
 
     /// The chunk that can be sent without waiting for what comes of the one before it: a whole pass.
-    fn follows(&self, striper: &Striper, before: &Place) -> Option<Chunk> {
-        let is_far = self.round_trip * 100 >= self.time() * FAR;
+    fn follows(&mut self, striper: &Striper, before: &Place) -> Option<Chunk> {
+        // How long a batch takes is not known where its rows are given.
+        let is_far = striper.is_timed() && self.round_trip * 100 >= self.time() * FAR;
         let is_well = self.failures == 0 && !self.suspect.is_on() && self.range.aside == 0;
         let is_free = self.steering.is_free() && !self.crew.is_limited();
         if !(is_far && is_well && is_free) {
             return None;
         }
         let leg = self.leg(striper, &before.after).filter(Leg::is_again)?;
-        let most = self.most(Striper::keys(leg.stripe, striper.rows_of(leg.stripe)));
+        let rows = self.steering.cap(striper.rows_of(leg.stripe));
+        let most = self.most(Striper::keys(leg.stripe, rows));
         self.whole_pass(striper, &before.after, &leg, most)
     }
 
