@@ -150,8 +150,9 @@ impl Vacuumer {
         if let Some(who) = vacuum::locked_by(&mut session, self.plan.target.oid).await? {
             return Ok(Turn::PutOff(format!("{who} holds a lock that it needs"), true));
         }
-        // Who cannot be seen may be there.
-        let is_aside = others::are_at_work(&mut session).await.unwrap_or(true);
+        // A rate says how much of the server the run may take. Who cannot be seen may be there.
+        let has_rate = self.brief.borrow().pace.rate.is_some();
+        let is_aside = !has_rate && others::are_at_work(&mut session).await.unwrap_or(true);
         drop(session);
         self.show(dead, is_aside);
         let began = (self.gauge().changed, Instant::now());

@@ -51,7 +51,7 @@ fn a_table_that_is_vacuumed_on_the_way_stays_small() {
 
 #[test]
 fn where_others_are_at_work_a_worker_stands_aside_for_the_vacuum_and_the_sums_say_for_how_long() {
-    let (db, cli, running) = slow_vacuum("rate = \"25k/s\"");
+    let (db, cli, running) = slow_vacuum("");
     let user = db.session();
     until("the end of a run beside somebody at work", || {
         user.exec("SELECT 1");
