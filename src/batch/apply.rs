@@ -112,7 +112,7 @@ pub(crate) async fn apply(
     let asked = attempt.ahead.as_ref().map(|look| boundary(route, look));
     let look = asked.as_ref().map(|(sql, params)| Act { begin: &route.begin_end, sql, params });
     let acts: Vec<_> = works.chain(look).collect();
-    let mut answers = session.transact_all(&acts.iter().collect::<Vec<_>>()).await?;
+    let mut answers = session.transact_all(&acts).await?;
     // A look ahead that failed is looked up again, where its fault is dealt with.
     let ahead = attempt.ahead.clone().and_then(|look| {
         let (found, _) = answers.pop()?;

@@ -159,12 +159,6 @@ impl Striper {
         self.fresh_size.is_timed()
     }
 
-    /// Returns the rows of the next batch of `stripe`.
-    pub(super) fn rows_of(&self, stripe: Option<Stripe>) -> u32 {
-        let is_again = stripe.is_some_and(Stripe::is_again);
-        if is_again { self.later_size.rows() } else { self.first_size.rows() }
-    }
-
     /// Returns the keys that hold `rows` of the rows of `stripe`; a single row is a single key.
     pub(super) fn keys(stripe: Option<Stripe>, rows: u32) -> u32 {
         let passes = stripe.map_or(1, |stripe| stripe.of);
@@ -178,7 +172,7 @@ impl Striper {
 
     /// Whether to search for rows: if few were to do lately, and there is a time to do it in.
     pub(super) fn is_searching(&self, range: &Range) -> bool {
-        self.is_sparse && range.open.is_none() && self.fresh_size.is_timed()
+        self.is_sparse && range.open.is_none() && self.is_timed()
     }
 
     /// Returns how many rows a search along the key ends at.

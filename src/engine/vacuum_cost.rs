@@ -46,12 +46,16 @@ impl Cost {
 
     /// How long a worker may stand aside for the next one, `since` the walk has gone on without one.
     pub(super) fn patience(&self, since: Duration) -> Duration {
-        ((self.walked + since) * MOST / 100).saturating_sub(self.lost).max(ANY)
+        self.budget(since).saturating_sub(self.lost).max(ANY)
     }
 
     /// Whether another one may begin, `since` the walk has gone on without one.
     pub(super) fn allows(&self, since: Duration) -> bool {
-        self.lost * 100 <= (self.walked + since) * MOST
+        self.lost <= self.budget(since)
+    }
+
+    fn budget(&self, since: Duration) -> Duration {
+        (self.walked + since) * MOST / 100
     }
 }
 

@@ -114,12 +114,11 @@ impl Session {
         sql: &str,
         params: &[Param<'_>],
     ) -> Result<Vec<Row>, Fault> {
-        let Some(client) = &self.client else { return Err(closed()) };
-        self.idle = false;
-        let act = Act { begin, sql, params };
-        let result = self.watched(begin.longest(), client, transact(client, &act)).await;
-        self.idle = !result.as_ref().is_err_and(Fault::spoils_connection) && !client.is_closed();
-        result
+        let mut answers = self.transact_all(&[Act { begin, sql, params }]).await?;
+        match answers.pop() {
+            Some((result, _)) => result,
+            None => Err(closed()),
+        }
     }
 
     /// Runs two transactions, sent together; see [`transact_all`](Session::transact_all). Returns the
@@ -129,7 +128,7 @@ impl Session {
         first: &Act<'_>,
         second: &Act<'_>,
     ) -> Result<(Vec<Row>, Duration, Result<Vec<Row>, Fault>), Fault> {
-        let mut answers = self.transact_all(&[first, second]).await?.into_iter();
+        let mut answers = self.transact_all(&[*first, *second]).await?.into_iter();
         let (Some((one, took)), Some((two, _))) = (answers.next(), answers.next()) else {
             return Err(closed());
         };
@@ -143,7 +142,7 @@ impl Session {
     /// Where a pooler may stand in front of the server, one is sent when the one before it is answered: if
     /// we died between two answers, PgBouncer would give the connection to somebody else, who would
     /// read the next one as his own.
-    pub(crate) async fn transact_all(&mut self, acts: &[&Act<'_>]) -> Result<Vec<Answered>, Fault> {
+    pub(crate) async fn transact_all(&mut self, acts: &[Act<'_>]) -> Result<Vec<Answered>, Fault> {
         let Some(client) = &self.client else { return Err(closed()) };
         self.idle = false;
         let all = async {
@@ -272,7 +271,7 @@ pub(super) async fn within<T>(
 pub(crate) type Answered = (Result<Vec<Row>, Fault>, Duration);
 
 /// One statement in a transaction of its own.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Act<'a> {
     /// What [`Guards::begin`] returns.
     pub begin: &'a Begin,
@@ -280,11 +279,6 @@ pub struct Act<'a> {
     pub sql: &'a str,
     /// What is bound to it.
     pub params: &'a [Param<'a>],
-}
-
-async fn transact(client: &Pooled, act: &Act<'_>) -> Result<Vec<Row>, Fault> {
-    let kept = client.keeper().find(client, act).await?;
-    send(client, act, kept.as_ref()).await
 }
 
 async fn send(client: &Pooled, act: &Act<'_>, kept: Option<&Kept>) -> Result<Vec<Row>, Fault> {

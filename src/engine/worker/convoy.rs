@@ -8,10 +8,9 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::{Step, Worker};
+use super::{Step, Worker, lasted};
 use crate::batch::{Answer, Applied, Look, Place};
 use crate::engine::striper::Striper;
-use crate::run::Outcome;
 use crate::walk::{Chunk, Leg, Range};
 
 /// A network is far if a round trip takes this part of a batch, in percent.
@@ -27,8 +26,8 @@ impl Worker {
         let mut place = Place::new(self.range.clone(), chunk);
         let mut striper = self.striper.foreseen(&place.chunk);
         let mut convoy = Vec::new();
-        while is_direct
-            && convoy.len() + 1 < MOST
+        let most = if is_direct && self.may_send_several() { MOST } else { 1 };
+        while convoy.len() + 1 < most
             && let Some(chunk) = self.follows(&striper, &place)
         {
             striper = striper.foreseen(&chunk);
@@ -40,19 +39,19 @@ impl Worker {
         (convoy, look)
     }
 
-    /// The chunk that can be sent without waiting for what comes of the one before it: a whole pass.
-    fn follows(&mut self, striper: &Striper, before: &Place) -> Option<Chunk> {
+    fn may_send_several(&self) -> bool {
         // How long a batch takes is not known where its rows are given.
-        let is_far = striper.is_timed() && self.round_trip * 100 >= self.time() * FAR;
+        let is_far = self.striper.is_timed() && self.round_trip * 100 >= self.time() * FAR;
         let is_well = self.failures == 0 && !self.suspect.is_on() && self.range.aside == 0;
         let is_free = self.steering.is_free() && !self.crew.is_limited();
-        if !(is_far && is_well && is_free) {
-            return None;
-        }
+        is_far && is_well && is_free
+    }
+
+    /// The chunk that can be sent without waiting for what comes of the one before it: a whole pass.
+    fn follows(&mut self, striper: &Striper, before: &Place) -> Option<Chunk> {
         let leg = self.leg(striper, &before.after).filter(Leg::is_again)?;
-        let rows = self.steering.cap(striper.rows_of(leg.stripe));
-        let most = self.most(Striper::keys(leg.stripe, rows));
-        self.whole_pass(striper, &before.after, &leg, most)
+        let keys = self.keys(&leg);
+        self.whole_pass(striper, &before.after, &leg, self.most(keys))
     }
 
     /// What to look up together with a batch: the end of the next chunk, if that begins where the
@@ -92,7 +91,7 @@ impl Worker {
             before = answered;
             let step = match result {
                 Ok(Applied::Committed(outcome)) => {
-                    let outcome = Outcome { took: outcome.took.max(took), ..outcome };
+                    let outcome = lasted(outcome, took);
                     self.striper.observe(&chunk, &outcome, &after, Instant::now());
                     Step::Committed(chunk, after, outcome)
                 }

@@ -174,7 +174,7 @@ impl Worker {
     fn begin(&mut self, range: Range) {
         self.striper.begin(&range);
         (self.range, self.ahead) = (range, None);
-        self.came.clear();
+        debug_assert!(self.came.is_empty(), "what came is gone through first");
     }
 
     /// Walks the range to its end, or as far as it can be walked now; returns why to stop, if there
@@ -252,7 +252,7 @@ impl Worker {
             Ok(chunk) => chunk,
             Err(fault) => return Step::Failed(keys, None, fault),
         };
-        let (convoy, ahead) = self.convoy(chunk.clone(), session.is_direct());
+        let (mut convoy, ahead) = self.convoy(chunk, session.is_direct());
         let attempt =
             Attempt { retries: self.failures, is_lifted: self.is_lifted, is_search: false, ahead };
         let route = self.plan.statements.of_range(&self.range);
@@ -264,7 +264,10 @@ impl Worker {
                 self.ahead = ahead;
                 self.came.pop_front().unwrap_or(Step::Fenced)
             }
-            Err(fault) => Step::Failed(chunk.keys.max(1), Some(chunk), fault),
+            Err(fault) => {
+                let chunk = convoy.swap_remove(0).chunk;
+                Step::Failed(chunk.keys.max(1), Some(chunk), fault)
+            }
         }
     }
 
@@ -275,11 +278,9 @@ impl Worker {
         target.mul_f64(self.steering.briefness())
     }
 
-    /// What came of a batch, with the time that it took as a whole: what runs after the statement
-    /// (triggers, foreign keys, the commit) shows only in when the answer came.
+    /// What came of a batch that was sent alone.
     fn timed(&self, outcome: Outcome, answered: Duration) -> Outcome {
-        let took = outcome.took.max(answered.saturating_sub(self.round_trip));
-        Outcome { took, ..outcome }
+        lasted(outcome, answered.saturating_sub(self.round_trip))
     }
 
     fn next_leg(&self) -> Option<Leg> {
@@ -378,6 +379,12 @@ impl Worker {
         }
         Next::GoOn
     }
+}
+
+/// What came of a batch, with the time that it took as a whole: what runs after the statement
+/// (triggers, foreign keys, the commit) shows only in when the answer came.
+fn lasted(outcome: Outcome, time: Duration) -> Outcome {
+    Outcome { took: outcome.took.max(time), ..outcome }
 }
 
 /// Why to stop where the table stands like this.
