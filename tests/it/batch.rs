@@ -247,20 +247,28 @@ fn a_batch_that_goes_on_without_us_is_not_done_again() {
     db.exec(
         "CREATE ROLE wired SUPERUSER LOGIN PASSWORD 'wired';
          CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-             'BEGIN IF NEW.id = 30 THEN PERFORM pg_sleep(2); END IF; RETURN NEW; END';
+             'BEGIN IF NEW.id = 30 THEN PERFORM pg_advisory_xact_lock(1); END IF; RETURN NEW; END';
          CREATE TRIGGER slow BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
     );
+    let holder = db.session();
+    holder.exec("SELECT pg_advisory_lock(1)");
     let proxy = Proxy::to(port());
-    let job = Toml::increment().rows(10).batch("give_way = \"10s\"");
+    let job = Toml::increment().rows(10).batch("give_way = \"1min\"");
     let mut cli = Cli::new(&db, "cut", &job.text());
     cli.url =
         format!("postgres://wired:wired@127.0.0.1:{}/{}?sslmode=disable", proxy.port, db.name);
     let running = cli.start(&["run", "cut", "-y", "-v"]);
     db.until(
         "SELECT count(*) > 0 FROM pg_stat_activity
-         WHERE datname = current_database() AND wait_event = 'PgSleep'",
+         WHERE datname = current_database() AND wait_event = 'advisory'",
     );
     proxy.cut();
+    // The same batch, sent again, waits for the range's row.
+    db.until(
+        "SELECT count(*) > 0 FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event = 'transactionid'",
+    );
+    holder.exec("SELECT pg_advisory_unlock(1)");
     running.wait().exits(0).says("retry in");
     done_once(&db, "cut");
 }

@@ -154,7 +154,7 @@ impl Lane {
         for _ in 0..STARTS {
             let mut worker = self.program.work("run", 1)?;
             if kill.is_some() && self.until_hit_or_ended(&mut worker).await? {
-                worker.kill()?;
+                worker.kill().await?;
                 self.proxy.arm(None);
                 continue;
             }
@@ -171,14 +171,10 @@ impl Lane {
     }
 
     async fn until_hit_or_ended(&self, worker: &mut Worker) -> Outcome<bool> {
-        loop {
-            if self.proxy.counts().is_nth {
-                return Ok(true);
-            }
-            if worker.ended()?.is_some() {
-                return Ok(false);
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+        let is_hit = async { while !self.proxy.until(|now| now.is_nth).await {} };
+        tokio::select! {
+            () = is_hit => Ok(true),
+            ended = worker.end(LONG) => ended.map(|_| self.proxy.counts().is_nth),
         }
     }
 

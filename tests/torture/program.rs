@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
 
 use crate::Outcome;
 
@@ -50,8 +52,10 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
+            .kill_on_drop(true)
             .spawn()?;
-        Ok(Worker { child })
+        let pid = child.id().ok_or("it has no process")?;
+        Ok(Worker { child, pid })
     }
 
     /// Starts a process on the job, alone or beside another one, with so many workers.
@@ -86,12 +90,13 @@ fn last_lines(text: &str) -> String {
 /// One process of the program; it is killed when it is dropped.
 pub(crate) struct Worker {
     child: Child,
+    pid: u32,
 }
 
 impl Worker {
     /// Returns its process id.
     pub(crate) fn pid(&self) -> i64 {
-        i64::from(self.child.id())
+        i64::from(self.pid)
     }
 
     /// Returns how it ended, if it has.
@@ -101,33 +106,22 @@ impl Worker {
 
     /// Waits for its end, not longer than `limit`.
     pub(crate) async fn end(&mut self, limit: Duration) -> Outcome<Option<ExitStatus>> {
-        let started = Instant::now();
-        loop {
-            let ended = self.ended()?;
-            if ended.is_some() || started.elapsed() > limit {
-                return Ok(ended);
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::select! {
+            ended = self.child.wait() => Ok(Some(ended?)),
+            () = tokio::time::sleep(limit) => Ok(None),
         }
     }
 
     /// Kills it as nothing can be killed more (SIGKILL).
-    pub(crate) fn kill(&mut self) -> Outcome<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+    pub(crate) async fn kill(&mut self) -> Outcome<()> {
+        Ok(self.child.kill().await?)
     }
 
     /// Sends it a signal by name.
     pub(crate) fn signal(&self, name: &str) -> Outcome<()> {
-        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status()?;
+        let sent = std::process::Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status()?;
         if sent.success() { Ok(()) } else { Err(format!("kill -s {name}: {sent}").into()) }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // It may have ended by itself; there is nothing to do then.
-        let _ = self.kill();
     }
 }

@@ -80,7 +80,7 @@ impl Storm<'_> {
         }
         self.choose_victim();
         let before = self.scene.proxy.counts().unanswered;
-        self.worker.kill()?;
+        self.worker.kill().await?;
         self.count_repeated(before).await?;
         if matches!(moment, Moment::Late(_)) && self.peer.is_some() {
             // It is not known whose batch is held, and only a dead process lets go of it.
