@@ -43,11 +43,12 @@ impl Heap<'_> {
     }
 
     /// Returns where the next so many blocks of the stretch `(after, end]` end, and whether that is its
-    /// end; nothing if the two are no places.
+    /// end; nothing if the two are no places. A rest of half as many goes with them: it would cost a
+    /// transaction of its own.
     pub(crate) fn ahead(after: Option<&Key>, end: &Key, blocks: u32) -> Option<(Key, bool)> {
         let before = after.map_or(Some(-1), block)?;
         let last = before + i64::from(blocks.max(1));
-        if last >= block(end)? {
+        if last + i64::from(blocks / 2) >= block(end)? {
             return Some((end.clone(), true));
         }
         Some((Key::new(vec![format!("({last},{LAST})")]), false))
@@ -133,6 +134,8 @@ mod tests {
         assert_eq!(ahead(Some("(9,65535)"), 10), Some((place("(19,65535)"), false)));
         assert_eq!(ahead(Some("(40,17)"), 1), Some((place("(41,65535)"), false)));
         assert_eq!(ahead(Some("(89,65535)"), 10), Some((end.clone(), true)));
+        assert_eq!(ahead(Some("(84,65535)"), 10), Some((end.clone(), true)));
+        assert_eq!(ahead(Some("(83,65535)"), 10), Some((place("(93,65535)"), false)));
         assert_eq!(ahead(None, u32::MAX), Some((end.clone(), true)));
         assert_eq!(ahead(Some("a key"), 10), None);
     }

@@ -8,6 +8,7 @@ mod batch;
 mod quarantine;
 mod records;
 mod stripes;
+mod far;
 mod sparse;
 mod physical;
 mod partitions;

@@ -1,4 +1,4 @@
-//! A wire between the program and the server that can be cut, or swallow what is sent.
+//! A wire between the program and the server that can be cut, or swallow what is sent, or be long.
 //!
 //! When it is cut, the program sees its connections close; the server sees nothing, and goes on with
 //! what it has been sent. When it is frozen, neither sees anything: what is sent is taken, and never
@@ -9,20 +9,30 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::db::Db;
 
 /// Forwards connections to a server's TCP port.
 pub(crate) struct Proxy {
     pub(crate) port: u16,
+    host: &'static str,
     wires: Arc<Mutex<Vec<Wire>>>,
     is_down: Arc<AtomicBool>,
     refused: Arc<AtomicUsize>,
-    last: Last,
+    seen: Seen,
 }
 
-/// The last bytes that a wire is to carry, in either direction.
-type Last = Arc<Mutex<Option<Vec<u8>>>>;
+/// What all wires carry, and how.
+#[derive(Clone, Default)]
+struct Seen {
+    /// How much later everything arrives.
+    delay: Duration,
+    /// The last bytes that a wire is to carry, in either direction.
+    last: Arc<Mutex<Option<Vec<u8>>>>,
+    /// The most COMMITs that were under way together since that was asked.
+    together: Arc<AtomicUsize>,
+}
 
 struct Wire {
     client: TcpStream,
@@ -30,35 +40,50 @@ struct Wire {
 }
 
 impl Proxy {
-    /// Listens on a free port.
+    /// Listens on a free port, as a pooler does.
     pub(crate) fn to(server: u16) -> Proxy {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Proxy::listen("127.0.0.1", 0, server, Duration::ZERO)
+    }
+
+    /// Listens on the server's own port of another address, as no pooler does, and lets everything
+    /// arrive so much later.
+    pub(crate) fn far(server: u16, delay: Duration) -> Proxy {
+        Proxy::listen("127.0.0.2", server, server, delay)
+    }
+
+    fn listen(host: &'static str, port: u16, server: u16, delay: Duration) -> Proxy {
+        let listener = TcpListener::bind((host, port)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (wires, is_down) = (Arc::<Mutex<Vec<Wire>>>::default(), Arc::<AtomicBool>::default());
         let refused = Arc::<AtomicUsize>::default();
         let (known, refuses) = (Arc::clone(&wires), Arc::clone(&is_down));
         let count = Arc::clone(&refused);
-        let last = Last::default();
-        let until = Arc::clone(&last);
+        let seen = Seen { delay, ..Seen::default() };
+        let sees = seen.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 if refuses.load(Ordering::SeqCst) {
                     count.fetch_add(1, Ordering::SeqCst);
                 } else {
-                    let wire = Wire::to(server, client, &until);
+                    let wire = Wire::to(server, client, &sees);
                     known.lock().expect("nobody panics here").push(wire);
                 }
             }
         });
-        Proxy { port, wires, is_down, refused, last }
+        Proxy { port, host, wires, is_down, refused, seen }
     }
 
     /// Returns the URL of a database through it, for a role of its own, whose answers may be overdue for a second.
     pub(crate) fn url(&self, db: &Db) -> String {
         let role = format!("through_{}", db.name);
         db.exec(&format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'x'"));
-        let (port, name) = (self.port, &db.name);
-        format!("postgres://{role}:x@127.0.0.1:{port}/{name}?sslmode=disable&tcp_user_timeout=1000")
+        let (host, port, name) = (self.host, self.port, &db.name);
+        format!("postgres://{role}:x@{host}:{port}/{name}?sslmode=disable&tcp_user_timeout=1000")
+    }
+
+    /// Returns the most transactions whose COMMITs were sent together since this was last asked.
+    pub(crate) fn together(&self) -> usize {
+        self.seen.together.swap(0, Ordering::SeqCst)
     }
 
     /// Closes every connection towards the program, and none towards the server.
@@ -78,12 +103,12 @@ impl Proxy {
 
     /// Freezes the first wire on which these bytes come, before they arrive.
     pub(crate) fn freeze_before(&self, bytes: &[u8]) {
-        *self.last.lock().expect("nobody panics here") = Some(bytes.to_vec());
+        *self.seen.last.lock().expect("nobody panics here") = Some(bytes.to_vec());
     }
 
     /// Whether it has come to that.
     pub(crate) fn has_frozen(&self) -> bool {
-        self.last.lock().expect("nobody panics here").is_none()
+        self.seen.last.lock().expect("nobody panics here").is_none()
     }
 
     /// Cuts every connection, and closes new ones at once.
@@ -110,20 +135,20 @@ pub(crate) fn message(letter: char, text: &str) -> Vec<u8> {
 }
 
 impl Wire {
-    fn to(server: u16, client: TcpStream, last: &Last) -> Wire {
+    fn to(server: u16, client: TcpStream, seen: &Seen) -> Wire {
         let server = TcpStream::connect(("127.0.0.1", server)).expect("the server");
         let copy = |stream: &TcpStream| stream.try_clone().expect("a descriptor");
         let is_frozen = Arc::new(AtomicBool::new(false));
-        forward(copy(&client), copy(&server), Arc::clone(&is_frozen), Arc::clone(last));
-        forward(server, copy(&client), Arc::clone(&is_frozen), Arc::clone(last));
+        forward(copy(&client), copy(&server), Arc::clone(&is_frozen), seen.clone());
+        forward(server, copy(&client), Arc::clone(&is_frozen), seen.clone());
         Wire { client, is_frozen }
     }
 }
 
-fn forward(mut from: TcpStream, mut to: TcpStream, is_frozen: Arc<AtomicBool>, last: Last) {
+fn forward(mut from: TcpStream, mut to: TcpStream, is_frozen: Arc<AtomicBool>, seen: Seen) {
     thread::spawn(move || {
         // The other end stays open: that is the point.
-        let _ = copy(&mut from, &mut to, &is_frozen, &last);
+        let _ = copy(&mut from, &mut to, &is_frozen, &seen);
         thread::park();
     });
 }
@@ -132,22 +157,37 @@ fn copy(
     from: &mut TcpStream,
     to: &mut TcpStream,
     is_frozen: &AtomicBool,
-    last: &Last,
+    seen: &Seen,
 ) -> io::Result<()> {
-    let mut bytes = [0; 16_384];
+    let mut bytes = [0; 65_536];
     loop {
         let read = from.read(&mut bytes)?;
         if read == 0 {
             return Ok(());
         }
-        let mut last = last.lock().expect("nobody panics here");
-        let is_it = |last: &Vec<u8>| bytes[..read].windows(last.len()).any(|part| part == last);
-        if last.take_if(|last| is_it(last)).is_some() {
+        thread::sleep(seen.delay);
+        if seen.is_last(&bytes[..read]) {
             is_frozen.store(true, Ordering::SeqCst);
         }
-        drop(last);
         if !is_frozen.load(Ordering::SeqCst) {
             to.write_all(&bytes[..read])?;
+            seen.note(&bytes[..read]);
         }
     }
+}
+
+impl Seen {
+    fn is_last(&self, bytes: &[u8]) -> bool {
+        let mut last = self.last.lock().expect("nobody panics here");
+        last.take_if(|last| count(bytes, last) > 0).is_some()
+    }
+
+    fn note(&self, bytes: &[u8]) {
+        self.together.fetch_max(count(bytes, &message('Q', "COMMIT")), Ordering::SeqCst);
+    }
+}
+
+/// Returns how often a part is in a piece.
+fn count(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).filter(|window| *window == part).count()
 }
