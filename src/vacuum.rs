@@ -78,6 +78,7 @@ pub(crate) async fn mark(session: &mut Session) -> Result<String, Fault> {
     Ok(rows.first().map_or_else(|| "3".to_owned(), |row| row.get(0)))
 }
 
+// Who has written and looks at nothing has no snapshot, and pins what came after it by its own number.
 // Another VACUUM has a snapshot that keeps nothing alive, and our own sessions have none for long. What
 // is hidden from this role cannot pin anything as far as we know: the VACUUM then runs, and removes
 // what it can.
@@ -85,9 +86,9 @@ const PINNED_BY: &str = "\
 SELECT holder.who FROM (
     SELECT CASE a.backend_type WHEN 'walsender' THEN 'a standby, served by pid ' ELSE 'the session with pid ' END
            || a.pid || coalesce(', since ' || pg_catalog.date_trunc('second', a.xact_start)::text, '') AS who,
-           a.backend_xmin AS xmin
-    FROM pg_catalog.pg_stat_activity a
-    WHERE a.backend_xmin IS NOT NULL
+           pin.xmin
+    FROM pg_catalog.pg_stat_activity a, LATERAL (VALUES (a.backend_xmin), (a.backend_xid)) AS pin (xmin)
+    WHERE pin.xmin IS NOT NULL
     AND a.application_name IS DISTINCT FROM pg_catalog.current_setting('application_name')
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum v WHERE v.pid = a.pid) AND (a.datname = pg_catalog.current_database() OR a.backend_type = 'walsender')
     UNION ALL

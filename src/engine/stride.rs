@@ -47,6 +47,8 @@ pub(super) struct Stride {
     /// Since when signals have let nothing through.
     standing_since: Option<Instant>,
     slowed_by: Option<String>,
+    /// Whether the run was held since it was last told by what it is slowed down.
+    was_held: bool,
     /// The share of its speed that signals give the run.
     share: f64,
 }
@@ -62,6 +64,7 @@ impl Stride {
             hold: Hold::default(),
             standing_since: None,
             slowed_by: None,
+            was_held: false,
             share: 1.0,
         }
     }
@@ -91,6 +94,7 @@ impl Stride {
     /// for too long.
     fn stand(&mut self, cause: Cause, floor: Option<u32>) -> Option<String> {
         self.sum_up();
+        self.was_held = true;
         let is_signal = cause.signal != WINDOW;
         for event in self.hold.go_on(cause, floor) {
             self.voice.say(event);
@@ -192,7 +196,8 @@ impl Stride {
     fn tell_share(&mut self, share: f64, cause: Option<&Cause>) {
         let slowing = cause.map(|it| Slowing { reason: slowed_by(it), share });
         let signal = cause.map(|cause| cause.signal.clone());
-        if signal != self.slowed_by {
+        let was_held = std::mem::take(&mut self.was_held);
+        if signal != self.slowed_by || was_held && signal.is_some() {
             self.voice.say(slowing.clone().map_or(Event::Unslowed, Event::Slowed));
             self.slowed_by = signal;
         }
@@ -223,6 +228,31 @@ fn slowed_by(cause: &Cause) -> String {
 mod tests {
     use super::*;
     use tokio::sync::mpsc;
+
+    #[tokio::test]
+    async fn what_slows_a_run_down_after_a_hold_is_told_again() {
+        let (voice, mut events) = mpsc::channel(16);
+        let mut stride = Stride::new(Arc::default(), Voice(voice));
+        let cause = Cause { signal: "busy".into(), text: "busy 4 > 3".into(), reading: None };
+        stride.tell_share(0.5, Some(&cause));
+        stride.tell_share(0.4, Some(&cause));
+        assert!(stride.stand(cause.clone(), None).is_none());
+        stride.release();
+        stride.tell_share(0.1, Some(&cause));
+        stride.tell_share(1.0, None);
+        drop(stride);
+        let mut told = Vec::new();
+        while let Some(event) = events.recv().await {
+            told.push(match event {
+                Event::Slowed(_) => "slowed",
+                Event::Unslowed => "unslowed",
+                Event::Held(_) => "held",
+                Event::Released { .. } => "released",
+                _ => "something else",
+            });
+        }
+        assert_eq!(told, ["slowed", "held", "released", "slowed", "unslowed"]);
+    }
 
     #[tokio::test]
     async fn a_hold_that_a_walk_ends_in_ends_with_it_and_is_summed_up() {

@@ -126,17 +126,30 @@ async fn asked(
     })
 }
 
+/// What is changed of the pace of the run `r` now: a change that is over has given way to the lasting
+/// one before it, if there was one.
+const IN_FORCE: &str = "(
+    SELECT key, CASE WHEN coalesce((value ->> 'until')::timestamptz > clock_timestamp(), true)
+                     THEN value ELSE value -> 'then' END AS entry
+    FROM jsonb_each(r.overrides)
+) AS change WHERE entry IS NOT NULL";
+
 const THROTTLE: &str = "\
 WITH old AS (
-    SELECT id, (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(r.overrides)
-                WHERE coalesce((value ->> 'until')::timestamptz > clock_timestamp(), true)) AS overrides
+    SELECT id, (SELECT coalesce(jsonb_object_agg(key, entry), '{}') FROM $in_force) AS overrides
     FROM piecemeal.run r WHERE id = $1 FOR UPDATE
 ),
 moment AS (SELECT clock_timestamp() AS at),
 expiry AS (SELECT to_jsonb(at + $3 * interval '1 second') AS until FROM moment),
+lasting AS (
+    SELECT key, CASE WHEN entry ->> 'until' IS NULL THEN entry ELSE entry -> 'then' END AS entry
+    FROM old, jsonb_each(old.overrides) AS each (key, entry)
+),
 wanted AS (
-    SELECT coalesce(jsonb_object_agg(key, jsonb_build_object('value', value, 'until', until)), '{}') AS overrides
-    FROM jsonb_each($2), expiry
+    SELECT coalesce(jsonb_object_agg(w.key, jsonb_build_object('value', w.value, 'until', until)
+           || CASE WHEN until IS NULL OR lasting.entry IS NULL THEN '{}'
+                   ELSE jsonb_build_object('then', lasting.entry) END), '{}') AS overrides
+    FROM jsonb_each($2) AS w CROSS JOIN expiry LEFT JOIN lasting USING (key)
 ), moved AS (
     UPDATE piecemeal.run r
     SET overrides = CASE WHEN $4 THEN '{}' ELSE old.overrides || wanted.overrides END,
@@ -166,7 +179,8 @@ pub(crate) async fn throttle(
         Param::Bool(change.is_none()),
         actor.0.as_str().into(),
     ];
-    Ok(!session.transact(&Guards::ledger(), THROTTLE, &params).await?.is_empty())
+    let sql = THROTTLE.replace("$in_force", IN_FORCE);
+    Ok(!session.transact(&Guards::ledger(), &sql, &params).await?.is_empty())
 }
 
 /// Who leads a run, as one of its members sees it.
@@ -230,8 +244,7 @@ SELECT r.lease_token IS NOT DISTINCT FROM $2 AS leads, r.status, r.intent, $is_l
        (SELECT coalesce(sum(old.workers), 0)::int8 FROM piecemeal.member old
         WHERE old.run_id = r.id AND old.token <> $2 AND $is_alive) AS others,
        EXISTS (SELECT FROM piecemeal.range g WHERE g.run_id = r.id AND NOT g.done) AS is_open,
-       (SELECT jsonb_object_agg(key, value -> 'value') FROM jsonb_each(r.overrides)
-        WHERE coalesce((value ->> 'until')::timestamptz > clock_timestamp(), true)) AS overrides
+       (SELECT jsonb_object_agg(key, entry -> 'value') FROM $in_force) AS overrides
 FROM piecemeal.run r WHERE r.id = $1";
 
 /// Reads what is wanted; `None` if the run is not there any more. A process that `joins` may also
@@ -242,8 +255,10 @@ pub(crate) async fn orders(
     joins: bool,
 ) -> Result<Option<Orders>, Fault> {
     // The lease's own words know the run as `old`.
-    let sql =
-        ORDERS.replace("$is_led", &IS_LIVE.replace("old.", "r.")).replace("$is_alive", IS_ALIVE);
+    let sql = ORDERS
+        .replace("$is_led", &IS_LIVE.replace("old.", "r."))
+        .replace("$is_alive", IS_ALIVE)
+        .replace("$in_force", IN_FORCE);
     let rows = session.transact(&Guards::reading(), &sql, &[run.into(), token.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let overrides = row.get::<_, Option<Value>>("overrides").unwrap_or_default();

@@ -6,7 +6,7 @@ use super::explain::{self, Explained};
 use super::served::{Served, served};
 use super::statements::Statements;
 use super::target::{Target, family};
-use super::{catalog, check, sync};
+use super::{catalog, check, split, sync};
 use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::job::{Identity, Job, Size};
@@ -15,7 +15,7 @@ use crate::pg::{Database, Fault, Guards, Lane, Session, patiently};
 use crate::sync::Trigger;
 use crate::walk::{Key, Sizer};
 
-/// How long a table that was never analyzed may be counted for; after that its size is unknown.
+/// How long a table that was never analyzed may be counted for, and after that a sample of it.
 const COUNTING: Duration = Duration::from_secs(2);
 
 /// A job that may run, and everything it needs for it.
@@ -102,7 +102,7 @@ impl Plan {
         if refuses(&findings) {
             return Err(Error::refused(&job.name, sorted(findings)));
         }
-        let estimate = estimate(&mut session, &target).await.map_err(broken)?;
+        let estimate = estimate(&mut session, &target, table.heap_bytes).await.map_err(broken)?;
         let (_, port) = backend(&mut session).await.map_err(broken)?;
         Ok(Plan {
             can_be_hot: check::columns::can_be_hot(&facts, table, job),
@@ -167,13 +167,37 @@ fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings
 }
 
-/// The catalog's estimate, or a count of a table that has none, if that is quick.
-async fn estimate(session: &mut Session, target: &Target) -> Result<Option<u64>, Fault> {
+/// The catalog's estimate; of a table that has none a count, if that is quick, else what a sample of
+/// its pages says.
+async fn estimate(
+    session: &mut Session,
+    target: &Target,
+    heap_bytes: u64,
+) -> Result<Option<u64>, Fault> {
     if target.estimate.is_some() {
         return Ok(target.estimate);
     }
+    let table = &target.keyset.table;
+    match counted(session, table, None).await? {
+        Some(rows) => Ok(Some(rows)),
+        None => counted(session, table, Some(split::percent_of_unknown(heap_bytes))).await,
+    }
+}
+
+/// Counts the rows of a table, or takes all pages to have as many as so many percent of them; nothing
+/// if that takes too long.
+pub(super) async fn counted(
+    session: &mut Session,
+    table: &str,
+    percent: Option<f64>,
+) -> Result<Option<u64>, Fault> {
     let guards = Guards { statement_timeout: COUNTING, ..Guards::reading() };
-    let sql = format!("SELECT count(*) FROM {}", target.keyset.table);
+    let sql = match percent {
+        None => format!("SELECT count(*) FROM {table}"),
+        Some(percent) => format!(
+            "SELECT (count(*) * 100.0 / {percent})::int8 FROM {table} TABLESAMPLE SYSTEM ({percent})"
+        ),
+    };
     match session.transact(&guards, &sql, &[]).await {
         Ok(rows) => Ok(rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok())),
         Err(Fault::Smaller(_)) => Ok(None),

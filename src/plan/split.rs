@@ -40,6 +40,11 @@ fn percent(pages: u64, rows: u64, wanted: f64) -> f64 {
     (wanted.min(SAMPLE / (rows / pages)) * 100.0 / pages).clamp(0.001, 100.0)
 }
 
+/// Decides the same where it is not known how many rows a page has.
+pub(super) fn percent_of_unknown(bytes: u64) -> f64 {
+    percent(bytes / PAGE, 0, PAGES[0])
+}
+
 /// Returns the keys at which the walk of `plan` up to `upto` is cut, or the places.
 pub(crate) async fn cuts(session: &mut Session, plan: &Plan, upto: &Key) -> Vec<Key> {
     if plan.statements.physical.is_some() {

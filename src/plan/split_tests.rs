@@ -3,6 +3,7 @@
 use super::{Plan, cut_into};
 use crate::job::Job;
 use crate::pg::{Connect, Database, Environment, Guards, Lane, Param};
+use crate::plan::prepare::counted;
 use crate::sandbox::{Programs, Sandbox};
 use crate::walk::Key;
 
@@ -60,7 +61,8 @@ impl Scene {
 
     /// Returns the rows of each range that a table is cut into, as the server counts them.
     async fn sizes(&self, table: &str, ranges: u32) -> Vec<i64> {
-        let job = Job::builder(table, format!("public.{table}")).set("n", "1").build().unwrap();
+        let job = Job::builder(table, format!("public.{table}")).set("n", "1");
+        let job = if table == "shared" { job.key(["k"]) } else { job }.build().unwrap();
         let plan = Plan::build(&job, &self.database).await.unwrap();
         let upto = plan.last_key.clone().unwrap();
         let mut session = self.database.session(Lane::Work).await.unwrap();
@@ -104,4 +106,31 @@ async fn a_table_with_fewer_rows_than_ranges_has_no_empty_range() {
     assert!(sizes.iter().sum::<i64>() == 10 && !sizes.contains(&0), "{sizes:?}");
     client.batch_execute("DELETE FROM int2 WHERE k > -249").await.unwrap();
     assert_eq!(scene.sizes("int2", 64).await, [1]);
+}
+
+#[tokio::test]
+async fn a_key_that_many_rows_share_cuts_once() {
+    let scene = Scene::set().await;
+    let (client, _) = scene.database.connect().open().await.unwrap();
+    let sql = "CREATE TABLE shared (k int, day int, n int, PRIMARY KEY (k, day)) PARTITION BY LIST (day);
+        CREATE TABLE shared_1 PARTITION OF shared DEFAULT;
+        INSERT INTO shared SELECT CASE WHEN i < 300 THEN 7 ELSE i END, i FROM generate_series(1, 500) i";
+    client.batch_execute(sql).await.unwrap();
+    let sizes = scene.sizes("shared", 16).await;
+    assert_eq!((sizes.iter().sum::<i64>(), sizes.contains(&0)), (500, false), "{sizes:?}");
+    assert!(sizes.len() > 5 && sizes[0] == 299, "{sizes:?}");
+}
+
+#[tokio::test]
+async fn a_sample_of_pages_tells_about_how_many_rows_there_are() {
+    let scene = Scene::set().await;
+    let (client, _) = scene.database.connect().open().await.unwrap();
+    let sql = "CREATE TABLE large AS SELECT generate_series(1, 100000) AS i";
+    client.batch_execute(sql).await.unwrap();
+    let mut session = scene.database.session(Lane::Work).await.unwrap();
+    assert_eq!(counted(&mut session, "public.large", None).await.unwrap(), Some(100_000));
+    assert_eq!(counted(&mut session, "public.large", Some(100.0)).await.unwrap(), Some(100_000));
+    // Of 443 pages a few more or less than 133: by chance, not more than 45.
+    let about = counted(&mut session, "public.large", Some(30.0)).await.unwrap().unwrap();
+    assert!((65_000..=135_000).contains(&about), "{about}");
 }

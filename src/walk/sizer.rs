@@ -5,7 +5,8 @@
 //!
 //! A batch aims at a time, because people feel row locks in milliseconds and not in rows. The size
 //! grows at most twofold and shrinks at once, so that a slow stretch is felt by one batch only. Time
-//! limits cut it further, below the minimum and down to one row (R14, R15, F63); it then grows back.
+//! limits cut it further, below the minimum and down to one row (R14, R15, F63); it then grows back, as
+//! far as the time allows: where the minimum itself hits the limit, it would be cut off again and again.
 
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ impl Sizer {
         // A chunk that was short for another reason (the end of the range, a rate) proves nothing
         // about much bigger ones; one whose end was looked up ahead is one step behind.
         let ceiling = rows.saturating_mul(2).clamp(self.rows, doubled);
-        let floor = self.min.min(doubled);
+        let floor = self.min.min(self.rows);
         self.rows = ideal.min(ceiling).max(floor).min(self.max);
     }
 
@@ -123,12 +124,27 @@ mod tests {
             sizer.shrink(sizer.rows());
         }
         assert_eq!(sizer.rows(), 1);
-        for expected in [2, 4, 8, 16, 32, 64] {
-            sizer.observe(sizer.rows(), millis(50), 0);
+        for expected in [2, 4, 8, 16, 32, 64, 128] {
+            sizer.observe(sizer.rows(), millis(5), 0);
             assert_eq!(sizer.rows(), expected);
         }
-        sizer.observe(64, millis(50), 0);
-        assert_eq!(sizer.rows(), 100);
+        sizer.observe(128, millis(50), 0);
+        assert_eq!(sizer.rows(), 100, "no time makes it smaller than the minimum");
+    }
+
+    #[test]
+    fn rows_of_which_fewer_than_the_minimum_fit_into_the_time_limit_are_not_cut_off_again() {
+        let (mut sizer, mut cut) = (Sizer::aiming_at(TARGET, 100, 50_000), 0);
+        for _ in 0..50 {
+            let rows = sizer.rows();
+            if rows > 50 {
+                cut += 1;
+                sizer.shrink(rows);
+            } else {
+                sizer.observe(rows, millis(2) * rows, 0);
+            }
+        }
+        assert_eq!((sizer.rows(), cut), (31, 5));
     }
 
     #[test]

@@ -13,7 +13,7 @@ const FILTERS: [(&str, &str); 15] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[time]"),
     (r"[\w-]+@\S+ as ", "[who]@[host] as "),
     (r"pid: \d+, host: \S+", "pid: [pid], host: [host]"),
-    (r"/tmp/\.tmp\w+", "[folder]"),
+    (r"(/\w+)+/\.tmp\w+", "[folder]"),
     (r"/\S+/\.s\.PGSQL\.\d+", "[socket]"),
     (r"\bt\d+\b", "[database]"),
     (r"batch \d+ rows · p95 \d+ ms · ", ""),

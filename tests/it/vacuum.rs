@@ -127,11 +127,20 @@ fn a_vacuum_is_cancelled_as_soon_as_somebody_waits_for_the_table() {
 
 #[test]
 fn a_vacuum_waits_for_old_snapshots_says_for_whose_and_comes_after_them() {
+    waits_for("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM t LIMIT 1");
+}
+
+#[test]
+fn a_vacuum_waits_for_who_has_written_and_does_nothing() {
+    waits_for("BEGIN; CREATE TABLE other (id int)");
+}
+
+/// Somebody has begun with this, and does not end.
+fn waits_for(begun: &str) {
     let db = table(60_000);
     let old = db.session();
-    old.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    old.exec(begun);
     let pid = old.text("SELECT pg_backend_pid()");
-    old.exec("SELECT FROM t LIMIT 1");
     let cli = Cli::new(&db, "job", &job("5%", "rate = \"8k/s\""));
     let running = cli.start(JSON);
     let put_off = running.event("vacuum_put_off", 1);

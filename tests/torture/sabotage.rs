@@ -86,7 +86,7 @@ const ALL: &[Sabotage] = &[
     ),
     of(
         "overlap-of-one",
-        &[batch("OPERATOR(pg_catalog.>) ($14", "OPERATOR(pg_catalog.>=) ($14")],
+        &[batch("OPERATOR(pg_catalog.>) ($18", "OPERATOR(pg_catalog.>=) ($18")],
         &["kill"],
     ),
     of(

@@ -158,10 +158,11 @@ pub(crate) fn estimate(facts: &Facts, _: &Job) -> Vec<Finding> {
     let Some((relation, _)) = facts.subject().filter(|(_, table)| table.estimate.is_none()) else {
         return Vec::new();
     };
-    let finding =
-        Finding::note("table-never-analyzed", "the table was never analyzed")
-            .at(&relation.name)
-            .because("the planner guesses; progress and ETA are unknown if the rows cannot be counted quickly")
-            .recipe(format!("ANALYZE {};", relation.name));
+    let finding = Finding::note("table-never-analyzed", "the table was never analyzed")
+        .at(&relation.name)
+        .because(
+            "the planner guesses, and so do progress and ETA if the rows cannot be counted quickly",
+        )
+        .recipe(format!("ANALYZE {};", relation.name));
     vec![finding]
 }
