@@ -76,7 +76,8 @@ impl Sizer {
         // A chunk that was short for another reason (the end of the range, a rate) proves nothing
         // about much bigger ones; one whose end was looked up ahead is one step behind.
         let ceiling = rows.saturating_mul(2).clamp(self.rows, doubled);
-        let floor = self.min.min(self.rows);
+        let grown = if self.is_timed() { self.rows } else { doubled };
+        let floor = self.min.min(grown);
         self.rows = ideal.min(ceiling).max(floor).min(self.max);
     }
 
