@@ -243,12 +243,14 @@ mod tests {
         drop(stride);
         let mut told = Vec::new();
         while let Some(event) = events.recv().await {
-            told.push(match event {
-                Event::Slowed(_) => "slowed",
-                Event::Unslowed => "unslowed",
-                Event::Held(_) => "held",
-                Event::Released { .. } => "released",
-                _ => "something else",
+            told.push(if matches!(event, Event::Slowed(_)) {
+                "slowed"
+            } else if matches!(event, Event::Unslowed) {
+                "unslowed"
+            } else if matches!(event, Event::Held(_)) {
+                "held"
+            } else {
+                "released"
             });
         }
         assert_eq!(told, ["slowed", "held", "released", "slowed", "unslowed"]);

@@ -159,7 +159,7 @@ fn copy(
     is_frozen: &AtomicBool,
     seen: &Seen,
 ) -> io::Result<()> {
-    let mut bytes = [0; 65_536];
+    let mut bytes = vec![0; 65_536];
     loop {
         let read = from.read(&mut bytes)?;
         if read == 0 {
