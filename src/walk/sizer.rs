@@ -66,18 +66,16 @@ impl Sizer {
     /// Learns that a batch over `rows` keys took `took`, while `wal` bytes of WAL were written.
     pub fn observe(&mut self, rows: u32, took: Duration, wal: u64) {
         let doubled = self.rows.saturating_mul(2);
-        let ideal = match self.target {
-            Some(target) => {
-                let in_time = scale(rows, target.as_nanos(), took.as_nanos());
-                in_time.min(scale(rows, MOST_WAL.into(), wal.into()))
-            }
-            None => self.max,
+        let Some(target) = self.target else {
+            self.rows = doubled.min(self.max);
+            return;
         };
+        let in_time = scale(rows, target.as_nanos(), took.as_nanos());
+        let ideal = in_time.min(scale(rows, MOST_WAL.into(), wal.into()));
         // A chunk that was short for another reason (the end of the range, a rate) proves nothing
         // about much bigger ones; one whose end was looked up ahead is one step behind.
         let ceiling = rows.saturating_mul(2).clamp(self.rows, doubled);
-        let grown = if self.is_timed() { self.rows } else { doubled };
-        let floor = self.min.min(grown);
+        let floor = self.min.min(self.rows);
         self.rows = ideal.min(ceiling).max(floor).min(self.max);
     }
 

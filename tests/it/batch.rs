@@ -258,16 +258,10 @@ fn a_batch_that_goes_on_without_us_is_not_done_again() {
     cli.url =
         format!("postgres://wired:wired@127.0.0.1:{}/{}?sslmode=disable", proxy.port, db.name);
     let running = cli.start(&["run", "cut", "-y", "-v"]);
-    db.until(
-        "SELECT count(*) > 0 FROM pg_stat_activity
-         WHERE datname = current_database() AND wait_event = 'advisory'",
-    );
+    db.until_waiting("advisory");
     proxy.cut();
     // The same batch, sent again, waits for the range's row.
-    db.until(
-        "SELECT count(*) > 0 FROM pg_stat_activity
-         WHERE datname = current_database() AND wait_event = 'transactionid'",
-    );
+    db.until_waiting("transactionid");
     holder.exec("SELECT pg_advisory_unlock(1)");
     running.wait().exits(0).says("retry in");
     done_once(&db, "cut");

@@ -26,14 +26,6 @@ fn scene() -> Db {
     db
 }
 
-/// Waits until somebody waits for this.
-fn until_waiting(db: &Db, event: &str) {
-    db.until(&format!(
-        "SELECT count(*) > 0 FROM pg_stat_activity
-         WHERE datname = current_database() AND wait_event = '{event}'"
-    ));
-}
-
 #[test]
 fn batches_that_were_sent_together_and_go_on_without_us_are_not_done_again() {
     let (db, wire) = (scene(), Proxy::far(port(), DELAY));
@@ -45,12 +37,12 @@ fn batches_that_were_sent_together_and_go_on_without_us_are_not_done_again() {
     let running = cli.start(&["run", "far", "-y", "-v"]);
     let mut together = 0;
     for no in 1..=4 {
-        until_waiting(&db, "advisory");
+        db.until_waiting("advisory");
         together = together.max(wire.together());
         wire.cut();
         // The same batch, sent again, waits for the range's row. Those behind the first one come as soon
         // as that is through, beside those that follow here.
-        until_waiting(&db, "transactionid");
+        db.until_waiting("transactionid");
         holder.exec(&format!("SELECT pg_advisory_unlock({no} * 15000)"));
     }
     running.wait().exits(0).says("retry in");

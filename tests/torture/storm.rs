@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use futures_util::future::select_all;
 use tokio_postgres::Client;
 
 use crate::Outcome;
@@ -158,11 +159,26 @@ impl<'a> Storm<'a> {
                 return Ok(());
             }
             self.replace_the_unlucky()?;
-            if started.elapsed() > STALL * 3 {
+            let limit = (STALL * 3).saturating_sub(started.elapsed());
+            if !self.another_ends(limit).await? {
                 return Err("the last worker does not end".into());
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits until one of those that still work has ended; whether one has within `limit`.
+    async fn another_ends(&mut self, limit: Duration) -> Outcome<bool> {
+        let mut working = Vec::new();
+        for process in std::iter::once(&mut self.worker).chain(&mut self.peer) {
+            if process.ended()?.is_none() {
+                working.push(Box::pin(process.end(limit)));
+            }
+        }
+        if working.is_empty() {
+            return Ok(true);
+        }
+        let (ended, ..) = select_all(working).await;
+        Ok(ended?.is_some())
     }
 
     /// Looks at the run; `None` while the server is away.

@@ -126,6 +126,14 @@ impl Db {
         done.map_err(|error| error.as_db_error().map_or(error.to_string(), ToString::to_string))
     }
 
+    /// Waits until a session of this database waits for what the server calls `event`.
+    pub(crate) fn until_waiting(&self, event: &str) {
+        self.until(&format!(
+            "SELECT count(*) > 0 FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event = '{event}'"
+        ));
+    }
+
     /// Lets every commit wait for a standby that does not exist. The checkpointer tells the others of it, in its own time.
     pub(crate) fn let_commits_wait(&self) {
         self.exec("ALTER SYSTEM SET synchronous_standby_names = 'nosuch'");
