@@ -1,11 +1,9 @@
 //! VACUUM of the table beside its walk, so that the next batches reuse the space of the last ones.
 //!
 //! A walk that rewrites every row doubles a table that nobody vacuums in time. This module knows how
-//! one VACUUM is run, what would make it useless, and whether somebody waits for it; when to run it
-//! is the engine's. It needs a direct connection, and the privilege to vacuum the table.
+//! one VACUUM is run, and what would make it useless; when to run it is the engine's. It needs a direct connection, and the privilege to vacuum the table.
 
 use crate::pg::{Alone, CancelToken, Database, Fault, Guards, Overdue, Param, Session};
-use crate::plan::family;
 
 /// Pages that are read or dirtied are paid with these pauses, so that traffic does not feel a
 /// VACUUM in one piece. Measured beside traffic on two cores: see `docs/reference/performance.md`.
@@ -38,22 +36,6 @@ impl Vacuum {
     pub(crate) fn handle(&self) -> (CancelToken, Overdue) {
         (self.alone.cancel_token(), self.alone.overdue())
     }
-}
-
-const WAITED_FOR: &str = "\
-SELECT EXISTS (SELECT FROM pg_catalog.pg_locks w WHERE NOT w.granted AND w.relation IN ($tables)
-               AND $2::int8::int4 = ANY (pg_catalog.pg_blocking_pids(w.pid)))";
-
-/// Returns whether somebody waits for a lock on the table, or a partition, that `backend` holds.
-pub(crate) async fn is_waited_for(
-    session: &mut Session,
-    oid: u32,
-    backend: i64,
-) -> Result<bool, Fault> {
-    let params = [i64::from(oid).into(), backend.into()];
-    let sql = WAITED_FOR.replace("$tables", &family("($1::int8)::oid"));
-    let rows = session.transact(&Guards::reading(), &sql, &params).await?;
-    Ok(rows.first().is_some_and(|row| row.get(0)))
 }
 
 const LOCKED_BY: &str = "\

@@ -164,6 +164,41 @@ pub(crate) async fn blocked_by(
     }))
 }
 
+/// A session that waits for a table that a statement of ours has locked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    relation: String,
+    pid: i64,
+    who: String,
+}
+
+impl fmt::Display for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {} ({}), which waits for {}", self.pid, self.who, self.relation)
+    }
+}
+
+const WAITED_FOR_BY: &str = "\
+SELECT l.relation::regclass::text AS relation, l.pid::int8 AS pid,
+       concat_ws(', ', coalesce(a.usename, a.backend_type), nullif(a.application_name, '')) AS who
+FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE NOT l.granted AND l.locktype = 'relation' AND l.pid IS NOT NULL
+  AND $1::int8::int4 = ANY (pg_catalog.pg_blocking_pids(l.pid)) LIMIT 1";
+
+/// Returns one of those who wait for a table that a server process has locked.
+pub(crate) async fn waited_for_by(
+    session: &mut Session,
+    backend: i64,
+) -> Result<Option<Waiter>, Fault> {
+    let rows = session.transact(&Guards::reading(), WAITED_FOR_BY, &[backend.into()]).await?;
+    let waiter = |row: &tokio_postgres::Row| Waiter {
+        relation: row.get("relation"),
+        pid: row.get("pid"),
+        who: row.get("who"),
+    };
+    Ok(rows.first().map(waiter))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

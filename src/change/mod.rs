@@ -9,7 +9,9 @@ mod outside;
 mod gate;
 mod way;
 
-pub(crate) use ddl::{Attempt, Blocker, LOCKS_TIMEOUT, Path, attempt, blocked_by};
+pub(crate) use ddl::{
+    Attempt, Blocker, LOCKS_TIMEOUT, Path, Waiter, attempt, blocked_by, waited_for_by,
+};
 pub(crate) use gate::held;
 pub(crate) use outside::{Found, drop_index, look, run};
 pub(crate) use way::{Missing, in_parts, reverses, way_back};

@@ -131,6 +131,7 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Statement { part, no, of, sql } => Some(format!("{part} {no}/{of}: {sql}")),
         Event::PassedOver { part, no, why } => Some(passed_over(*part, *no, why)),
         Event::Blocked { by } => Some(format!("waiting: {by}")),
+        Event::GaveWay { to } => Some(format!("gave way to {to}; tried again")),
         Event::LetGo { table } => Some(format!("sync: {table} is kept in step no more")),
         Event::Verifying => Some("verifying: looking at every row".into()),
         Event::Sweeping { pass, rows } => {

@@ -37,6 +37,7 @@ mod member;
 mod reverify;
 mod keeper;
 mod shaper;
+mod shape_watch;
 mod shape_step;
 mod shape_sync;
 #[cfg(test)]

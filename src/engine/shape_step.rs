@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::recover::jittered;
+use super::shape_watch::Patience;
 use super::shaper::{Halt, Hand, Shaper};
-use crate::change::{self, Attempt, Blocker, Found, LOCKS_TIMEOUT};
-use crate::job::{Manner, Outside, Part, apart, manner};
+use crate::change::{self, Attempt, Found, LOCKS_TIMEOUT};
+use crate::job::{Manner, Outside, Part, apart, is_validation, manner};
 use crate::ledger::steps::{self, Place, Step};
 use crate::pg::fault::is_without_effect;
-use crate::pg::{Alone, DbMessage, Fault, Lane};
+use crate::pg::{Alone, DbMessage, Fault};
 use crate::run::{Event, Failure, FailureKind};
 
 /// The first wait for a lock that was not free; it doubles with every attempt. Longer than the wait itself, so that those
@@ -16,8 +17,6 @@ use crate::run::{Event, Failure, FailureKind};
 const FIRST_WAIT: Duration = Duration::from_millis(300);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How often it is looked who stands in the way, while the statement waits.
-const LOOK: Duration = Duration::from_millis(60);
 /// How often a statement that another server process still runs is looked at.
 const OTHER: Duration = Duration::from_secs(1);
 /// How much of a statement is shown.
@@ -64,11 +63,12 @@ impl Shaper {
         let kept = self.kept().await?;
         let mut statements = self.between(&kept, sql);
         let mut note = None;
-        let started = Instant::now();
-        let mut attempts = 0;
+        let patience = Patience { longest: Some(LOCKS_TIMEOUT), gives_way: is_validation(sql) };
+        let (mut attempts, mut since) = (0, None);
         loop {
             self.asked(hand)?;
-            let (attempt, blocker) = self.attempt(hand, place.record(note), &statements).await;
+            let (attempt, who) =
+                self.attempt(hand, place.record(note), &statements, patience).await;
             let fault = match attempt {
                 Attempt::Done | Attempt::Elsewhere => return self.say_let_go(&kept).await,
                 Attempt::Failed(fault) => fault,
@@ -97,7 +97,9 @@ impl Shaper {
                 return Err(Halt::Refused(Box::new(self.refused(which, sql, message))));
             }
             attempts += 1;
-            self.wait(which, (fault.message(), blocker), (started, attempts)).await?;
+            // An attempt may last for hours before it gives way.
+            let since = *since.get_or_insert_with(Instant::now);
+            self.wait(which, (fault.message(), who), (since, attempts)).await?;
         }
     }
 
@@ -106,105 +108,27 @@ impl Shaper {
         hand: &Hand,
         record: steps::Record<'_>,
         statements: &[String],
-    ) -> (Attempt, Option<Blocker>) {
+        patience: Patience,
+    ) -> (Attempt, Option<String>) {
         let alone = match Alone::begin(&self.database, &hand.path.begin()).await {
             Ok(alone) => alone,
             Err(fault) => return (Attempt::Unrecorded(fault), None),
         };
         let statements: Vec<_> = statements.iter().map(String::as_str).collect();
         let attempt = change::attempt(&alone, &record, &statements);
-        self.watched(&alone, attempt, Some(LOCKS_TIMEOUT)).await
-    }
-
-    /// Looks who stands in the way of what `alone` does, until it is over. It is cancelled when tables have been in use for
-    /// so long: the server's own limit is for each of them.
-    async fn watched<T>(
-        &self,
-        alone: &Alone,
-        act: impl Future<Output = T>,
-        longest: Option<Duration>,
-    ) -> (T, Option<Blocker>) {
-        let (over, mut is_over) = tokio::sync::watch::channel(false);
-        self.cancels(Some(alone));
-        let acting = async {
-            let came = act.await;
-            over.send_replace(true);
-            came
-        };
-        let looking = async {
-            let (mut seen, mut since, mut overdue) = (None, None, alone.overdue());
-            while !*is_over.borrow() {
-                tokio::select! {
-                    () = tokio::time::sleep(LOOK) => {}
-                    _ = is_over.changed() => break,
-                }
-                let Ok(mut session) = self.database.session(Lane::Watch).await else { continue };
-                overdue.look(&mut session).await;
-                let blocker = change::blocked_by(&mut session, overdue.backend).await;
-                let blocker = blocker.ok().flatten();
-                let is_queued_for = blocker.as_ref().is_some_and(Blocker::is_queued_for);
-                since = is_queued_for.then(|| since.unwrap_or_else(Instant::now));
-                let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
-                if longest.is_some_and(|longest| waited > longest) {
-                    // Should it not come through, there is another look.
-                    let _ = self.database.cancel(&alone.cancel_token()).await;
-                }
-                if let Some(blocker) = blocker {
-                    self.waits_for(Some(blocker.to_string()));
-                    seen = Some(blocker);
-                }
-            }
-            seen
-        };
-        let (came, seen) = tokio::join!(acting, looking);
-        self.cancels(None);
-        (came, seen)
-    }
-
-    async fn blocker(&self, backend: i64) -> Option<Blocker> {
-        let mut session = self.database.session(Lane::Watch).await.ok()?;
-        change::blocked_by(&mut session, backend).await.ok()?
-    }
-
-    /// Keeps what ends the statement for whoever leaves at once.
-    fn cancels(&self, alone: Option<&Alone>) {
-        let mut gauge = self.gauge();
-        gauge.cancel.clear();
-        if let Some(alone) = alone {
-            gauge.cancel.insert(0, alone.cancel_token());
-        }
-    }
-
-    fn gauge(&self) -> std::sync::MutexGuard<'_, super::gauge::Gauge> {
-        self.gauge.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Tells once who is waited for, and notes it for those who watch.
-    fn waits_for(&self, now: Option<String>) {
-        let pid = |text: &Option<String>| {
-            text.as_ref().and_then(|it| it.split(", in its").next().map(str::to_owned))
-        };
-        let is_new = {
-            let mut gauge = self.gauge();
-            let is_new = pid(&gauge.trouble) != pid(&now);
-            gauge.trouble.clone_from(&now);
-            is_new
-        };
-        if let Some(by) = now.filter(|_| is_new) {
-            self.voice.say(Event::Blocked { by });
-        }
+        self.watched(&alone, attempt, patience).await
     }
 
     /// Waits before the next attempt, unless it has not got better for too long.
     async fn wait(
         &self,
         which: Which,
-        (message, blocker): (&DbMessage, Option<Blocker>),
-        (started, attempts): (Instant, u32),
+        (message, who): (&DbMessage, Option<String>),
+        (since, attempts): (Instant, u32),
     ) -> Result<(), Halt> {
-        let by = blocker.map(|it| format!("; {it}")).unwrap_or_default();
-        let message = DbMessage { message: message.message.clone() + &by, ..message.clone() };
-        self.bears(which, message, started)?;
+        let who = who.map(|it| format!("; {it}")).unwrap_or_default();
+        let message = DbMessage { message: message.message.clone() + &who, ..message.clone() };
+        self.bears(which, message, since)?;
         let wait = FIRST_WAIT.saturating_mul(1 << attempts.saturating_sub(1).min(8));
         tokio::time::sleep(jittered(wait.min(LONGEST_WAIT))).await;
         Ok(())
@@ -354,7 +278,7 @@ impl Shaper {
         let backend = alone.overdue().backend;
         self.insist(|mut session| async move { steps::begin(&mut session, place, backend).await })
             .await?;
-        self.watched(&alone, change::run(&alone, &hand.path, place.sql), None).await.0
+        self.watched(&alone, change::run(&alone, &hand.path, place.sql), Patience::ENDLESS).await.0
     }
 
     /// Drops what an interrupted statement has left. What cannot be dropped now is met again at the next attempt.
@@ -362,7 +286,9 @@ impl Shaper {
         let Ok(Found::Remains(names)) = self.look(hand, outside).await else { return };
         for name in names {
             if let Ok(alone) = Alone::session(&self.database, &[]).await {
-                let _ = self.watched(&alone, change::drop_index(&alone, &name), None).await;
+                let _ = self
+                    .watched(&alone, change::drop_index(&alone, &name), Patience::ENDLESS)
+                    .await;
             }
         }
     }

@@ -17,6 +17,7 @@ use super::gauge::Gauge;
 use super::runner::Runner;
 use super::steering::{Brief, Voice};
 use super::vacuum_cost::{Cost, Stretch};
+use crate::change;
 use crate::pg::{CancelToken, Database, Fault, Lane, Overdue};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Snapshot, counted};
@@ -238,10 +239,8 @@ impl Vacuumer {
         }
         let mut session = self.database.session(Lane::Watch).await.ok()?;
         overdue.look(&mut session).await;
-        let oid = self.plan.target.oid;
-        let waited_for = vacuum::is_waited_for(&mut session, oid, overdue.backend).await;
-        (waited_for == Ok(true))
-            .then(|| Turn::PutOff("somebody waited for a lock on the table".into(), true))
+        change::waited_for_by(&mut session, overdue.backend).await.ok()??;
+        Some(Turn::PutOff("somebody waited for a lock on the table".into(), true))
     }
 
     fn gauge(&self) -> MutexGuard<'_, Gauge> {

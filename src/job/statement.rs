@@ -198,6 +198,14 @@ pub fn manner(text: &str) -> Manner {
     read(text).unwrap_or(Manner::Within)
 }
 
+/// Whether a statement of a checked job reads a whole table under a lock that lets readers and writers pass.
+pub(crate) fn is_validation(text: &str) -> bool {
+    let words: Vec<&str> = tokens(text).into_iter().map(|range| &text[range]).collect();
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|it| it.eq_ignore_ascii_case(word));
+    let validates = |at: usize| is(at, "VALIDATE") && is(at + 1, "CONSTRAINT");
+    is(0, "ALTER") && (1..words.len()).any(validates)
+}
+
 /// Takes a statement of a checked job apart into those that do one thing each; none if it cannot be done by its words.
 pub(crate) fn apart(text: &str) -> Option<Vec<String>> {
     let tokens = tokens(text);
@@ -248,6 +256,17 @@ mod tests {
         match read(text) {
             Ok(Manner::Outside(outside)) => outside,
             other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_validation_is_known_by_its_words() {
+        assert!(is_validation("alter table only a.t /* x */ validate constraint c"));
+        assert!(is_validation("ALTER TABLE t ALTER n SET STATISTICS 10, VALIDATE CONSTRAINT c"));
+        for other in
+            ["ALTER TABLE t ADD validate int", "COMMENT ON TABLE t IS 'VALIDATE CONSTRAINT'"]
+        {
+            assert!(!is_validation(other), "{other}");
         }
     }
 

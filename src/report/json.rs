@@ -181,6 +181,7 @@ fn told(event: &Event) -> Option<(&'static str, Value)> {
             ("passed_over", json!({ "part": part.word(), "no": no, "why": why }))
         }
         Event::Blocked { by } => ("blocked", json!({ "by": by })),
+        Event::GaveWay { to } => ("gave_way", json!({ "to": to })),
         Event::LetGo { table } => ("let_go", json!({ "table": table })),
         Event::Sweeping { pass, rows } => ("sweeping", json!({ "pass": pass, "rows": rows })),
         Event::Verified(snapshot) => ("verified", json!({ "run": run(snapshot) })),

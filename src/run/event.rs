@@ -178,6 +178,11 @@ pub enum Event {
         /// Who holds it, in words.
         by: String,
     },
+    /// A statement is cancelled, and will be tried again, because somebody waits for what it holds.
+    GaveWay {
+        /// Who waits, and for what, in words.
+        to: String,
+    },
     /// Nothing keeps the rows of a table in step any more.
     LetGo {
         /// The table.

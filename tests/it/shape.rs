@@ -217,6 +217,29 @@ fn nobody_queues_for_long_behind_a_statement_that_waits_and_its_blocker_is_named
 }
 
 #[test]
+fn a_validation_gives_way_to_whoever_waits_for_its_table_and_is_tried_again() {
+    let db = Db::with(
+        "CREATE TABLE c (n int); CREATE TABLE slow ();
+         CREATE FUNCTION is_fine(n int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+             IF to_regclass('slow') IS NOT NULL THEN PERFORM pg_sleep(0.1); END IF;
+             RETURN n > 0; END $$;
+         INSERT INTO c SELECT generate_series(1, 600);
+         ALTER TABLE c ADD CONSTRAINT fine CHECK (is_fine(n)) NOT VALID;",
+    );
+    let cli = Cli::new(&db, "job", "[expand]\nup = ['ALTER TABLE c VALIDATE CONSTRAINT fine']\n");
+    let run = cli.start(&["run", "job", "-y"]);
+    db.until_waiting("PgSleep");
+    let other = db.session();
+    let pid = other.number("SELECT pg_backend_pid()");
+    other.exec("SET lock_timeout = '5s'; ALTER TABLE c ADD COLUMN other int");
+    run.until_it_says(&format!("gave way to pid {pid} ("));
+    run.until_it_says("which waits for public.c; tried again");
+    db.exec("DROP TABLE slow");
+    run.wait().exits(0).says("done: job, 1 statement");
+    assert!(db.is("(SELECT convalidated FROM pg_constraint WHERE conname = 'fine')"));
+}
+
+#[test]
 fn nobody_queues_for_long_behind_a_statement_that_waits_for_one_partition_after_the_other() {
     let db = Db::with(
         "CREATE TABLE p (id int) PARTITION BY LIST (id);
