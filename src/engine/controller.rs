@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::gauge::Gauge;
 use super::pacing::Pacing;
 use super::steering::{Brief, Voice};
+use crate::job::TargetBounds;
 use crate::ledger::control::{self, Lead, Orders};
 use crate::ledger::lease::{self, Claim, Holder, RENEWAL};
 use crate::ledger::partitions::{self, Changed};
@@ -71,6 +72,8 @@ pub(super) struct Controller {
     pub(super) changes: watch::Sender<Changes>,
     /// The names of the signals that are read.
     pub(super) signals: Vec<String>,
+    /// What bounds the time that people may ask of a batch.
+    pub(super) target: TargetBounds,
     /// What held the run before this process began to work on it.
     pub(super) held_before: Held,
     /// Rows that had been changed by then.
@@ -232,6 +235,7 @@ impl Controller {
         pulse.limit = brief.pace.rate;
         pulse.window.clone_from(&brief.pace.window);
         pulse.signals.clone_from(&self.signals);
+        pulse.target = Some(self.target);
         let speed = self.gauge().timing.speed();
         pulse.eta = self.pacing.eta(&brief.orders, snapshot, &pulse, speed);
         pulse

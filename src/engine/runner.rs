@@ -126,6 +126,7 @@ impl Runner {
             brief: sender,
             changes,
             signals: Vec::new(),
+            target: self.plan.job.batch.target_bounds(),
             held_before: snapshot.held.clone(),
             changed_before: snapshot.rows.changed,
             clock: (snapshot.now, Instant::now()),

@@ -44,7 +44,7 @@ pub use fragment::{Fragment, Refusal, scan, scan_query, scan_statement};
 pub use hold::{Hold, Limit, Signal, Url};
 pub use model::{
     Assignment, BadRows, Batch, Job, Order, Pace, Policy, Size, Stripes, Sync, SynchronousCommit,
-    Table, Vacuum, Verify, Work,
+    Table, TargetBounds, Vacuum, Verify, Work,
 };
 pub use name::{NameError, TableName};
 pub use problem::{Problem, Problems};

@@ -18,7 +18,7 @@ use super::name::TableName;
 use super::problem::Problems;
 use super::shape::Shape;
 use super::source::Source;
-use super::units::Rate;
+use super::units::{Rate, show_duration};
 use super::window::Window;
 use super::{read, resolve};
 
@@ -132,6 +132,41 @@ pub struct Batch {
     pub synchronous_commit: SynchronousCommit,
     /// In how many passes a chunk is updated.
     pub stripes: Stripes,
+}
+
+impl Batch {
+    /// Returns what bounds the time that can be asked of a batch.
+    pub fn target_bounds(&self) -> TargetBounds {
+        match self.size {
+            Size::Target { .. } => TargetBounds { give_way: self.give_way, rows: None },
+            Size::Fixed(rows) => TargetBounds { give_way: self.give_way, rows: Some(rows) },
+        }
+    }
+}
+
+/// What bounds the time that can be asked of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetBounds {
+    /// The longest that others wait on it.
+    pub give_way: Duration,
+    /// Its rows, where their number is fixed.
+    pub rows: Option<u32>,
+}
+
+impl TargetBounds {
+    /// Returns why a batch cannot aim at `target`, if it cannot.
+    pub fn against(&self, target: Duration) -> Option<String> {
+        if let Some(rows) = self.rows {
+            return Some(format!(
+                "its batches have {rows} rows (`batch.rows`), whatever time they take"
+            ));
+        }
+        let (give_way, target) = (self.give_way, (target > self.give_way).then_some(target)?);
+        let (give_way, target) = (show_duration(give_way), show_duration(target));
+        Some(format!(
+            "`batch.give_way` ({give_way}) is less than {target}, so every batch would be cut off"
+        ))
+    }
 }
 
 /// In how many committed passes a chunk is updated, each over a part of its rows: between them, the

@@ -38,7 +38,7 @@ impl fmt::Display for Plan {
             f,
             "gives way: a batch ends after {} ms, and waits {} ms for a lock",
             self.job.batch.give_way.as_millis(),
-            self.job.batch.give_way.as_millis() / 2
+            super::statements::lock_timeout(&self.job).as_millis()
         )?;
         writeln!(f, "vacuum: {}", self.vacuum())?;
         writeln!(f, "verified by: {}", self.verified_by())?;

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::holding::{Holding, Slowing};
+use crate::job::TargetBounds;
 
 /// Samples older than this say nothing about now.
 const WINDOW: f64 = 60.0;
@@ -97,6 +98,8 @@ pub struct Pulse {
     pub slowing: Option<Slowing>,
     /// The names of the signals by which it may be held.
     pub signals: Vec<String>,
+    /// What bounds the time that people may ask of a batch.
+    pub target: Option<TargetBounds>,
     /// The window that applies, or when the next one does, in words.
     pub window: Option<String>,
     /// What the VACUUM beside the walk does, or why it does not run.

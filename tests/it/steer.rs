@@ -43,6 +43,30 @@ fn a_paused_run_stands_still_and_goes_on_in_its_process() {
 }
 
 #[test]
+fn a_time_that_batches_cannot_have_is_refused() {
+    let db = table();
+    let (cli, running, held) = held_run(&db, 10);
+    let answer = cli.call(&["throttle", "job", "--target", "50ms"]).exits(2);
+    answer.says("batches of `job` cannot have that target").says("10 rows (`batch.rows`)");
+    held.release();
+    running.wait().exits(0);
+    let timed = Toml::increment().with("[pace]\nrate = \"20/s\"").text();
+    let cli = Cli::new(&db, "timed", &timed);
+    cli.call(&["run", "timed", "-y", "--target", "101ms"])
+        .exits(2)
+        .says("(100ms) is less than 101ms");
+    cli.call(&["status", "timed"]).exits(3).says("has no run");
+    let running = cli.start(&["run", "timed", "-y"]);
+    db.until(
+        "EXISTS (SELECT FROM piecemeal.run WHERE job = 'timed' AND pulse->'target' IS NOT NULL)",
+    );
+    cli.call(&["throttle", "timed", "--target", "101ms"]).exits(2).says("would be cut off");
+    cli.done(&["throttle", "timed", "--target", "100ms"]);
+    cli.done(&["throttle", "timed", "--rate", "1M/s"]);
+    running.wait().exits(0);
+}
+
+#[test]
 fn a_run_that_was_paused_while_nobody_worked_is_continued_by_resume() {
     let db = table();
     let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());

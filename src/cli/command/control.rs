@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use piecemeal::control::Desk;
-use piecemeal::job::{Rate, show_duration};
+use piecemeal::job::{Rate, TargetBounds, show_duration};
 use piecemeal::run::{Intent, Overrides, Said, Schedule, Snapshot, Status};
 use piecemeal::{Error, ErrorKind};
 
@@ -58,7 +57,12 @@ pub(crate) async fn throttle(settings: &Settings, args: &Throttle) -> Done {
     let change = overrides(settings, args)?;
     let desk = settings.desk(None).await?;
     if !args.clear {
-        check_holds(settings, &desk, &name, &change).await?;
+        let snapshots = desk.status(Some(&name)).await?;
+        let live = |it: &&Snapshot| it.owner.as_ref().is_some_and(|owner| owner.is_live);
+        let pulse = snapshots.iter().find(live).map(|it| &it.pulse);
+        check_target(&name, change.said.target, pulse.and_then(|pulse| pulse.target))?;
+        let known = pulse.map_or(&[][..], |pulse| &pulse.signals);
+        check_holds(settings, &name, &change, known)?;
     }
     desk.throttle(&name, (!args.clear).then_some(&change), args.lasting).await?;
     settings.printer.say(&if args.clear {
@@ -87,16 +91,28 @@ fn overrides(settings: &Settings, args: &Throttle) -> Result<Overrides, Problem>
     Ok(Overrides { said, schedule, holds: args.holds.iter().cloned().collect() })
 }
 
+/// A time that batches cannot have cannot be asked for.
+pub(super) fn check_target(
+    name: &str,
+    target: Option<Duration>,
+    bounds: Option<TargetBounds>,
+) -> Result<(), Error> {
+    let Some(why) = target.zip(bounds).and_then(|(target, bounds)| bounds.against(target)) else {
+        return Ok(());
+    };
+    let what = format!("batches of `{name}` cannot have that target");
+    Err(Error::new(ErrorKind::Usage, "target", what).because(why).with_hint(
+        "ask for a `--rate`, or for a shorter target; or change [batch] in the job file",
+    ))
+}
+
 /// A hold that the run does not have cannot be changed; who nobody works on cannot be asked.
-async fn check_holds(
+fn check_holds(
     settings: &Settings,
-    desk: &Desk,
     name: &str,
     change: &Overrides,
+    known: &[String],
 ) -> Result<(), Error> {
-    let snapshots = desk.status(Some(name)).await?;
-    let live = |it: &&Snapshot| it.owner.as_ref().is_some_and(|owner| owner.is_live);
-    let known = snapshots.iter().find(live).map_or(&[][..], |it| &it.pulse.signals);
     for unknown in change.holds.keys().filter(|hold| !known.contains(hold)) {
         if known.is_empty() {
             settings.printer.talk(&format!(

@@ -11,6 +11,7 @@ use piecemeal::sync::Blocker;
 use piecemeal::{Error, ErrorKind, Job, Plan};
 
 use super::Done;
+use super::control::check_target;
 use super::plan::{build, show_findings};
 use super::{check, shape};
 use crate::cli::args::{Join, Resume, Run, RunPace};
@@ -119,6 +120,7 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
         desk.check_after(job).await?;
     }
     // What was typed is read in full before anything is written.
+    check_target(&job.name, how.pace.target, Some(job.batch.target_bounds()))?;
     let options = how.options(desk).await?;
     if job.shape.expands() && open.is_none_or(LedgerRun::is_before_walk) {
         let expanding = shape::expand(settings, desk, (job, open, found.as_ref()), options);
@@ -189,7 +191,9 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
         return Box::pin(begin(settings, &desk, &job, how)).await;
     }
     // What stands against going on is said before the pause, or the failure, is taken back.
-    let plan = build(&settings.job(&args.job)?, &desk).await?;
+    let job = settings.job(&args.job)?;
+    check_target(&name, args.pace.target, Some(job.batch.target_bounds()))?;
+    let plan = build(&job, &desk).await?;
     if args.adopt {
         check_definition(&Identity::of(&plan.job), &run)?;
         run = desk.adopt(run).await?;

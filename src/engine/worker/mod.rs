@@ -274,7 +274,9 @@ impl Worker {
     /// The time that the next batch should take: what somebody has said, else the job's, and less where
     /// signals slow the run down.
     fn time(&self) -> Duration {
-        let target = self.steering.target().unwrap_or(self.target);
+        // What was asked for while nobody could say that it is too long.
+        let target =
+            self.steering.target().unwrap_or(self.target).min(self.plan.job.batch.give_way);
         target.mul_f64(self.steering.briefness())
     }
 
