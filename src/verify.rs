@@ -63,6 +63,21 @@ impl Tally {
             self.stretch = Some((after, window.upto.clone()));
         }
     }
+
+    /// Joins what was seen behind it.
+    pub(crate) fn and(self, behind: Tally) -> Tally {
+        let stretch = match (self.stretch, behind.stretch) {
+            (Some((after, _)), Some((_, upto))) => Some((after, upto)),
+            (one, other) => one.or(other),
+        };
+        Tally {
+            looked: self.looked + behind.looked,
+            still: self.still + behind.still,
+            broken: self.broken + behind.broken,
+            stretch,
+            samples: if self.samples.is_empty() { behind.samples } else { self.samples },
+        }
+    }
 }
 
 /// Looks at one stretch, `(after, upto]`. Rows in the quarantine of the run are accounted for there.
@@ -294,6 +309,20 @@ mod tests {
         let key = |value: &str| Key::new(vec![value.to_owned()]);
         assert_eq!(tally.stretch, Some((Some(key("1")), key("4"))));
         assert_eq!((tally.looked, tally.still), (40, 4));
+    }
+
+    #[test]
+    fn parts_that_are_joined_are_as_one() {
+        let windows = [window(None, "1", 3), window(Some("1"), "2", 0), window(Some("2"), "3", 1)];
+        let mut whole = Tally::default();
+        let parts = windows.iter().map(|window| {
+            let mut part = Tally::default();
+            part.add(window);
+            whole.add(window);
+            part
+        });
+        let joined = parts.reduce(Tally::and);
+        assert_eq!(joined, Some(whole));
     }
 
     #[test]

@@ -1,18 +1,14 @@
 //! The workers of this process: who walks which range, and what they may change together.
 //!
-//! Their number follows the pace while they work. One that has nothing to do waits: others may put
-//! ranges aside, or die. One that meets something that stops the run stops the others, each between
-//! two of its batches.
+//! One that has nothing to do waits: others may put ranges aside, or die.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-
 use super::insist::insist;
-use super::steering::{Asked, Steering};
+use super::staff::staffed;
+use super::steering::Steering;
 use super::worker::{Stop, Worker, lost};
 use crate::batch::Fence;
 use crate::ledger::ranges::{self, Taken};
@@ -88,35 +84,12 @@ impl Crew {
 
     /// Walks with as many workers as the pace says until no range is left, or until there is a reason
     /// to stop.
-    pub(super) async fn walk(self: &Arc<Crew>, plan: &Arc<Plan>, mut steering: Steering) -> Stop {
-        let (halt, halted) = watch::channel(false);
-        let (mut workers, mut active) = (JoinSet::new(), BTreeSet::new());
-        let (mut is_over, mut reason) = (false, None);
-        loop {
-            let wanted = steering.brief.borrow_and_update().pace.workers;
-            for no in (0..wanted).filter(|_| !is_over && reason.is_none()) {
-                if active.insert(no) {
-                    let worker = self.worker(plan, steering.of_worker(no, halted.clone()));
-                    workers.spawn(async move { (no, { worker }.work().await) });
-                }
-            }
-            tokio::select! {
-                ended = workers.join_next() => match ended {
-                    None => return reason.unwrap_or(Stop::End),
-                    Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-                    Some(Ok((no, stop))) => {
-                        active.remove(&no);
-                        if matches!(stop, Stop::End) {
-                            is_over = true;
-                        } else if !matches!(stop, Stop::Asked(Asked::ToStepBack)) {
-                            halt.send_replace(true);
-                            reason.get_or_insert(stop);
-                        }
-                    }
-                },
-                Ok(()) = steering.brief.changed() => {}
-            }
-        }
+    pub(super) async fn walk(self: &Arc<Crew>, plan: &Arc<Plan>, steering: &Steering) -> Stop {
+        let work = |steering| {
+            let mut worker = self.worker(plan, steering);
+            async move { worker.work().await }
+        };
+        staffed(steering, work, || false).await
     }
 
     fn worker(self: &Arc<Crew>, plan: &Arc<Plan>, steering: Steering) -> Worker {

@@ -15,7 +15,7 @@ use crate::ledger::control::Orders;
 use crate::ledger::ranges;
 use crate::pg::{Database, Lane};
 use crate::plan::Plan;
-use crate::run::{Pace, Snapshot};
+use crate::run::{Pace, Said, Snapshot};
 use crate::verify::{self, Question};
 
 /// What a verification came to when it passed.
@@ -59,14 +59,18 @@ pub async fn verify(
     let pending = snapshot.pending();
     let started = Instant::now();
     // Nobody steers this one: its channels stay open and silent as long as they are held here.
-    let pace = Pace { rate: plan.job.pace.rate.map(Rate::rows_per_second), ..Pace::default() };
+    let pace = &plan.job.pace;
+    let said =
+        Said { rate: pace.rate.map(Rate::rows_per_second), workers: pace.workers, target: None };
+    let pace = Pace::of(said, Said::default(), None);
     let (_brief, brief) =
         watch::channel(Brief { orders: Orders::at_will(), pace, is_time_up: false });
     let (_leave, leaving) = watch::channel(false);
     let (voice, _events) = mpsc::channel(1);
     let gauge = Arc::new(Mutex::new(Gauge::default()));
     let steering = Steering::new(brief, leaving, gauge, Voice(voice));
-    let mut verifier = Verifier::new(database, Arc::new(plan), steering, (snapshot.run, pending));
+    let verifier =
+        Verifier { database, plan: Arc::new(plan), steering, run: snapshot.run, pending };
     let tally = verifier.look().await.map_err(|stop| stopped(&job, &stop))?;
     let question = Question {
         job: &job,

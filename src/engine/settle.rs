@@ -105,7 +105,7 @@ impl Round<'_> {
         let runner = self.runner;
         let (database, fence) = (runner.database.clone(), runner.fence(&self.holder));
         let crew = Arc::new(Crew::new(database, fence, Arc::clone(&self.limit)));
-        let stop = crew.walk(&runner.plan, self.steering()).await;
+        let stop = crew.walk(&runner.plan, &self.steering()).await;
         let is_over = matches!(stop, Stop::End);
         if is_over && self.leads() {
             return self.verify().await;
@@ -146,12 +146,13 @@ impl Round<'_> {
         self.runner.voice.say(Event::Verifying);
         let pending = snapshot.pending();
         let started = Instant::now();
-        let mut verifier = Verifier::new(
-            self.runner.database.clone(),
-            Arc::clone(&self.runner.plan),
-            self.steering(),
-            (self.runner.run, pending),
-        );
+        let verifier = Verifier {
+            database: self.runner.database.clone(),
+            plan: Arc::clone(&self.runner.plan),
+            steering: self.steering(),
+            run: self.runner.run,
+            pending,
+        };
         let tally = verifier.look().await?;
         self.judge(&snapshot, pending, tally, started.elapsed()).await
     }

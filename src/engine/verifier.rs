@@ -1,59 +1,83 @@
-//! Walks the whole table once more and only looks.
+//! Walks the whole table once more and only looks: the parts of its key space side by side.
 //!
-//! It has its own windows and its own sizer, takes orders like a worker, and pays for what it reads.
-//! Faults are chosen for like a batch's; nothing is written, so a window is simply looked at again.
+//! Its cuts are its own, and its workers follow the pace like those of the walk. One that steps back leaves its part to
+//! the others, who go on with it where it is.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::recover::{ATTEMPTS, Choice, FIRST_WAIT, Situation, choose, jittered, timeouts};
+use tokio::sync::watch;
+
+use super::looker::{Looker, Part};
+use super::staff::staffed;
 use super::steering::Steering;
 use super::worker::Stop;
-use crate::batch;
-use crate::pg::{Database, DbMessage, Fault, Lane, Session};
-use crate::plan::{self, Plan};
+use crate::pg::{Database, DbMessage};
+use crate::plan::Plan;
 use crate::run::Pending;
-use crate::verify::{self, Tally, Window};
-use crate::walk::{Key, Leg, Sizer};
-
-/// How many rows may be read for the price of one written. Skipping a row costs about a sixtieth
-/// of rewriting it on a small machine; this is three times as careful.
-const READS_PER_WRITE: u64 = 20;
-
-/// Bounds of a window, in rows: a read locks nothing, so it may begin bigger than a batch.
-const WINDOW: (u32, u32) = (1_000, 50_000);
+use crate::verify::Tally;
+use crate::walk::{Key, Leg};
 
 /// Times that a look is repeated which met no row: they may all have been deleted meanwhile, but a
 /// verification that saw nothing proves nothing (R25).
 const LOOKS: u32 = 3;
+
+/// The parts of one look, at which nobody looks now.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    free: VecDeque<Part>,
+    seen: BTreeMap<usize, Tally>,
+}
+
+impl Parts {
+    /// Parts that follow each other over the whole key space up to `upto`.
+    fn between(cuts: Vec<Key>, upto: Key) -> Parts {
+        let afters =
+            std::iter::once(None).chain(cuts.iter().cloned().map(Some)).collect::<Vec<_>>();
+        let parts = afters.into_iter().zip(cuts.into_iter().chain([upto])).enumerate();
+        let part = |(no, (after, end))| Part {
+            no,
+            left: Some(Leg { after, end, stripe: None }),
+            tally: Tally::default(),
+        };
+        Parts { free: parts.map(part).collect(), seen: BTreeMap::new() }
+    }
+
+    /// Takes the first one.
+    fn take(&mut self) -> Option<Part> {
+        self.free.pop_front()
+    }
+
+    /// Puts one back, to be gone on with unless all of it was seen.
+    fn put(&mut self, part: Part) {
+        if part.left.is_some() {
+            self.free.push_front(part);
+        } else {
+            self.seen.insert(part.no, part.tally);
+        }
+    }
+
+    /// What was seen, in the order of the key.
+    fn sum(self) -> Tally {
+        self.seen.into_values().reduce(Tally::and).unwrap_or_default()
+    }
+}
 
 /// Looks at the whole table.
 pub(super) struct Verifier {
     pub(super) database: Database,
     pub(super) plan: Arc<Plan>,
     pub(super) steering: Steering,
+    pub(super) run: i64,
     pub(super) pending: Pending,
-    run: i64,
-    sizer: Sizer,
-    session: Option<Session>,
 }
 
 impl Verifier {
-    pub(super) fn new(
-        database: Database,
-        plan: Arc<Plan>,
-        steering: Steering,
-        (run, pending): (i64, Pending),
-    ) -> Verifier {
-        let sizer = Sizer::aiming_at(plan.window_target(), WINDOW.0, WINDOW.1);
-        Verifier { database, plan, steering, pending, run, sizer, session: None }
-    }
-
     /// Looks at every row up to the last there is now.
-    pub(super) async fn look(&mut self) -> Result<Tally, Stop> {
+    pub(super) async fn look(&self) -> Result<Tally, Stop> {
         for _ in 0..LOOKS {
-            let Some(upto) = self.last_key().await? else { return Ok(Tally::default()) };
-            let tally = self.look_up_to(upto).await?;
+            let Some(parts) = self.parts().await? else { return Ok(Tally::default()) };
+            let tally = self.look_at(parts).await?;
             if tally.looked > 0 {
                 return Ok(tally);
             }
@@ -61,151 +85,81 @@ impl Verifier {
         Err(Stop::Fatal(DbMessage::local("no row was looked at, and the table has some")))
     }
 
-    async fn look_up_to(&mut self, upto: Key) -> Result<Tally, Stop> {
+    /// The table in parts; `None` if it has no row.
+    async fn parts(&self) -> Result<Option<Parts>, Stop> {
+        let (_halt, halted) = watch::channel(false);
+        let mut looker = self.looker(self.steering.of_worker(0, halted));
+        let Some(upto) = looker.last_key().await? else { return Ok(None) };
+        // To find cuts takes a sample, which one worker has no use for.
+        let is_shared = self.steering.brief.borrow().pace.workers > 1;
+        let cuts = if is_shared { looker.cuts(&upto).await } else { Vec::new() };
+        Ok(Some(Parts::between(cuts, upto)))
+    }
+
+    async fn look_at(&self, parts: Parts) -> Result<Tally, Stop> {
         self.steering.note(|gauge| gauge.looked = 0);
-        let mut tally = Tally::default();
-        let mut leg = Leg { after: None, end: upto, stripe: None };
-        loop {
-            let (window, is_last) = self.window(&leg).await?;
-            leg.after = Some(window.upto.clone());
-            tally.add(&window);
-            self.sample(&window, &mut tally).await?;
-            self.steering.note(|gauge| (gauge.looked, gauge.trouble) = (tally.looked, None));
-            self.steering.owe(window.looked.div_ceil(READS_PER_WRITE));
-            self.steering.pay().await;
-            self.steering.admit().await?;
-            if is_last {
-                return Ok(tally);
-            }
+        let parts = Arc::new(Mutex::new(parts));
+        let work = |steering| work(self.looker(steering), Arc::clone(&parts));
+        match staffed(&self.steering, work, || !lock(&parts).free.is_empty()).await {
+            Stop::End => Ok(std::mem::take(&mut *lock(&parts)).sum()),
+            stop => Err(stop),
         }
     }
 
-    async fn last_key(&mut self) -> Result<Option<Key>, Stop> {
-        let mut attempts = Attempts::default();
-        loop {
-            let plan = Arc::clone(&self.plan);
-            let found = match self.session().await {
-                Ok(session) => plan::last_key(session, &plan.statements).await,
-                Err(fault) => Err(fault),
-            };
-            match found {
-                Ok(key) => return Ok(key),
-                Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
-            }
-        }
+    fn looker(&self, steering: Steering) -> Looker {
+        let (database, plan) = (self.database.clone(), Arc::clone(&self.plan));
+        Looker::new(database, plan, steering, (self.run, self.pending))
     }
+}
 
-    /// Returns the first window of what is left, and whether it is the last one.
-    async fn window(&mut self, left: &Leg) -> Result<(Window, bool), Stop> {
-        let mut attempts = Attempts::default();
-        loop {
-            let rows = self.sizer.rows();
-            match self.look_once(left.clone(), rows).await {
-                Ok((window, is_last)) => {
-                    self.sizer.observe(rows, window.took, 0);
-                    return Ok((window, is_last));
-                }
-                Err(fault) => self.recover(&mut attempts, rows, &fault).await?,
-            }
-        }
-    }
-
-    async fn look_once(&mut self, left: Leg, rows: u32) -> Result<(Window, bool), Fault> {
-        let plan = Arc::clone(&self.plan);
-        let run = self.run;
-        let session = self.session().await?;
-        let chunk = batch::next(session, &plan.statements.by_key, left, rows).await?;
-        let window =
-            verify::look(session, &plan.statements, run, (chunk.after.as_ref(), &chunk.upto))
-                .await?;
-        Ok((window, chunk.last))
-    }
-
-    async fn sample(&mut self, window: &Window, tally: &mut Tally) -> Result<(), Stop> {
-        let is_wrong = window.broken > 0 || self.pending.is_checked() && window.still > 0;
-        let mut attempts = Attempts::default();
-        while is_wrong && tally.samples.is_empty() {
-            let plan = Arc::clone(&self.plan);
-            let (run, is_checked) = (self.run, self.pending.is_checked());
-            let found = match self.session().await {
-                Ok(session) => {
-                    verify::sample(session, &plan.statements, run, window, is_checked).await
-                }
-                Err(fault) => Err(fault),
-            };
-            match found {
-                Ok(keys) => {
-                    tally.samples = keys;
-                    return Ok(());
-                }
-                Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn session(&mut self) -> Result<&mut Session, Fault> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => self.database.session(Lane::Work).await?,
-        };
-        Ok(self.session.insert(session))
-    }
-
-    async fn recover(
-        &mut self,
-        attempts: &mut Attempts,
-        rows: u32,
-        fault: &Fault,
-    ) -> Result<(), Stop> {
-        if fault.spoils_connection() {
-            self.session = None;
-        }
-        let max_hold = self.plan.job.pace.max_hold;
-        let at = Situation { max_hold, ..attempts.count(rows, fault) };
-        let wait = match choose(fault, at) {
-            Choice::Again(wait) => wait,
-            Choice::Smaller(wait) => {
-                self.sizer.shrink(rows);
-                wait
-            }
-            Choice::GiveUp => return Err(Stop::GaveUp(fault.message().clone())),
-            // More time than a batch has would help no read of one row; another attempt may.
-            Choice::Lift if attempts.timeouts <= ATTEMPTS => FIRST_WAIT,
-            // Reading a row cannot fail for the row's sake except in the job's own expressions, and
-            // then no smaller window would help.
-            Choice::PutAside | Choice::Lift | Choice::Bisect | Choice::BadRow | Choice::Stop => {
-                return Err(Stop::Fatal(fault.message().clone()));
-            }
-        };
-        self.steering.tell_retry(fault.message().to_string(), wait, self.sizer.rows());
-        self.steering.wait(jittered(wait)).await;
-        match self.steering.asked() {
-            Some(asked) => Err(Stop::Asked(asked)),
-            None => Ok(()),
+/// Looks at part after part until none is left, or until there is a reason to stop.
+async fn work(mut looker: Looker, parts: Arc<Mutex<Parts>>) -> Stop {
+    loop {
+        let Some(mut part) = lock(&parts).take() else { return Stop::End };
+        let looked = looker.look_at(&mut part).await;
+        lock(&parts).put(part);
+        if let Err(stop) = looked {
+            return stop;
         }
     }
 }
 
-/// How often the same window failed, and since when.
-#[derive(Default)]
-struct Attempts {
-    failures: u32,
-    timeouts: u32,
-    since: Option<Instant>,
+fn lock(parts: &Mutex<Parts>) -> MutexGuard<'_, Parts> {
+    parts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Attempts {
-    fn count(&mut self, rows: u32, fault: &Fault) -> Situation {
-        self.failures += 1;
-        self.timeouts = timeouts(self.timeouts, fault);
-        let stuck: Duration = self.since.get_or_insert_with(Instant::now).elapsed();
-        Situation {
-            rows,
-            attempts: self.failures,
-            timeouts: self.timeouts,
-            stuck,
-            ..Situation::default()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(at: usize) -> Key {
+        Key::new(vec![at.to_string()])
+    }
+
+    proptest! {
+        #[test]
+        fn however_often_parts_are_left_each_place_is_seen_once_and_in_order(
+            cuts in prop::collection::btree_set(1usize..40, 0..8),
+            steps in prop::collection::vec(1usize..6, 0..60),
+        ) {
+            let cuts: Vec<usize> = cuts.into_iter().collect();
+            let mut parts = Parts::between(cuts.iter().map(|at| key(*at)).collect(), key(40));
+            let at = |key: &Key| key.values()[0].as_str().parse::<usize>().expect("a place");
+            let (mut seen, mut steps) = (Vec::new(), steps.into_iter().chain(std::iter::repeat(40)));
+            while let Some(mut part) = parts.take() {
+                let leg = part.left.take().expect("a part that is not over");
+                let (from, end) = (leg.after.as_ref().map_or(0, at), at(&leg.end));
+                let upto = end.min(from + steps.next().unwrap_or(40));
+                seen.push((from, upto));
+                part.tally.looked += (upto - from) as u64;
+                part.left = (upto < end).then(|| Leg { after: Some(key(upto)), ..leg });
+                parts.put(part);
+            }
+            seen.sort_unstable();
+            prop_assert!(seen.windows(2).all(|pair| pair[0].1 == pair[1].0), "{:?}", seen);
+            prop_assert_eq!(parts.seen.len(), cuts.len() + 1);
+            prop_assert_eq!(parts.sum().looked, 40);
         }
     }
 }

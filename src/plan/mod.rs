@@ -40,7 +40,7 @@ pub(crate) use prepare::is_locked;
 pub use prepare::{Plan, Standing, extent, last_key, standing};
 pub use rehearsal::{CameTo, Fired, Measured, Rehearsal, Rehearsed};
 pub use served::Served;
-pub(crate) use split::cuts;
+pub(crate) use split::{cuts, cuts_by_key};
 pub use statements::{Route, Statements};
 pub use target::Target;
 pub(crate) use target::family;

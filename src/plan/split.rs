@@ -50,6 +50,11 @@ pub(crate) async fn cuts(session: &mut Session, plan: &Plan, upto: &Key) -> Vec<
     if plan.statements.physical.is_some() {
         return places(plan.heap_bytes / PAGE, ranges(plan.estimate).into());
     }
+    cuts_by_key(session, plan, upto).await
+}
+
+/// Returns the keys that cut the table of `plan` up to `upto`, in whatever order it is walked.
+pub(crate) async fn cuts_by_key(session: &mut Session, plan: &Plan, upto: &Key) -> Vec<Key> {
     cut_into(session, plan, upto, ranges(plan.estimate)).await
 }
 

@@ -201,3 +201,25 @@ fn a_trigger_that_comes_and_suppresses_none_is_only_counted_with() {
     running.wait().exits(0);
     done_once(&db, "job");
 }
+
+#[test]
+fn workers_look_at_a_large_table_side_by_side_and_one_that_steps_back_leaves_nothing_out() {
+    let db = Db::with(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL);
+         INSERT INTO t SELECT i, (i % 1000 > 0)::int FROM generate_series(1, 120000) i; ANALYZE t;
+         CREATE FUNCTION is_done(id int8, n int) RETURNS bool STABLE LANGUAGE plpgsql AS $$ BEGIN
+             IF id % 200 = 0 THEN PERFORM pg_advisory_lock_shared(7), pg_sleep(0.001); END IF;
+             RETURN n = 1; END $$;",
+    );
+    let job =
+        Toml::increment().filter("n = 0").expect("is_done(id, n)").with("[pace]\nworkers = 2");
+    let cli = Cli::new(&db, "job", &job.text());
+    let run = cli.start(&["run", "job", "-y"]);
+    db.until(
+        "(SELECT count(DISTINCT pid) = 2 FROM pg_locks WHERE locktype = 'advisory' AND objid = 7)",
+    );
+    cli.done(&["throttle", "job", "--workers", "1"]);
+    run.wait().exits(0).says("120,000 rows looked at");
+    db.exec("UPDATE t SET n = 2 WHERE id IN (1, 60000, 120000)");
+    cli.call(&["verify", "job"]).exits(6).says("`expect` is not true for 3 rows");
+}

@@ -1,0 +1,223 @@
+//! One of those who look at the table when it was walked.
+//!
+//! It has its own windows and its own sizer, takes orders like a worker, and pays for what it reads.
+//! Faults are chosen for like a batch's; nothing is written, so a window is simply looked at again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::recover::{ATTEMPTS, Choice, FIRST_WAIT, Situation, choose, jittered, timeouts};
+use super::steering::Steering;
+use super::worker::Stop;
+use crate::batch;
+use crate::pg::{Database, Fault, Lane, Session};
+use crate::plan::{self, Plan};
+use crate::run::Pending;
+use crate::verify::{self, Tally, Window};
+use crate::walk::{Key, Leg, Sizer};
+
+/// How many rows may be read for the price of one written. Skipping a row costs about a sixtieth
+/// of rewriting it on a small machine; this is three times as careful.
+const READS_PER_WRITE: u64 = 20;
+
+/// Bounds of a window, in rows: a read locks nothing, so it may begin bigger than a batch.
+const WINDOW: (u32, u32) = (1_000, 50_000);
+
+/// A stretch of the key space, and what was seen of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Its place among the others.
+    pub(super) no: usize,
+    /// What is left of it; `None` when all of it was seen.
+    pub(super) left: Option<Leg>,
+    /// What was seen.
+    pub(super) tally: Tally,
+}
+
+/// Looks at parts of the table.
+pub(super) struct Looker {
+    database: Database,
+    plan: Arc<Plan>,
+    steering: Steering,
+    run: i64,
+    pending: Pending,
+    sizer: Sizer,
+    session: Option<Session>,
+}
+
+impl Looker {
+    pub(super) fn new(
+        database: Database,
+        plan: Arc<Plan>,
+        steering: Steering,
+        (run, pending): (i64, Pending),
+    ) -> Looker {
+        let sizer = Sizer::aiming_at(plan.window_target(), WINDOW.0, WINDOW.1);
+        Looker { database, plan, steering, run, pending, sizer, session: None }
+    }
+
+    /// Looks at what is left of a part, or until there is a reason to stop.
+    pub(super) async fn look_at(&mut self, part: &mut Part) -> Result<(), Stop> {
+        self.steering.note(|gauge| gauge.busy += 1);
+        let looked = self.look_window_by_window(part).await;
+        self.steering.note(|gauge| gauge.busy -= 1);
+        looked
+    }
+
+    async fn look_window_by_window(&mut self, part: &mut Part) -> Result<(), Stop> {
+        while let Some(left) = part.left.clone() {
+            self.steering.admit().await?;
+            let (window, is_last) = self.window(&left).await?;
+            self.sample(&window, &mut part.tally).await?;
+            part.tally.add(&window);
+            part.left = (!is_last).then(|| Leg { after: Some(window.upto.clone()), ..left });
+            self.steering.note(|gauge| {
+                gauge.looked += window.looked;
+                gauge.trouble = None;
+            });
+            self.steering.owe(window.looked.div_ceil(READS_PER_WRITE));
+            self.steering.pay().await;
+        }
+        Ok(())
+    }
+
+    /// Returns the last key of the table; `None` if it has no row.
+    pub(super) async fn last_key(&mut self) -> Result<Option<Key>, Stop> {
+        let mut attempts = Attempts::default();
+        loop {
+            let plan = Arc::clone(&self.plan);
+            let found = match self.session().await {
+                Ok(session) => plan::last_key(session, &plan.statements).await,
+                Err(fault) => Err(fault),
+            };
+            match found {
+                Ok(key) => return Ok(key),
+                Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
+            }
+        }
+    }
+
+    /// Returns the keys at which the table is cut up to `upto`.
+    pub(super) async fn cuts(&mut self, upto: &Key) -> Vec<Key> {
+        let plan = Arc::clone(&self.plan);
+        match self.session().await {
+            Ok(session) => plan::cuts_by_key(session, &plan, upto).await,
+            // One who looks at all of it comes to the same end.
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Returns the first window of what is left, and whether it is the last one.
+    async fn window(&mut self, left: &Leg) -> Result<(Window, bool), Stop> {
+        let mut attempts = Attempts::default();
+        loop {
+            let rows = self.sizer.rows();
+            match self.look_once(left.clone(), rows).await {
+                Ok((window, is_last)) => {
+                    self.sizer.observe(rows, window.took, 0);
+                    return Ok((window, is_last));
+                }
+                Err(fault) => self.recover(&mut attempts, rows, &fault).await?,
+            }
+        }
+    }
+
+    async fn look_once(&mut self, left: Leg, rows: u32) -> Result<(Window, bool), Fault> {
+        let plan = Arc::clone(&self.plan);
+        let run = self.run;
+        let session = self.session().await?;
+        let chunk = batch::next(session, &plan.statements.by_key, left, rows).await?;
+        let window =
+            verify::look(session, &plan.statements, run, (chunk.after.as_ref(), &chunk.upto))
+                .await?;
+        Ok((window, chunk.last))
+    }
+
+    async fn sample(&mut self, window: &Window, tally: &mut Tally) -> Result<(), Stop> {
+        let is_wrong = window.broken > 0 || self.pending.is_checked() && window.still > 0;
+        let mut attempts = Attempts::default();
+        while is_wrong && tally.samples.is_empty() {
+            let plan = Arc::clone(&self.plan);
+            let (run, is_checked) = (self.run, self.pending.is_checked());
+            let found = match self.session().await {
+                Ok(session) => {
+                    verify::sample(session, &plan.statements, run, window, is_checked).await
+                }
+                Err(fault) => Err(fault),
+            };
+            match found {
+                Ok(keys) => {
+                    tally.samples = keys;
+                    return Ok(());
+                }
+                Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn session(&mut self) -> Result<&mut Session, Fault> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => self.database.session(Lane::Work).await?,
+        };
+        Ok(self.session.insert(session))
+    }
+
+    async fn recover(
+        &mut self,
+        attempts: &mut Attempts,
+        rows: u32,
+        fault: &Fault,
+    ) -> Result<(), Stop> {
+        if fault.spoils_connection() {
+            self.session = None;
+        }
+        let max_hold = self.plan.job.pace.max_hold;
+        let at = Situation { max_hold, ..attempts.count(rows, fault) };
+        let wait = match choose(fault, at) {
+            Choice::Again(wait) => wait,
+            Choice::Smaller(wait) => {
+                self.sizer.shrink(rows);
+                wait
+            }
+            Choice::GiveUp => return Err(Stop::GaveUp(fault.message().clone())),
+            // More time than a batch has would help no read of one row; another attempt may.
+            Choice::Lift if attempts.timeouts <= ATTEMPTS => FIRST_WAIT,
+            // Reading a row cannot fail for the row's sake except in the job's own expressions, and
+            // then no smaller window would help.
+            Choice::PutAside | Choice::Lift | Choice::Bisect | Choice::BadRow | Choice::Stop => {
+                return Err(Stop::Fatal(fault.message().clone()));
+            }
+        };
+        self.steering.tell_retry(fault.message().to_string(), wait, self.sizer.rows());
+        self.steering.wait(jittered(wait)).await;
+        match self.steering.asked() {
+            Some(asked) => Err(Stop::Asked(asked)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How often the same window failed, and since when.
+#[derive(Default)]
+struct Attempts {
+    failures: u32,
+    timeouts: u32,
+    since: Option<Instant>,
+}
+
+impl Attempts {
+    fn count(&mut self, rows: u32, fault: &Fault) -> Situation {
+        self.failures += 1;
+        self.timeouts = timeouts(self.timeouts, fault);
+        let stuck: Duration = self.since.get_or_insert_with(Instant::now).elapsed();
+        Situation {
+            rows,
+            attempts: self.failures,
+            timeouts: self.timeouts,
+            stuck,
+            ..Situation::default()
+        }
+    }
+}
