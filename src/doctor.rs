@@ -373,7 +373,7 @@ mod tests {
             |state| Surveyed { signal: Signal::ReplicaLag, name: "replica-lag".into(), state };
         let mut checkup = Checkup::default();
         checkup.take_signals(&Survey(vec![
-            surveyed(State::On { limit: "10s".into(), origin: Origin::Default }),
+            surveyed(State::On { limit: "10s".into(), floor: None, origin: Origin::Default }),
             surveyed(State::Off { why: "no standby".into() }),
             surveyed(State::Hidden {
                 why: "it is dark".into(),

@@ -20,6 +20,9 @@ const COMMIT_TIMES: f64 = 4.0;
 /// And not less than this, so that a fast disk is not guarded against what nobody feels.
 const COMMIT_LEAST: Duration = Duration::from_millis(6);
 
+/// Rows per second that go on through a hold by `autovacuum` without a line in the job.
+const AUTOVACUUM_FLOOR: u32 = 100;
+
 macro_rules! signals {
     ($($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)?) => {
         /// Something of the database that a run slows down for.
@@ -125,6 +128,12 @@ impl Signal {
             | Signal::Latency
             | Signal::Query => None,
         }
+    }
+
+    /// Returns what goes on through its hold without a line in the job. A vacuum against wraparound of a
+    /// large table takes hours, and neither it nor anybody else is hurt by a few rows meanwhile.
+    pub fn default_floor(self) -> Option<Rate> {
+        if self == Signal::Autovacuum { Rate::new(AUTOVACUUM_FLOOR) } else { None }
     }
 
     /// Whether a run is held by it without a line in the job, where it can be observed.

@@ -15,7 +15,7 @@ use super::replica_lag::ReplicaLag;
 use super::slot_lag::SlotLag;
 use super::standby::Standby;
 use super::survey::{Origin, State, Survey};
-use crate::job::{Hold, Limit, Signal};
+use crate::job::{Hold, Limit, Rate, Signal};
 use crate::pg::Database;
 use crate::plan::Plan;
 
@@ -33,6 +33,10 @@ pub(crate) fn throttlers(plan: &Plan, survey: &Survey, database: &Database) -> V
     all
 }
 
+fn rows(floor: Rate) -> Floor {
+    Floor::Rows(floor.rows_per_second())
+}
+
 /// Makes throttlers for one plan.
 pub(super) struct Builder<'a> {
     pub(super) plan: &'a Plan,
@@ -43,15 +47,14 @@ pub(super) struct Builder<'a> {
 impl Builder<'_> {
     pub(super) fn of_job(&self, hold: &Hold) -> Guarded {
         let throttler = self.throttler(hold.on, hold.name.clone(), hold.above, Some(hold));
-        let floor = hold.floor.map(|floor| Floor::Rows(floor.rows_per_second()));
-        Guarded { throttler, floor }
+        Guarded { throttler, floor: hold.floor.map(rows) }
     }
 
     fn of_default(&self, signal: Signal) -> Option<Guarded> {
         let limit = signal.default_limit()?;
         let throttler = self.throttler(signal, signal.word().to_owned(), limit, None);
-        let has_floor = signal == Signal::CommitLatency;
-        Some(Guarded { throttler, floor: has_floor.then_some(Floor::Share(LEAST_SHARE)) })
+        let share = (signal == Signal::CommitLatency).then_some(Floor::Share(LEAST_SHARE));
+        Some(Guarded { throttler, floor: signal.default_floor().map(rows).or(share) })
     }
 
     fn throttler(

@@ -13,7 +13,7 @@ use super::build::Builder;
 use super::reading::Blind;
 use crate::error::Error;
 use crate::finding::Finding;
-use crate::job::{Job, Limit, Signal, show_duration};
+use crate::job::{Job, Limit, Rate, Signal, show_duration};
 use crate::pg::{Database, Fault, Lane, Session, patiently};
 use crate::plan::Plan;
 
@@ -43,6 +43,8 @@ pub enum State {
     On {
         /// The limit, in words.
         limit: String,
+        /// What goes on through its hold; without one, nothing, or a share of the speed.
+        floor: Option<Rate>,
         /// Who says so.
         origin: Origin,
     },
@@ -129,7 +131,7 @@ pub(crate) async fn survey_in(
         let Some(plan) = plan else { continue };
         let mut guarded = Builder { plan, application_name }.of_job(hold);
         let state = match guarded.throttler.read(session).await {
-            Ok(_) => on(hold.above, Origin::Job),
+            Ok(_) => on(hold.above, hold.floor, Origin::Job),
             Err(blind) => hidden(blind, Origin::Job),
         };
         all.push(Surveyed { signal: hold.on, name: hold.name.clone(), state });
@@ -150,8 +152,8 @@ fn not_understood() -> State {
     hidden(Blind::new("the server's answer is not understood"), Origin::Default)
 }
 
-fn on(limit: Limit, origin: Origin) -> State {
-    State::On { limit: limit.to_string(), origin }
+fn on(limit: Limit, floor: Option<Rate>, origin: Origin) -> State {
+    State::On { limit: limit.to_string(), floor, origin }
 }
 
 fn off(why: &str) -> State {
@@ -166,19 +168,19 @@ impl Facts {
     /// What is the matter with a signal that the job does not name.
     fn state(&self, signal: Signal) -> State {
         let Some(limit) = signal.default_limit() else { return off("until a job names it") };
+        let on = || on(limit, signal.default_floor(), Origin::Default);
         match (signal, self.role.sees_all) {
             (Signal::CommitLatency, _) if self.in_recovery => off("nothing commits in recovery"),
             (Signal::CommitLatency, _) if !self.syncs => off("fsync is off"),
-            (Signal::CommitLatency, _) => self.forbidden.as_ref().map_or_else(
-                || on(limit, Origin::Default),
-                |function| hidden(self.role.may_not_call(function), Origin::Default),
-            ),
+            (Signal::CommitLatency, _) => self.forbidden.as_ref().map_or_else(on, |function| {
+                hidden(self.role.may_not_call(function), Origin::Default)
+            }),
             (Signal::ArchiveBacklog, _) if !self.archives => off("archive_mode is off"),
             (Signal::ReplicaLag, false) if self.standbys == 0 => off("no standby"),
             (Signal::ReplicaLag | Signal::Autovacuum, false) => {
                 hidden(self.role.lacks_stats(), Origin::Default)
             }
-            _ => on(limit, Origin::Default),
+            _ => on(),
         }
     }
 }
@@ -197,10 +199,14 @@ impl State {
     pub fn why(&self) -> String {
         let by = |origin: &Origin| if *origin == Origin::Job { "by the job" } else { "by default" };
         match self {
-            State::On { limit, origin } if limit == "never" => {
-                format!("while it is true, {}", by(origin))
+            State::On { limit, floor, origin } => {
+                let when = match limit.as_str() {
+                    "never" => "while it is true".to_owned(),
+                    limit => format!("above {limit}"),
+                };
+                let floor = floor.map_or_else(String::new, |floor| format!("; {floor} go on"));
+                format!("{when}, {}{floor}", by(origin))
             }
-            State::On { limit, origin } => format!("above {limit}, {}", by(origin)),
             State::Off { why } => why.clone(),
             State::Hidden { why, origin: Origin::Job, .. } => format!("{why}, so it holds the run"),
             State::Hidden { why, origin: Origin::Default, .. } => why.clone(),
@@ -304,7 +310,7 @@ mod tests {
              lock-waits          off     until a job names it\n\
              active-sessions     off     until a job names it\n\
              oldest-transaction  off     until a job names it\n\
-             autovacuum          on      while it is true, by default\n\
+             autovacuum          on      while it is true, by default; 100 rows/s go on\n\
              latency             off     until a job names it\n\
              commit-latency      on      above 4 times what it is before the walk, at least 6ms, by default\n\
              query               off     until a job names it\n"

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::{Scene, hold, query};
 use crate::finding::Severity;
 use crate::job::Signal;
-use crate::throttle::{survey, throttlers};
+use crate::plan::Plan;
+use crate::throttle::gate::Guarded;
+use crate::throttle::judge::Floor;
+use crate::throttle::{Survey, survey, throttlers};
 
 #[tokio::test]
 async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
@@ -53,7 +56,7 @@ async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
     assert_eq!((findings[1].code, findings[1].severity), ("hold-blind", Severity::Warn));
     assert!(findings[1].why.ends_with("and be left after 1m 30s"), "{findings:?}");
     assert_eq!(findings[1].recipe[0], "GRANT pg_read_all_stats TO blind;");
-    let names = |all: Vec<crate::throttle::gate::Guarded>| {
+    let names = |all: Vec<Guarded>| {
         all.iter().map(|guarded| guarded.throttler.name().to_owned()).collect::<Vec<_>>()
     };
     let guarded = names(throttlers(&scene.plan, &all, &scene.database("app")));
@@ -61,4 +64,31 @@ async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
     let all = survey(&scene.database("app"), Some(&scene.plan)).await.unwrap();
     let guarded = names(throttlers(&scene.plan, &all, &scene.database("app")));
     assert_eq!(guarded[3..], ["replica-lag", "autovacuum"]);
+}
+
+#[tokio::test]
+async fn a_vacuum_against_wraparound_leaves_a_trickle_unless_the_job_names_it() {
+    let mut scene = Scene::set(&[]).await;
+    let database = scene.database("app");
+    let line = |all: &Survey| {
+        let line = all.0.iter().find(|it| it.signal == Signal::Autovacuum).unwrap();
+        line.state.to_string()
+    };
+    let floor = |plan: &Plan, all: &Survey| {
+        let all = throttlers(plan, all, &database);
+        all.iter().find(|it| it.throttler.name() == "autovacuum").unwrap().floor
+    };
+    let all = survey(&database, Some(&scene.plan)).await.unwrap();
+    assert_eq!(line(&all), "on      while it is true, by default; 100 rows/s go on");
+    assert_eq!(floor(&scene.plan, &all), Some(Floor::Rows(100)));
+
+    scene.plan.job.holds = vec![hold(Signal::Autovacuum, "never")];
+    let all = survey(&database, Some(&scene.plan)).await.unwrap();
+    assert_eq!(line(&all), "on      while it is true, by the job");
+    assert_eq!(floor(&scene.plan, &all), None);
+
+    scene.plan.job.holds[0].floor = Some("5 rows/s".parse().unwrap());
+    let all = survey(&database, Some(&scene.plan)).await.unwrap();
+    assert_eq!(line(&all), "on      while it is true, by the job; 5 rows/s go on");
+    assert_eq!(floor(&scene.plan, &all), Some(Floor::Rows(5)));
 }
