@@ -134,18 +134,25 @@ pub(crate) async fn survey_in(
             Ok(_) => on(hold.above, hold.floor, Origin::Job),
             Err(blind) => hidden(blind, Origin::Job),
         };
+        let state = if hold.url.is_some() { state.at_url() } else { state };
         all.push(Surveyed { signal: hold.on, name: hold.name.clone(), state });
     }
     let rows = session.transact(&ask::guards(), FACTS, &[]).await?;
     let facts = rows.first().and_then(|row| row.try_get(0).ok());
     let facts: Option<Facts> = facts.and_then(|facts| serde_json::from_value(facts).ok());
     for signal in Signal::ALL.iter().copied() {
-        if !all.iter().any(|surveyed: &Surveyed| surveyed.signal == signal) {
+        if !plan.is_some_and(|plan| is_named(&plan.job, signal)) {
             let state = facts.as_ref().map_or_else(not_understood, |facts| facts.state(signal));
             all.push(Surveyed { signal, name: signal.word().to_owned(), state });
         }
     }
     Ok(Survey(all))
+}
+
+/// Whether the job says what its limit is instead of the default. A standby that is asked itself stands for
+/// no other one.
+pub(super) fn is_named(job: &Job, signal: Signal) -> bool {
+    job.holds.iter().any(|hold| hold.on == signal && hold.url.is_none())
 }
 
 fn not_understood() -> State {
@@ -186,6 +193,14 @@ impl Facts {
 }
 
 impl State {
+    /// The same of one standby that is asked itself, beside those that the primary shows.
+    fn at_url(mut self) -> State {
+        if let State::On { limit, .. } = &mut self {
+            limit.push_str(" at `url`");
+        }
+        self
+    }
+
     /// Returns the word that people and JSON see.
     pub fn word(&self) -> &'static str {
         match self {
@@ -233,11 +248,12 @@ impl State {
 impl Survey {
     /// Warns of what the job names and nobody can see: a run of it would stand still.
     pub fn findings(&self, job: &Job) -> Vec<Finding> {
-        let warning = |surveyed: &Surveyed| {
+        let warning = |(at, surveyed): (usize, &Surveyed)| {
             let State::Hidden { why, recipe, origin: Origin::Job } = &surveyed.state else {
                 return None;
             };
-            let hold = job.holds.iter().find(|hold| hold.name == surveyed.name);
+            // What the job names comes first, in its order.
+            let hold = job.holds.get(at);
             let name = &surveyed.name;
             let finding = Finding::warn("hold-blind", format!("`{name}` cannot be read: {why}"))
                 .at(format!("[[hold]] on {}", surveyed.signal))
@@ -253,7 +269,7 @@ impl Survey {
             );
             Some(finding.recipe(first).recipe(without))
         };
-        self.0.iter().filter_map(warning).collect()
+        self.0.iter().enumerate().filter_map(warning).collect()
     }
 }
 

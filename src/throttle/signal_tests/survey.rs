@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{Scene, hold, query};
 use crate::finding::Severity;
-use crate::job::Signal;
+use crate::job::{Hold, Signal, Url};
+use crate::pg::Database;
 use crate::plan::Plan;
 use crate::throttle::gate::Guarded;
 use crate::throttle::judge::Floor;
@@ -64,6 +65,39 @@ async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
     let all = survey(&scene.database("app"), Some(&scene.plan)).await.unwrap();
     let guarded = names(throttlers(&scene.plan, &all, &scene.database("app")));
     assert_eq!(guarded[3..], ["replica-lag", "autovacuum"]);
+}
+
+#[tokio::test]
+async fn a_standby_that_is_asked_itself_stands_for_no_other_one() {
+    let mut scene = Scene::set(&[]).await;
+    let url = Some(Url("postgres://app@127.0.0.1:1/x".into()));
+    scene.plan.job.holds = vec![Hold { url, ..hold(Signal::ReplicaLag, "60s") }];
+    let lines = |all: &Survey| {
+        let lags = all.0.iter().filter(|it| it.signal == Signal::ReplicaLag);
+        lags.map(|it| it.state.to_string()).collect::<Vec<_>>()
+    };
+    let n_read = |plan: &Plan, all: &Survey, database: &Database| {
+        let all = throttlers(plan, all, database);
+        all.iter().filter(|it| it.throttler.name() == "replica-lag").count()
+    };
+    let database = scene.database("app");
+    let all = survey(&database, Some(&scene.plan)).await.unwrap();
+    assert!(lines(&all)[0].starts_with("hidden  the standby at `url`: "), "{all}");
+    assert_eq!(lines(&all)[1..], ["on      above 10s, by default"]);
+    assert_eq!(n_read(&scene.plan, &all, &database), 2);
+    // It holds nothing for a role that is not shown the others.
+    let blind = scene.database("blind");
+    let all = survey(&blind, Some(&scene.plan)).await.unwrap();
+    assert_eq!(lines(&all)[1..], ["off     no standby"]);
+    assert_eq!(n_read(&scene.plan, &all, &blind), 1);
+
+    // What the job says of the others is said in its own words, in time and in bytes.
+    scene.plan.job.holds.push(hold(Signal::ReplicaLag, "1h"));
+    scene.plan.job.holds.push(hold(Signal::ReplicaLag, "2 GB"));
+    let all = survey(&database, Some(&scene.plan)).await.unwrap();
+    let by_job = ["on      above 1h, by the job", "on      above 2 GB, by the job"];
+    assert_eq!(lines(&all)[1..], by_job);
+    assert_eq!(n_read(&scene.plan, &all, &database), 3);
 }
 
 #[tokio::test]
