@@ -149,8 +149,13 @@ impl Runner {
         });
         let survey = survey.await?;
         let throttlers = throttle::throttlers(&self.plan, &survey, &self.database);
-        let names = throttlers.iter().map(|guarded| guarded.throttler.name().to_owned());
-        lines.controller.signals = names.collect();
+        let signals = &mut lines.controller.signals;
+        for Guarded { throttler, .. } in &throttlers {
+            // Lag may be read several times: in time, in bytes, and of a standby by its URL.
+            if !signals.iter().any(|name| name == throttler.name()) {
+                signals.push(throttler.name().to_owned());
+            }
+        }
         Ok(throttlers)
     }
 

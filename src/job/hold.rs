@@ -96,6 +96,13 @@ pub enum Limit {
     Never,
 }
 
+impl Limit {
+    /// Whether both are limits of the same kind: of time, of bytes, and so on.
+    pub(crate) fn is_like(&self, other: &Limit) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -221,6 +228,16 @@ pub struct Hold {
     pub sql: Option<Fragment>,
     /// Where `on` is in the source.
     pub span: Range<usize>,
+}
+
+impl Hold {
+    /// Whether both limit the same. The lag of standbys may have a limit in time and one in bytes, and each
+    /// standby that is asked itself has its own.
+    pub(super) fn is_same(&self, other: &Hold) -> bool {
+        let is_lag = self.on == Signal::ReplicaLag;
+        let is_apart = is_lag && (self.url != other.url || !self.above.is_like(&other.above));
+        self.name == other.name && !is_apart
+    }
 }
 
 /// Where a standby is. Its `Debug` shows nothing of it (R28).

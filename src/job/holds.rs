@@ -23,7 +23,7 @@ impl File<'_> {
         let sections = self.reader.sections(root, HOLD, MAX_HOLDS);
         let holds: Vec<Hold> = sections.iter().filter_map(|hold| self.hold(hold)).collect();
         for (at, hold) in holds.iter().enumerate() {
-            if holds[..at].iter().any(|earlier| earlier.name == hold.name) {
+            if holds[..at].iter().any(|earlier| earlier.is_same(hold)) {
                 self.note(same_name(hold), hold.span.clone());
             }
         }
@@ -131,10 +131,19 @@ impl File<'_> {
 
 fn same_name(hold: &Hold) -> Problem {
     let message = format!("a hold named `{}` is here for the second time", hold.name);
-    let help = if hold.on == Signal::Query {
-        "give one a `name`"
-    } else {
-        "keep one of the two; a signal has one limit"
+    let help = match hold.on {
+        Signal::Query => "give one a `name`",
+        Signal::ReplicaLag => {
+            "keep one of the two; one in time and one in bytes may stand side by side"
+        }
+        Signal::SlotLag
+        | Signal::ArchiveBacklog
+        | Signal::LockWaits
+        | Signal::ActiveSessions
+        | Signal::OldestTransaction
+        | Signal::Autovacuum
+        | Signal::Latency
+        | Signal::CommitLatency => "keep one of the two; a signal has one limit",
     };
     Problem::new("contradiction", message).help(help)
 }

@@ -14,7 +14,7 @@ use super::query::Query;
 use super::replica_lag::ReplicaLag;
 use super::slot_lag::SlotLag;
 use super::standby::Standby;
-use super::survey::{Origin, State, Survey};
+use super::survey::{Origin, State, Survey, is_named};
 use crate::job::{Hold, Limit, Rate, Signal};
 use crate::pg::Database;
 use crate::plan::Plan;
@@ -57,6 +57,15 @@ impl Builder<'_> {
         Some(Guarded { throttler, floor: signal.default_floor().map(rows).or(share) })
     }
 
+    /// Whether the lag of standbys has a limit of another kind as well: in bytes beside one in time, or the
+    /// other way round.
+    fn has_other_lag(&self, limit: Limit) -> bool {
+        let (job, lag) = (&self.plan.job, Signal::ReplicaLag);
+        let of_job = job.holds.iter().filter(|hold| hold.on == lag).map(|hold| hold.above);
+        let default = lag.default_limit().filter(|_| !is_named(job, lag));
+        of_job.chain(default).any(|other| !other.is_like(&limit))
+    }
+
     fn throttler(
         &self,
         signal: Signal,
@@ -70,7 +79,7 @@ impl Builder<'_> {
             Signal::ReplicaLag => {
                 let url = hold.and_then(|hold| hold.url.as_ref());
                 let standby = url.map(|url| Standby::at(url, self.application_name));
-                Box::new(ReplicaLag::new(name, limit, standby))
+                Box::new(ReplicaLag::new(name, limit, standby).of_kinds(self.has_other_lag(limit)))
             }
             Signal::SlotLag => Box::new(SlotLag { name, limit }),
             Signal::ArchiveBacklog => Box::new(ArchiveBacklog { name, limit }),

@@ -79,6 +79,8 @@ pub(super) struct ReplicaLag {
     /// The limit that it was made with.
     own: Limit,
     limit: Limit,
+    /// Whether a limit of another kind is for another one.
+    has_other: bool,
     history: History,
     roll: Roll,
     /// The timeline that history and roll are of.
@@ -89,7 +91,13 @@ pub(super) struct ReplicaLag {
 impl ReplicaLag {
     pub(super) fn new(name: String, limit: Limit, standby: Option<Standby>) -> ReplicaLag {
         let (history, roll) = (History::default(), Roll::default());
-        ReplicaLag { name, own: limit, limit, history, roll, timeline: String::new(), standby }
+        let (has_other, timeline) = (false, String::new());
+        ReplicaLag { name, own: limit, limit, has_other, history, roll, timeline, standby }
+    }
+
+    /// Leaves limits of another kind to the one that has such a limit, if there is one.
+    pub(super) fn of_kinds(self, has_other: bool) -> ReplicaLag {
+        ReplicaLag { has_other, ..self }
     }
 
     fn judge(&mut self, answer: &Answer) -> Result<Reading, Blind> {
@@ -175,7 +183,8 @@ impl Throttler for ReplicaLag {
     }
 
     fn aim(&mut self, limit: Option<Limit>) {
-        self.limit = limit.unwrap_or(self.own);
+        let own = limit.filter(|limit| !self.has_other || limit.is_like(&self.own));
+        self.limit = own.unwrap_or(self.own);
     }
 
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
@@ -241,6 +250,18 @@ mod tests {
         let mut lag = replica_lag(Limit::Bytes(1_000));
         let two = vec![sender("streaming", Some(90), None), sender("streaming", Some(40), None)];
         assert_eq!(read(&mut lag, 0.0, 100, two), Ok(60.0));
+    }
+
+    #[test]
+    fn a_new_limit_of_another_kind_is_for_the_one_that_has_such_a_limit() {
+        let aimed = |has_other, limit| {
+            let mut lag = replica_lag(SECONDS_10).of_kinds(has_other);
+            lag.aim(Some(limit));
+            lag.limit
+        };
+        let (seconds_20, bytes) = (Limit::Time(Duration::from_secs(20)), Limit::Bytes(5));
+        assert_eq!((aimed(false, seconds_20), aimed(false, bytes)), (seconds_20, bytes));
+        assert_eq!((aimed(true, seconds_20), aimed(true, bytes)), (seconds_20, SECONDS_10));
     }
 
     #[test]
