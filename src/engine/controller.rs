@@ -19,7 +19,7 @@ use crate::ledger::partitions::{self, Changed};
 use crate::ledger::snapshot;
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::run::{Event, Held, Intent, Meter, Phase, Pulse, Snapshot, Status, as_timestamp};
-use crate::throttle::Changes;
+use crate::throttle::{Changes, Roll};
 
 /// How often it looks: what people ask for takes effect within this.
 const EVERY: Duration = Duration::from_secs(1);
@@ -74,6 +74,8 @@ pub(super) struct Controller {
     pub(super) signals: Vec<String>,
     /// What bounds the time that people may ask of a batch.
     pub(super) target: TargetBounds,
+    /// The standbys that were seen.
+    pub(super) roll: Roll,
     /// What held the run before this process began to work on it.
     pub(super) held_before: Held,
     /// Rows that had been changed by then.
@@ -236,6 +238,7 @@ impl Controller {
         pulse.window.clone_from(&brief.pace.window);
         pulse.signals.clone_from(&self.signals);
         pulse.target = Some(self.target);
+        pulse.standbys = self.roll.seen();
         let speed = self.gauge().timing.speed();
         pulse.eta = self.pacing.eta(&brief.orders, snapshot, &pulse, speed);
         pulse

@@ -25,7 +25,7 @@ use crate::ledger::{journal, members, snapshot};
 use crate::pg::{Database, Fault, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, as_timestamp};
-use crate::throttle::{self, Changes, Gate, Guarded, View};
+use crate::throttle::{self, Changes, Gate, Guarded, Roll, View};
 
 /// Events that may wait for a listener; a second of batches at full speed is far less.
 const EVENTS: usize = 1_024;
@@ -127,6 +127,7 @@ impl Runner {
             changes,
             signals: Vec::new(),
             target: self.plan.job.batch.target_bounds(),
+            roll: Roll::of(snapshot.pulse.standbys.clone()),
             held_before: snapshot.held.clone(),
             changed_before: snapshot.rows.changed,
             clock: (snapshot.now, Instant::now()),
@@ -148,7 +149,8 @@ impl Runner {
             async move { throttle::survey_in(&mut session, Some(&plan), name).await }
         });
         let survey = survey.await?;
-        let throttlers = throttle::throttlers(&self.plan, &survey, &self.database);
+        let throttlers =
+            throttle::throttlers(&self.plan, &survey, &self.database, &lines.controller.roll);
         let signals = &mut lines.controller.signals;
         for Guarded { throttler, .. } in &throttlers {
             // Lag may be read several times: in time, in bytes, and of a standby by its URL.

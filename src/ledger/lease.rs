@@ -111,6 +111,13 @@ pub(super) fn backend_noted() -> String {
     BACKEND.replace("$bool", "$5")
 }
 
+/// What of a pulse stays when another one follows that does not know better: the standbys that were seen.
+macro_rules! kept {
+    ($pulse:literal) => {
+        concat!("jsonb_strip_nulls(jsonb_build_object('standbys', ", $pulse, " -> 'standbys'))")
+    };
+}
+
 /// Tries to take the lease of a run that is ready, or running without a living owner.
 pub(crate) async fn claim(
     session: &mut Session,
@@ -124,7 +131,7 @@ pub(crate) async fn claim(
              FROM piecemeal.run WHERE id = $1 FOR NO KEY UPDATE
          ), moved AS (
              UPDATE piecemeal.run r
-             SET status = 'running', reason = NULL, failure = NULL, pulse = '{{}}', lease_token = $2,
+             SET status = 'running', reason = NULL, failure = NULL, pulse = {kept}, lease_token = $2,
                  lease_until = clock_timestamp() + $3 * interval '1 second',
                  owner = $4 || {backend}, started_at = coalesce(r.started_at, clock_timestamp()),
                  changed_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -140,6 +147,7 @@ pub(crate) async fn claim(
                 AND old.intent = 'run' AS is_open, old.lease_token = $2 AS was_ours,
                 old.status = 'running' AS was_running, old.lease_until::text AS renewed,
                 concat_ws(' ', old.owner ->> 'host', old.owner ->> 'pid') AS owner FROM old",
+        kept = kept!("old.pulse"),
         backend = backend_noted(),
         sources = sources.join(","),
         is_gone = is_gone!(),
@@ -160,10 +168,12 @@ pub(crate) async fn claim(
 }
 
 // The run comes first, as wherever both are locked.
-const RENEW: &str = "\
-WITH led AS (
+const RENEW: &str = concat!(
+    "WITH led AS (
     UPDATE piecemeal.run
-    SET lease_until = clock_timestamp() + $3 * interval '1 second', pulse = $4, held = $6,
+    SET lease_until = clock_timestamp() + $3 * interval '1 second', pulse = ",
+    kept!("pulse"),
+    " || $4, held = $6,
         owner = (owner - 'backend' - 'backend_start') || $backend, updated_at = clock_timestamp()
     WHERE id = $1 AND lease_token = $2 RETURNING id
 )
@@ -171,7 +181,8 @@ UPDATE piecemeal.member
 SET lease_until = clock_timestamp() + $3 * interval '1 second', workers = $7::int8::int4,
     owner = (owner - 'backend' - 'backend_start') || $backend
 WHERE run_id = $1 AND token = $2 AND (SELECT count(*) FROM led) >= 0
-RETURNING run_id";
+RETURNING run_id"
+);
 
 /// Renews the leases of a process, of which so many workers are busy. Who leads the run stores what
 /// was measured, too.

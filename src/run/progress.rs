@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::holding::{Holding, Slowing};
+use super::standbys::Standbys;
 use crate::job::TargetBounds;
 
 /// Samples older than this say nothing about now.
@@ -104,6 +105,9 @@ pub struct Pulse {
     pub window: Option<String>,
     /// What the VACUUM beside the walk does, or why it does not run.
     pub vacuum: Option<String>,
+    /// The standbys that it has seen: whoever goes on with the run misses those that are gone.
+    #[serde(skip_serializing_if = "Standbys::is_unknown")]
+    pub standbys: Standbys,
     /// Seconds until the phase is over, at least and at most, with closed hours counted.
     pub eta: Option<(f64, f64)>,
 }

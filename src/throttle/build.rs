@@ -12,6 +12,7 @@ use super::lock_waits::LockWaits;
 use super::oldest_transaction::OldestTransaction;
 use super::query::Query;
 use super::replica_lag::ReplicaLag;
+use super::roll::Roll;
 use super::slot_lag::SlotLag;
 use super::standby::Standby;
 use super::survey::{Origin, State, Survey, is_named};
@@ -21,9 +22,14 @@ use crate::plan::Plan;
 
 /// Returns what the gate reads: every hold of the job, whether it can be observed or not, since one
 /// that cannot holds the run; and of the defaults those that are on.
-pub(crate) fn throttlers(plan: &Plan, survey: &Survey, database: &Database) -> Vec<Guarded> {
+pub(crate) fn throttlers(
+    plan: &Plan,
+    survey: &Survey,
+    database: &Database,
+    roll: &Roll,
+) -> Vec<Guarded> {
     let application_name = database.connect().name();
-    let builder = Builder { plan, application_name };
+    let builder = Builder { plan, application_name, roll: roll.clone() };
     let mut all: Vec<_> = plan.job.holds.iter().map(|hold| builder.of_job(hold)).collect();
     for surveyed in &survey.0 {
         if let State::On { origin: Origin::Default, .. } = surveyed.state {
@@ -42,6 +48,8 @@ pub(super) struct Builder<'a> {
     pub(super) plan: &'a Plan,
     /// How our sessions are called.
     pub(super) application_name: Option<&'a str>,
+    /// The standbys that were seen.
+    pub(super) roll: Roll,
 }
 
 impl Builder<'_> {
@@ -79,7 +87,10 @@ impl Builder<'_> {
             Signal::ReplicaLag => {
                 let url = hold.and_then(|hold| hold.url.as_ref());
                 let standby = url.map(|url| Standby::at(url, self.application_name));
-                Box::new(ReplicaLag::new(name, limit, standby).of_kinds(self.has_other_lag(limit)))
+                Box::new(
+                    ReplicaLag::new(name, limit, standby, self.roll.clone())
+                        .of_kinds(self.has_other_lag(limit)),
+                )
             }
             Signal::SlotLag => Box::new(SlotLag { name, limit }),
             Signal::ArchiveBacklog => Box::new(ArchiveBacklog { name, limit }),

@@ -46,6 +46,7 @@ pub(crate) use gate::{Gate, Guarded, View};
 pub(crate) use judge::Changes;
 pub use rate::Allowance;
 pub(crate) use reading::{Blind, Cause, Reading, Verdict};
+pub(crate) use roll::Roll;
 pub(crate) use survey::survey_in;
 pub use survey::{Origin, State, Survey, Surveyed, survey};
 

@@ -3,7 +3,6 @@
 //! A standby's lag in time is the age of what it has replayed, told by the primary's own positions
 //! (`history`): it grows while replay stands still, and is 0 when there is nothing left to replay. A
 //! standby that was seen and is gone is not "fine", and neither is one that this role may not see.
-//! After a failover it begins anew: the standby that is missed may be the primary by now.
 //!
 //! Not a standby: who takes a backup, a client of a logical slot, and who only receives WAL.
 
@@ -83,14 +82,19 @@ pub(super) struct ReplicaLag {
     has_other: bool,
     history: History,
     roll: Roll,
-    /// The timeline that history and roll are of.
+    /// The timeline that the history is of.
     timeline: String,
     standby: Option<Standby>,
 }
 
 impl ReplicaLag {
-    pub(super) fn new(name: String, limit: Limit, standby: Option<Standby>) -> ReplicaLag {
-        let (history, roll) = (History::default(), Roll::default());
+    pub(super) fn new(
+        name: String,
+        limit: Limit,
+        standby: Option<Standby>,
+        roll: Roll,
+    ) -> ReplicaLag {
+        let history = History::default();
         let (has_other, timeline) = (false, String::new());
         ReplicaLag { name, own: limit, limit, has_other, history, roll, timeline, standby }
     }
@@ -102,7 +106,8 @@ impl ReplicaLag {
 
     fn judge(&mut self, answer: &Answer) -> Result<Reading, Blind> {
         if answer.timeline != self.timeline {
-            self.begin_anew(&answer.timeline);
+            // Another server has become the primary, with other positions.
+            (self.history, self.timeline) = (History::default(), answer.timeline.clone());
         }
         self.history.note(answer.at, answer.written);
         if answer.standbys.iter().any(|sender| sender.state.is_none()) {
@@ -110,19 +115,12 @@ impl ReplicaLag {
         }
         let replaying: Vec<_> = answer.standbys.iter().filter_map(Sender::replaying).collect();
         let present: Vec<_> = answer.standbys.iter().filter_map(Sender::who).collect();
-        if let Some(missed) = self.roll.call(&present) {
+        if let Some(missed) = self.roll.call(&answer.timeline, answer.at, &present) {
             return Err(Blind::new(missed));
         }
         let lags =
             replaying.iter().map(|(replayed, lag)| self.lag(answer.written, *replayed, *lag));
         Ok(self.reading(lags.fold(0.0, f64::max)))
-    }
-
-    /// Another server has become the primary: one of the standbys that there were, and it has other
-    /// positions and other standbys.
-    fn begin_anew(&mut self, timeline: &str) {
-        (self.history, self.roll) = (History::default(), Roll::default());
-        timeline.clone_into(&mut self.timeline);
     }
 
     /// Returns the lag of a position, in what the limit is in; `said` is what the server says of it
@@ -224,7 +222,7 @@ mod tests {
     }
 
     fn replica_lag(limit: Limit) -> ReplicaLag {
-        ReplicaLag::new("replica-lag".into(), limit, None)
+        ReplicaLag::new("replica-lag".into(), limit, None, Roll::default())
     }
 
     #[test]

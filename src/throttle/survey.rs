@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::ask::{self, Role, role};
 use super::build::Builder;
 use super::reading::Blind;
+use super::roll::Roll;
 use crate::error::Error;
 use crate::finding::Finding;
 use crate::job::{Job, Limit, Rate, Signal, show_duration};
@@ -129,7 +130,8 @@ pub(crate) async fn survey_in(
     let mut all = Vec::new();
     for hold in plan.map_or(&[][..], |plan| &plan.job.holds) {
         let Some(plan) = plan else { continue };
-        let mut guarded = Builder { plan, application_name }.of_job(hold);
+        let builder = Builder { plan, application_name, roll: Roll::default() };
+        let mut guarded = builder.of_job(hold);
         let state = match guarded.throttler.read(session).await {
             Ok(_) => on(hold.above, hold.floor, Origin::Job),
             Err(blind) => hidden(blind, Origin::Job),

@@ -13,6 +13,8 @@ use crate::support::until;
 
 const JSON: &[&str] = &["run", "job", "-y", "--progress", "jsonl"];
 const KNOB: &str = "SELECT value FROM knob";
+const STREAMS: &str =
+    "SELECT bool_or(state = 'streaming' AND replay_lsn IS NOT NULL) FROM pg_stat_replication";
 
 fn done(db: &Db) -> i64 {
     db.number("SELECT sum(n) FROM t")
@@ -320,9 +322,7 @@ fn a_standby_that_is_late_paused_killed_or_hidden_is_felt_by_the_run() {
          GRANT SELECT, UPDATE ON t TO app; GRANT CREATE ON DATABASE postgres TO app",
     );
     let standby = Standby::of(&server, "berlin");
-    db.until(
-        "SELECT bool_or(state = 'streaming' AND replay_lsn IS NOT NULL) FROM pg_stat_replication",
-    );
+    db.until(STREAMS);
     let toml = Toml::increment().rows(100).with("[pace]\nrate = \"2k/s\"\nmax_hold = \"60s\"");
     let toml = toml.with("[[hold]]\non = \"replica-lag\"\nabove = \"3s\"");
     let mut cli = Cli::new(&db, "job", &toml.text());
@@ -368,5 +368,34 @@ fn a_standby_that_is_late_paused_killed_or_hidden_is_felt_by_the_run() {
     running.event("released", 3);
     cli.done(&["throttle", "job", "--hold", "replica-lag=off", "--rate", "1M/s"]);
     running.wait().exits(0).says("replica-lag ");
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_standby_that_went_away_between_two_processes_is_missed_by_the_second() {
+    let server = start_server(&[]);
+    let db = Db::connect("postgres", &server.url("postgres"));
+    db.exec(&numbers(20_000));
+    let standby = Standby::of(&server, "berlin");
+    db.until(STREAMS);
+    let toml = Toml::increment().rows(100).with("[pace]\nrate = \"500/s\"\nmax_hold = \"60s\"");
+    let cli = Cli::new(&db, "job", &toml.text());
+    let first = cli.start(JSON);
+    first.progress("it goes on", |run| run["rows"]["done"].as_i64() > Some(0));
+    db.until("SELECT pulse #> '{standbys,seen}' ? 'berlin' FROM piecemeal.run");
+    // Dropped, it is killed.
+    drop(first);
+    standby.kill();
+    db.until("SELECT count(*) = 0 FROM pg_stat_replication");
+
+    let before = done(&db);
+    let second = cli.start(JSON);
+    reason(&second, 1, "standby \"berlin\" at this machine was there and is gone");
+    stands(&db, "a standby that was there before");
+    assert_eq!(done(&db), before, "nothing was done without the standby");
+    standby.start();
+    second.event("released", 1);
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    second.wait().exits(0);
     done_once(&db, "job");
 }

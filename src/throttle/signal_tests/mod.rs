@@ -17,6 +17,7 @@ use super::Throttler;
 use super::build::Builder;
 use super::gate::Guarded;
 use super::reading::{Blind, Reading};
+use super::roll::Roll;
 use crate::job::{Fragment, Hold, Job, Limit, Signal};
 use crate::pg::{Connect, Database, Environment, Lane};
 use crate::plan::Plan;
@@ -103,7 +104,8 @@ impl Scene {
 
     /// Makes what reads a hold of a job.
     fn guarded(&self, hold: &Hold) -> Guarded {
-        Builder { plan: &self.plan, application_name: Some("piecemeal inc") }.of_job(hold)
+        let roll = Roll::default();
+        Builder { plan: &self.plan, application_name: Some("piecemeal inc"), roll }.of_job(hold)
     }
 
     /// Makes what reads a signal with a limit.
