@@ -227,7 +227,9 @@ impl Reader {
         let unasked = now.saturating_duration_since(*self.asked.borrow());
         signal.due = now + pause(signal.throttler.as_ref(), unasked);
         let seen = signal.read(&self.database).await;
-        signal.watched.note(seen, signal.change, Instant::now());
+        let read = Instant::now();
+        signal.watched.took(read.saturating_duration_since(now));
+        signal.watched.note(seen, signal.change, read);
         self.publish(at);
     }
 

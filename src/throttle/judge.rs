@@ -1,7 +1,8 @@
 //! What all signals together come to. Pure: last readings, their ages, and what people changed.
 //!
 //! - A signal that could not be read, or was not read for three polls, holds fully, whatever its
-//!   floor: never full speed while blind (R16).
+//!   floor: never full speed while blind (R16). All are read in turn, so what the others took when
+//!   they were read last is no time in which it could have been.
 //! - One above its limit holds, and is released at nine tenths of it. So that a steady value between
 //!   the two does not hold for ever, it is also released after half a minute at or below the limit.
 //! - One with a share for a floor never holds: above its limit that share is left.
@@ -55,6 +56,8 @@ pub(super) struct Watched {
     /// When it was last read; or, if it was not yet, since when it is to be.
     at: Instant,
     seen: Option<Result<Reading, Blind>>,
+    /// How long that took.
+    took: Duration,
     /// The share of the speed, eased.
     share: f64,
     is_held: bool,
@@ -86,6 +89,7 @@ impl Watched {
             every,
             at: now,
             seen: None,
+            took: Duration::ZERO,
             share: 1.0,
             is_held: false,
             calm: None,
@@ -101,6 +105,12 @@ impl Watched {
     /// Forgets what was read, for a signal that is not read for now.
     pub(super) fn forget(&mut self, now: Instant) {
         (self.at, self.seen, self.is_held, self.calm) = (now, None, false, None);
+        self.took = Duration::ZERO;
+    }
+
+    /// Takes how long the reading took, of which no more than a reading may count for the others.
+    pub(super) fn took(&mut self, took: Duration) {
+        self.took = took.min(YOUNG);
     }
 
     /// Takes what was read.
@@ -151,13 +161,14 @@ impl Watched {
         }
     }
 
-    fn says(&self, change: Option<HoldChange>, now: Instant) -> Says {
+    /// `others` is how long the others took when they were read last.
+    fn says(&self, change: Option<HoldChange>, others: Duration, now: Instant) -> Says {
         let age = now.saturating_duration_since(self.at);
         // What was never read is due at once, however long its polls are.
         let old = if self.is_read() { (self.every * POLLS).max(YOUNG) } else { YOUNG };
         match &self.seen {
             Some(Err(blind)) => self.blind(blind),
-            _ if age > old => {
+            _ if age > old + others => {
                 let age = show_duration(Duration::from_secs(age.as_secs()));
                 let what = if self.is_read() { "the last reading is" } else { "no answer for" };
                 let old = if self.is_read() { " old" } else { "" };
@@ -222,12 +233,13 @@ pub(super) fn verdict(all: &[Watched], changes: &Changes, now: Instant) -> Verdi
     let mut share = (1.0, None);
     let mut trickle: Option<(u32, f64, Cause)> = None;
     let mut stop: Option<(f64, Cause)> = None;
+    let round: Duration = all.iter().map(|watched| watched.took).sum();
     for watched in all {
         let change = changes.get(&watched.name).copied();
         if change == Some(HoldChange::Off) {
             continue;
         }
-        match watched.says(change, now) {
+        match watched.says(change, round.saturating_sub(watched.took), now) {
             Says::Go(found, cause) if found < share.0 => share = (found, cause),
             Says::Go(..) => {}
             Says::Trickle(floor, worst, cause) => {

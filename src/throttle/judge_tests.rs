@@ -139,6 +139,33 @@ fn a_reading_that_is_older_than_three_polls_is_none() {
 }
 
 #[test]
+fn slow_readings_in_turn_do_not_make_each_other_old() {
+    let names: Vec<String> = (0..6).map(|at| format!("slow-{at}")).collect();
+    let signals: Vec<_> = names.iter().map(|name| (name.as_str(), None)).collect();
+    let mut scene = Scene::of(&signals);
+    let took = Duration::from_millis(950);
+    for turn in 0..30 {
+        scene.now += took;
+        // It is the oldest just before it is read again.
+        assert_eq!(text(&scene.verdict()), "go 1.00", "turn {turn}");
+        let watched = &mut scene.all[turn % 6];
+        watched.took(took);
+        watched.note(lag(1.0), None, scene.now);
+    }
+    // One that hangs is found out all the same.
+    scene.now += Duration::from_secs(3) + took * 5;
+    assert!(
+        text(&scene.verdict()).starts_with("hold: slow-0 cannot be read: the last reading is ")
+    );
+    // And what hung once does not excuse the others for as long.
+    scene.all[0].took(Duration::from_secs(60));
+    scene.all[0].note(lag(1.0), None, scene.now);
+    assert!(
+        text(&scene.verdict()).starts_with("hold: slow-1 cannot be read: the last reading is ")
+    );
+}
+
+#[test]
 fn what_was_never_read_is_waited_for_and_then_holds() {
     let mut scene = Scene::one();
     scene.now += Duration::from_secs(3);
