@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::probes::Probes;
 use super::reading::{Blind, Reading, Unit};
-use super::{Throttler, ask};
+use super::{Throttler, ask, denied};
 use crate::job::Limit;
 use crate::pg::{Begin, Fault, Follow, Guards, Param, Session};
 use crate::walk::{Key, Keyset};
@@ -86,8 +86,10 @@ impl Throttler for Latency {
 
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
         Box::pin(async move {
-            let took = self.probe(session).await.map_err(|fault| ask::blind(&fault))?;
-            self.took.note(took);
+            match self.probe(session).await {
+                Ok(took) => self.took.note(took),
+                Err(fault) => return Err(denied::blind(session, &self.begin, &fault).await),
+            }
             Ok(Reading::of(self.took.percentile(PERCENTILE), Unit::Seconds, self.limit))
         })
     }

@@ -10,6 +10,7 @@ mod reading;
 
 // Each signal, and what it needs.
 mod ask;
+mod denied;
 pub(crate) mod others;
 mod active_sessions;
 mod archive_backlog;

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::reading::{Blind, Reading, Unit};
-use super::{Throttler, ask};
+use super::{Throttler, ask, denied};
 use crate::job::Limit;
 use crate::pg::{Begin, Guards, Session};
 
@@ -60,8 +60,10 @@ impl Throttler for Query {
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
         Box::pin(async move {
             // Rolled back: some functions write even where only reading is allowed.
-            let answered = session.rehearse(&self.begin, &[(&self.sql, &[])]).await;
-            let rows = answered.map_err(|fault| ask::blind(&fault))?;
+            let rows = match session.rehearse(&self.begin, &[(&self.sql, &[])]).await {
+                Ok(rows) => rows,
+                Err(fault) => return Err(denied::blind(session, &self.begin, &fault).await),
+            };
             let answer = rows.iter().flatten().next().map(|row| row.try_get::<_, Option<Value>>(0));
             let answer = answer.transpose().map_err(|error| Blind::new(error.to_string()))?;
             judge(&answer.flatten().unwrap_or_default(), self.limit)

@@ -254,7 +254,7 @@ fn a_query_that_cannot_be_read_holds_and_says_what_is_missing() {
         (
             "REVOKE SELECT ON knob FROM app",
             "GRANT SELECT ON knob TO app",
-            "permission denied for table knob",
+            "permission denied for table knob (SQLSTATE 42501); GRANT SELECT ON public.knob TO app",
         ),
         (
             "ALTER TABLE knob RENAME TO gone",

@@ -1,6 +1,7 @@
 //! `query`: every kind of answer.
 
 use super::{Reader, Scene, query};
+use crate::job::Signal;
 use crate::throttle::reading::{Blind, Reading};
 
 async fn ask(scene: &Scene, sql: &str, limit: &str) -> Result<Reading, Blind> {
@@ -62,4 +63,41 @@ async fn names_are_those_of_the_job_and_not_of_the_role() {
     assert!(blind.why.contains("does not exist"), "{blind}");
     let sql = "SELECT count(*) FROM pg_stat_activity";
     assert!(ask(&scene, sql, "40").await.unwrap().value >= 1.0);
+}
+
+#[tokio::test]
+async fn what_the_role_lacks_is_named_as_a_grant_that_lets_it_be_read() {
+    let scene = Scene::set(&[]).await;
+    scene
+        .exec(
+            "CREATE TABLE \"the queue\" (id int8);;
+            CREATE VIEW seen AS SELECT 1 AS n;;
+            CREATE FUNCTION load(int, text) RETURNS int LANGUAGE sql AS 'SELECT 1';;
+            REVOKE EXECUTE ON FUNCTION load FROM PUBLIC;;
+            CREATE SCHEMA closed; CREATE TABLE closed.t (id int8); GRANT SELECT ON closed.t TO app;;
+            CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.\"the queue\" (id int8)",
+        )
+        .await;
+    for (sql, grant) in [
+        ("SELECT count(*) FROM \"the queue\"", "GRANT SELECT ON public.\"the queue\" TO app;"),
+        ("SELECT n FROM seen", "GRANT SELECT ON public.seen TO app;"),
+        ("SELECT load(1, '')", "GRANT EXECUTE ON FUNCTION public.load(integer, text) TO app;"),
+        ("SELECT count(*) FROM closed.t", "GRANT USAGE ON SCHEMA closed TO app;"),
+    ] {
+        let blind = ask(&scene, sql, "40").await.unwrap_err();
+        assert!(blind.why.starts_with("permission denied for "), "{sql}: {blind}");
+        assert_eq!(blind.recipe.as_deref(), Some(grant), "{sql}");
+        scene.exec(grant).await;
+        assert!(ask(&scene, sql, "40").await.is_ok(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_names_the_grant_that_it_lacks() {
+    let scene = Scene::set(&[]).await;
+    let mut latency = scene.reader(Signal::Latency, "5s");
+    assert!(latency.value().await < 5.0);
+    scene.exec("REVOKE SELECT ON t FROM app").await;
+    let blind = latency.blind().await;
+    assert_eq!(blind.recipe.as_deref(), Some("GRANT SELECT ON public.t TO app;"), "{blind}");
 }
