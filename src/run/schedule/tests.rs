@@ -1,5 +1,7 @@
 //! The calendar, against tables and against a clock that is looked at minute by minute.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::{Time, date};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -255,7 +257,10 @@ fn overlaps_and_gaps_are_said() {
     ");
     insta::assert_snapshot!(
         schedule(&[("Mon-Fri", BERLIN, "5/s"), ("Sat 00:00-12:00", "America/New_York", "5/s")]).notes(None).join("\n"),
-        @"no window Sat 00:00-06:00, Sat 18:00-Mon 00:00 Europe/Berlin: nothing limits the rate there, because [pace] has no `rate`"
+        @r"
+    no window Sat 00:00-06:00, Sat 18:00-Mon 00:00 Europe/Berlin (as clocks stand from 2026-01-05 on): nothing limits the rate there, because [pace] has no `rate`
+    no window Sat 00:00-05:00, Sat 17:00-Mon 00:00 Europe/Berlin (as clocks stand from 2026-03-08 on): nothing limits the rate there, because [pace] has no `rate`
+    "
     );
     insta::assert_snapshot!(
         notes(&[("daily", BERLIN, "5/s"), ("daily", "UTC", "pause")]).join("\n"),
@@ -269,15 +274,31 @@ fn overlaps_and_gaps_are_said() {
 }
 
 #[test]
+fn what_is_so_only_while_clocks_stand_in_a_certain_way_is_said_with_the_day() {
+    let notes = |windows: &[_]| schedule(windows).notes(None).join("\n");
+    // At eight in Berlin it is seven in UTC, and six in summer.
+    insta::assert_snapshot!(
+        notes(&[("Mon 08:00-12:00", BERLIN, "5/s"), ("Mon 06:00-07:00", "UTC", "pause"), ("daily", "UTC", "5/s")]),
+        @r"
+    windows 1 (Mon 08:00-12:00) and 2 (Mon 06:00-07:00) overlap Mon 08:00-09:00 Europe/Berlin (as clocks stand from 2026-03-29 on): window 1 applies
+    windows 1 (Mon 08:00-12:00) and 3 (daily) overlap Mon 08:00-12:00 Europe/Berlin: window 1 applies
+    windows 2 (Mon 06:00-07:00) and 3 (daily) overlap Mon 06:00-07:00 UTC (as clocks stand from 2026-01-05 on): window 2 applies
+    "
+    );
+    // Clocks that change together stand to each other as before.
+    assert_eq!(notes(&[("Mon", BERLIN, "5/s"), ("Tue-Sun", "Europe/Vienna", "5/s")]), "");
+}
+
+#[test]
 fn the_reference_week_is_told_apart_to_the_minute() {
     let odd = schedule(&[("Wed 23:59-00:01", "Asia/Kathmandu", "5/s")]);
-    let gaps = odd.gaps().unwrap();
+    let gaps = odd.gaps().remove(0);
     let ends: Vec<_> =
         gaps.instants().iter().map(|it| (it.start.to_string(), it.end.to_string())).collect();
     let end = ("2026-01-07T18:16:00Z".to_owned(), "2026-01-14T18:14:00Z".to_owned());
     assert_eq!(ends, [end]);
     assert_eq!(gaps.to_string(), "Thu 00:01-Wed 23:59 Asia/Kathmandu");
-    assert!(Schedule::default().gaps().is_none());
+    assert!(Schedule::default().gaps().is_empty());
 }
 
 /// Zones with odd rules, and a year in which they show them.
@@ -368,6 +389,26 @@ proptest! {
             (None, Some(until)) => prop_assert!(until >= start + minute * (2 * 24 * 60)),
             (None, None) => {}
         }
+    }
+
+    #[test]
+    fn what_is_said_of_the_week_is_said_of_every_instant_of_the_year(
+        windows in prop::collection::vec(
+            prop::sample::select(&["UTC", BERLIN, "America/New_York", "Australia/Sydney", "Africa/Casablanca"][..])
+                .prop_flat_map(|zone| any_window(zone, 60)),
+            2..4,
+        ),
+    ) {
+        let schedule = Schedule::new(windows);
+        let overlaps = schedule.overlaps();
+        let said: BTreeSet<_> = overlaps.iter().map(|it| (it.applies, it.yields)).collect();
+        let (mut seen, mut has_gaps) = (BTreeSet::new(), false);
+        for hour in 0..365 * 24 {
+            let all: Vec<usize> = schedule.containing(at("2026-01-05T00:30:00Z") + SignedDuration::from_hours(hour)).collect();
+            seen.extend(all.iter().skip(1).map(|other| (all[0], *other)));
+            has_gaps |= all.is_empty();
+        }
+        prop_assert_eq!((said, !schedule.gaps().is_empty()), (seen, has_gaps));
     }
 
     #[test]

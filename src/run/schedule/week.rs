@@ -1,20 +1,25 @@
 //! What the windows of a job leave out of the week, and what they say twice.
 //!
-//! Looks at one week without a change of clocks, by instants, so that windows of different zones meet as they will.
+//! Looks at one week by instants, so that windows of different zones meet as they will: once for each way in which
+//! the clocks of these zones stand to each other in the course of a year. What a clock shows decides which windows
+//! contain an instant, so there is nothing else to see where clocks change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DAY, Schedule, WEEK};
-use crate::job::{Rate, When, zone_name};
+use super::{DAY, Schedule, WEEK, wall};
+use crate::job::{Rate, When, Window, zone_name};
 
 /// Monday, 5 January 2026, 00:00 UTC.
 const MONDAY: i64 = 1_767_571_200;
+
+/// Clocks that change do so in the course of this.
+const YEAR: SignedDuration = SignedDuration::from_hours(366 * 24);
 
 /// More overlaps than these are counted, not named.
 const MOST: usize = 20;
@@ -30,36 +35,53 @@ pub struct Overlap {
     pub when: Stretches,
 }
 
-/// Stretches of a week, by the clock of a zone; shown as in `Mon-Thu 20:00-08:00, Fri 20:00-Mon 08:00 Europe/Berlin`.
+/// Stretches of a week, by the clock of a zone; shown as in `Mon-Thu 20:00-08:00, Fri 20:00-Mon 08:00 Europe/Berlin`,
+/// and where they are not the same all year, with the days from which on clocks stand so.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stretches {
     list: Vec<Range<Timestamp>>,
-    zone: TimeZone,
+    /// A clock that never changes.
+    clock: TimeZone,
+    zone: String,
+    from: Vec<Date>,
+}
+
+/// How the clocks of a schedule's zones stand to each other for a part of the year.
+struct Season {
+    /// The first day of it.
+    from: Date,
+    /// The windows, by clocks that stand so all year.
+    schedule: Schedule,
 }
 
 impl Schedule {
     /// Finds which windows overlap where; of two, the first applies.
     pub fn overlaps(&self) -> Vec<Overlap> {
-        let mut pairs: BTreeMap<(usize, usize), Vec<Range<Timestamp>>> = BTreeMap::new();
-        for (stretch, windows) in self.reference() {
-            if let [applies, others @ ..] = &windows[..] {
+        let seasons = self.seasons();
+        let found = self.all_year(&seasons, |season| {
+            let mut pairs: BTreeMap<_, Vec<_>> = BTreeMap::new();
+            for (stretch, windows) in season.schedule.reference() {
+                let Some((applies, others)) = windows.split_first() else { continue };
                 for other in others {
                     pairs.entry((*applies, *other)).or_default().push(stretch.clone());
                 }
             }
-        }
-        let overlap = |((applies, yields), list)| {
-            let when = self.stretches(list, applies);
-            Overlap { applies, yields, when }
-        };
-        pairs.into_iter().map(overlap).collect()
+            pairs
+        });
+        let overlap = |((applies, yields), when)| Overlap { applies, yields, when };
+        found.into_iter().map(overlap).collect()
     }
 
     /// Finds what no window covers; nothing if there are no windows at all.
-    pub fn gaps(&self) -> Option<Stretches> {
-        let gaps = self.reference().into_iter().filter(|(_, windows)| windows.is_empty());
-        let list: Vec<_> = gaps.map(|(stretch, _)| stretch).collect();
-        (!self.is_empty() && !list.is_empty()).then(|| self.stretches(list, 0))
+    pub fn gaps(&self) -> Vec<Stretches> {
+        let seasons = if self.is_empty() { Vec::new() } else { self.seasons() };
+        let found = self.all_year(&seasons, |season| {
+            let gaps = season.schedule.reference();
+            let gaps = gaps.into_iter().filter(|(_, windows)| windows.is_empty());
+            let gaps: Vec<_> = gaps.map(|(stretch, _)| stretch).collect();
+            if gaps.is_empty() { BTreeMap::new() } else { BTreeMap::from([((0, 0), gaps)]) }
+        });
+        found.into_iter().map(|(_, gaps)| gaps).collect()
     }
 
     /// Says in words where windows overlap, which of them never apply, and what applies where there is none.
@@ -81,20 +103,71 @@ impl Schedule {
         if overlaps.len() > MOST {
             notes.push(format!("and {} more overlaps of windows", overlaps.len() - MOST));
         }
-        let reference = self.reference();
-        let applies = |at| reference.iter().any(|(_, windows)| windows.first() == Some(&at));
+        let reference = self.seasons().into_iter().flat_map(|season| season.schedule.reference());
+        let applying: BTreeSet<usize> =
+            reference.filter_map(|(_, windows)| windows.first().copied()).collect();
+        let applies = |at: usize| applying.contains(&at);
         let never = (0..self.windows.len()).filter(|at| !applies(*at));
         notes.extend(never.map(|at| {
             format!("window {} never applies: those above it cover all of it", name(at))
         }));
-        notes.extend(self.gaps().map(|gaps| {
-            let instead = base.map_or_else(
-                || "nothing limits the rate there, because [pace] has no `rate`".to_owned(),
-                |rate| format!("`rate` under [pace] applies there, {rate}"),
-            );
-            format!("no window {gaps}: {instead}")
-        }));
+        let instead = base.map_or_else(
+            || "nothing limits the rate there, because [pace] has no `rate`".to_owned(),
+            |rate| format!("`rate` under [pace] applies there, {rate}"),
+        );
+        notes.extend(self.gaps().iter().map(|gaps| format!("no window {gaps}: {instead}")));
         notes
+    }
+
+    /// Finds the ways in which its clocks stand to each other. Where all change together, there is only one.
+    fn seasons(&self) -> Vec<Season> {
+        let from = Timestamp::from_second(MONDAY).unwrap_or_default();
+        let to = from.checked_add(YEAR).unwrap_or(Timestamp::MAX);
+        let jumps = self.zones.iter().flat_map(|zone| wall::jumps(zone, from, to));
+        let begins: BTreeSet<Timestamp> = std::iter::once(from).chain(jumps).collect();
+        let mut known = BTreeSet::new();
+        let mut seasons = Vec::new();
+        for at in begins {
+            let offsets: Vec<_> = self.zones.iter().map(|zone| zone.to_offset(at)).collect();
+            let seconds = offsets.iter().map(|offset| offset.seconds());
+            let apart = seconds.map(|it| it - offsets[0].seconds()).collect::<Vec<i32>>();
+            if known.insert(apart) {
+                let zones = self.zone_of.iter().map(|zone| TimeZone::fixed(offsets[*zone]));
+                let windows = self.windows.iter().cloned().zip(zones);
+                let windows = windows.map(|(window, zone)| Window { zone, ..window }).collect();
+                let first = offsets.first().copied().unwrap_or(Offset::UTC);
+                let from = first.to_datetime(at).date();
+                seasons.push(Season { from, schedule: Schedule::new(windows) });
+            }
+        }
+        seasons
+    }
+
+    /// Looks for something in every season, by pairs of windows, and says once what is the same in several.
+    fn all_year(
+        &self,
+        seasons: &[Season],
+        find: impl Fn(&Season) -> BTreeMap<(usize, usize), Vec<Range<Timestamp>>>,
+    ) -> Vec<((usize, usize), Stretches)> {
+        let mut all: Vec<((usize, usize), Stretches)> = Vec::new();
+        for season in seasons {
+            for (pair, pieces) in find(season) {
+                let found = self.stretches(season, pieces, pair.0);
+                let is_same =
+                    |it: &&mut (_, Stretches)| it.0 == pair && it.1.words() == found.words();
+                match all.iter_mut().find(is_same) {
+                    Some((_, known)) => known.from.push(season.from),
+                    None => all.push((pair, found)),
+                }
+            }
+        }
+        for (_, found) in &mut all {
+            if found.from.len() == seasons.len() {
+                found.from.clear();
+            }
+        }
+        all.sort_by_key(|(pair, _)| *pair);
+        all
     }
 
     /// Cuts the week wherever something changes, and says which windows contain each piece.
@@ -109,7 +182,12 @@ impl Schedule {
     }
 
     /// Joins pieces that touch, around the end of the week as well.
-    fn stretches(&self, pieces: Vec<Range<Timestamp>>, window: usize) -> Stretches {
+    fn stretches(
+        &self,
+        season: &Season,
+        pieces: Vec<Range<Timestamp>>,
+        window: usize,
+    ) -> Stretches {
         let mut list: Vec<Range<Timestamp>> = Vec::new();
         for piece in pieces {
             match list.last_mut() {
@@ -125,7 +203,9 @@ impl Schedule {
             list.pop();
             list[0] = start..end;
         }
-        Stretches { list, zone: self.windows[window].zone.clone() }
+        let clock = season.schedule.windows[window].zone.clone();
+        let zone = zone_name(&self.windows[window].zone).to_string();
+        Stretches { list, clock, zone, from: vec![season.from] }
     }
 }
 
@@ -134,16 +214,15 @@ impl Stretches {
     pub fn instants(&self) -> &[Range<Timestamp>] {
         &self.list
     }
-}
 
-impl fmt::Display for Stretches {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Says when they are, in a week.
+    fn words(&self) -> String {
         if self.list.iter().any(|it| length(it) >= WEEK) {
-            return f.write_str("all week");
+            return "all week".to_owned();
         }
         let day = |wall: DateTime| wall.date().weekday();
         let wall = |it: &Range<Timestamp>| {
-            (self.zone.to_datetime(it.start), self.zone.to_datetime(it.end), length(it) <= DAY)
+            (self.clock.to_datetime(it.start), self.clock.to_datetime(it.end), length(it) <= DAY)
         };
         let mut walls: Vec<_> = self.list.iter().map(wall).collect();
         walls.sort_by_key(|(from, ..)| (day(*from).to_monday_zero_offset(), from.time()));
@@ -164,7 +243,19 @@ impl fmt::Display for Stretches {
             }
         }
         let texts: Vec<String> = told.iter().map(Told::text).collect();
-        write!(f, "{} {}", texts.join(", "), zone_name(&self.zone))
+        format!("{} {}", texts.join(", "), self.zone)
+    }
+}
+
+impl fmt::Display for Stretches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words())?;
+        let days: Vec<String> = self.from.iter().map(Date::to_string).collect();
+        if days.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " (as clocks stand from {} on)", days.join(", "))
+        }
     }
 }
 
