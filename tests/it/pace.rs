@@ -87,6 +87,44 @@ fn a_window_closes_and_opens_while_the_run_goes_on() {
 }
 
 #[test]
+fn a_window_that_ends_at_an_hour_that_is_left_out_opens_when_clocks_are_turned() {
+    let db = Db::with(&numbers(100));
+    let zones = Zones::new();
+    zones.turn_in(&db, 3, "Spring", (2, 3));
+    let job = Toml::increment().with(&window("daily 01:00-02:30", "Spring", "pause"));
+    let mut cli = Cli::new(&db, "job", &job.text());
+    cli.zones = Some(zones.dir());
+    let running = cli.start(JSON);
+    let held = running.event("held", 1);
+    assert_eq!(held["reason"], "window daily 01:00-02:30: pause until 03:00 Spring");
+    assert_eq!(done(&db), 0);
+    assert_eq!(running.event("released", 1)["by"], "window");
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_window_in_an_hour_that_comes_twice_closes_again_when_clocks_are_turned() {
+    let db = Db::with(&numbers(20_000));
+    let zones = Zones::new();
+    zones.turn_in(&db, 4, "Autumn", (3, 2));
+    let windows = window("daily 02:00-02:30", "Autumn", "pause")
+        + &window("daily 02:30-03:00", "Autumn", "500 rows/s");
+    let mut cli = Cli::new(&db, "job", &Toml::increment().rows(50).with(&windows).text());
+    cli.zones = Some(zones.dir());
+    let running = cli.start(JSON);
+    let first = running.event("window", 1);
+    assert_eq!(first["now"], "window daily 02:30-03:00: 500 rows/s until 02:00 Autumn");
+    let held = running.event("held", 1);
+    assert_eq!(held["reason"], "window daily 02:00-02:30: pause until 02:30 Autumn");
+    let before = done(&db);
+    assert!((1..4_000).contains(&before), "{before} rows before it closed");
+    cli.done(&["throttle", "job", "--schedule", "off"]);
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
 fn a_pause_comes_and_goes_with_the_file_and_the_windows_can_be_turned_off() {
     let db = Db::with(&numbers(50_000));
     let job = Toml::increment().rows(50).with("[pace]\nrate = \"1k/s\"");
