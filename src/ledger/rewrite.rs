@@ -28,7 +28,8 @@ pub(crate) enum Rewrite {
 // any more, so no batch that was composed before can be committed.
 const BEGIN_AGAIN: &str = "\
 WITH file AS MATERIALIZED ($extent), moved AS (
-    UPDATE piecemeal.run r SET filenode = file.filenode, rewrites = rewrites + 1, updated_at = clock_timestamp()
+    UPDATE piecemeal.run r SET filenode = file.filenode, rewrites = rewrites + 1, updated_at = clock_timestamp(),
+           upto = CASE WHEN r.upto IS NOT NULL THEN file.upto END
     FROM file WHERE id = $1 AND status = 'running' AND r.filenode <> file.filenode AND rewrites < $3
     AND EXISTS (SELECT FROM piecemeal.member m WHERE m.run_id = $1 AND m.token = $2)
     RETURNING id, rewrites, owner

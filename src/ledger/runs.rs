@@ -147,9 +147,9 @@ pub(crate) struct NewRun<'a> {
 const CREATE: &str = "\
 WITH made AS (
     INSERT INTO piecemeal.run (job, nth, fingerprint, spec, has_where, table_oid, system_id, database,
-                               phase, status, intent, estimate, filenode)
+                               phase, status, intent, estimate, filenode, upto, spreads)
     VALUES ($1, $9::int8::int4, $2, $3, $4, ($5::int8)::oid, (SELECT system_identifier::text FROM pg_control_system()),
-            current_database(), 'backfill', 'ready', 'run', $6, ($11::int8)::oid)
+            current_database(), 'backfill', 'ready', 'run', $6, ($11::int8)::oid, $7, true)
     RETURNING id
 )";
 
@@ -177,7 +177,7 @@ SELECT id FROM made";
 const BEGIN_WALK: &str = "\
 WITH made AS (
     UPDATE piecemeal.run r SET phase = 'backfill', has_where = $4, table_oid = ($5::int8)::oid, estimate = $6,
-           filenode = ($11::int8)::oid, updated_at = clock_timestamp()
+           filenode = ($11::int8)::oid, upto = $7, spreads = true, updated_at = clock_timestamp()
     WHERE r.id = $9 AND r.job = $1 AND r.fingerprint = $2 AND r.phase IN ('expand', 'sync')
       AND NOT EXISTS (SELECT FROM piecemeal.range g WHERE g.run_id = r.id)
     RETURNING id

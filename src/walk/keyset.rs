@@ -63,27 +63,47 @@ impl Keyset {
     /// It goes by the key alone, so that a row is in the same stripe for every session and for ever; and
     /// where the key has others, by the columns that do not change when a row moves to another partition.
     /// Numbers that follow each other are in different stripes, also if they are even, or multiples
-    /// of a thousand: their bits are folded. Everything else is hashed.
-    pub fn in_stripe(&self, no: usize, of: usize) -> String {
-        let places = 0..self.columns.len();
-        let stays = |at: &usize| !self.columns[*at].is_of_partition;
+    /// of a thousand: their bits are folded. Everything else is hashed; and so are all numbers but the last
+    /// where `spreads` is true, since equal ones that are folded cancel each other out. It is not for walks
+    /// that began without: what they have open is parted by the other stripes.
+    pub fn in_stripe(&self, no: usize, of: usize, spreads: &str) -> String {
         let is_any = self.columns.iter().all(|column| column.is_of_partition);
-        let columns: Vec<_> =
-            places.filter(|at| is_any || stays(at)).map(|at| self.spread(at)).collect();
-        let all = columns.join(" OPERATOR(pg_catalog.#) ");
-        format!("(({all}) OPERATOR(pg_catalog.&) (${of} - 1)) = ${no}")
+        let stays = |at: &usize| is_any || !self.columns[*at].is_of_partition;
+        let counted: Vec<_> = (0..self.columns.len()).filter(stays).collect();
+        let last = counted.iter().copied().rfind(|at| self.is_number(*at));
+        let all = |is_folded: &dyn Fn(usize) -> bool| {
+            let of_column = |at| if is_folded(at) { self.folded(at) } else { self.hashed(at) };
+            let columns: Vec<_> = counted.iter().map(|at| of_column(*at)).collect();
+            columns.join(" OPERATOR(pg_catalog.#) ")
+        };
+        let (folded, spread) = (all(&|at| self.is_number(at)), all(&|at| Some(at) == last));
+        let number = if folded == spread {
+            folded
+        } else {
+            format!("CASE WHEN {spreads} THEN {spread} ELSE {folded} END")
+        };
+        format!("(({number}) OPERATOR(pg_catalog.&) (${of} - 1)) = ${no}")
     }
 
-    /// A number that scatters rows by one column; the low bits are what counts.
-    fn spread(&self, at: usize) -> String {
+    fn is_number(&self, at: usize) -> bool {
+        ["smallint", "integer", "bigint"].contains(&self.columns[at].sql_type.as_str())
+    }
+
+    /// A number that scatters rows that follow each other; the low bits are what counts.
+    fn folded(&self, at: usize) -> String {
+        let number = format!("{}::pg_catalog.int8", self.column(at));
+        let folds = [3, 6, 9].map(|bits| {
+            format!(" OPERATOR(pg_catalog.#) ({number} OPERATOR(pg_catalog.>>) {bits})")
+        });
+        format!("({number}{})", folds.concat())
+    }
+
+    /// A number that scatters rows by one column, in each place of the key another one.
+    fn hashed(&self, at: usize) -> String {
         let column = self.column(at);
         match self.columns[at].sql_type.as_str() {
             "smallint" | "integer" | "bigint" => {
-                let number = format!("{column}::pg_catalog.int8");
-                let folds = [3, 6, 9].map(|bits| {
-                    format!(" OPERATOR(pg_catalog.#) ({number} OPERATOR(pg_catalog.>>) {bits})")
-                });
-                format!("({number}{})", folds.concat())
+                format!("pg_catalog.hashint8extended({column}::pg_catalog.int8, {at})")
             }
             "uuid" => format!("pg_catalog.uuid_hash_extended({column}, {at})"),
             _ => format!(
@@ -195,14 +215,41 @@ mod tests {
         );
     }
 
+    const FOLDED: &str = "(public.posts.id::pg_catalog.int8 OPERATOR(pg_catalog.#) (public.posts.id::pg_catalog.int8 \
+        OPERATOR(pg_catalog.>>) 3) OPERATOR(pg_catalog.#) (public.posts.id::pg_catalog.int8 OPERATOR(pg_catalog.>>) 6) \
+        OPERATOR(pg_catalog.#) (public.posts.id::pg_catalog.int8 OPERATOR(pg_catalog.>>) 9))";
+
     #[test]
     fn a_stripe_goes_by_what_stays_when_a_row_moves_to_another_partition() {
         let mut posts = keyset(&[("id", "bigint"), ("region", "text")]);
-        let whole = posts.in_stripe(1, 2);
+        let whole = posts.in_stripe(1, 2, "spreads");
         posts.columns[1].is_of_partition = true;
-        assert_eq!(posts.in_stripe(1, 2), keyset(&[("id", "bigint")]).in_stripe(1, 2));
+        let id = keyset(&[("id", "bigint")]).in_stripe(1, 2, "spreads");
+        assert_eq!(posts.in_stripe(1, 2, "spreads"), id);
         posts.columns[0].is_of_partition = true;
-        assert_eq!(posts.in_stripe(1, 2), whole, "there is nothing else to go by");
+        assert_eq!(posts.in_stripe(1, 2, "spreads"), whole, "there is nothing else to go by");
+    }
+
+    #[test]
+    fn the_stripe_of_a_single_number_is_what_it_was_at_all_times() {
+        let stripe = format!("(({FOLDED}) OPERATOR(pg_catalog.&) ($2 - 1)) = $1");
+        assert_eq!(keyset(&[("id", "bigint")]).in_stripe(1, 2, "spreads"), stripe);
+        let text = keyset(&[("tenant", "text"), ("id", "bigint")]).in_stripe(1, 2, "spreads");
+        assert!(!text.contains("spreads"), "one number among other columns: {text}");
+    }
+
+    #[test]
+    fn of_several_numbers_the_last_is_folded_and_in_walks_of_old_all_of_them_are() {
+        let both = keyset(&[("tenant", "bigint"), ("id", "bigint")]).in_stripe(1, 2, "spreads");
+        let tenant = FOLDED.replace("posts.id", "posts.tenant");
+        assert_eq!(
+            both,
+            format!(
+                "((CASE WHEN spreads THEN pg_catalog.hashint8extended(public.posts.tenant::pg_catalog.int8, 0) \
+                 OPERATOR(pg_catalog.#) {FOLDED} ELSE {tenant} OPERATOR(pg_catalog.#) {FOLDED} END) \
+                 OPERATOR(pg_catalog.&) ($2 - 1)) = $1"
+            )
+        );
     }
 
     #[test]

@@ -141,3 +141,64 @@ fn a_run_that_is_killed_in_a_pass_is_taken_over_in_it() {
     cli.call(&["run", "killed", "-y"]).exits(0);
     done_once(&db, "killed");
 }
+
+/// A table whose key has the same number twice, and what it notes of the passes over it.
+fn twins(rows: u32) -> Db {
+    let db = Db::with(&format!(
+        "CREATE TABLE t (a int8, b int4, n int NOT NULL DEFAULT 0, PRIMARY KEY (a, b));
+         INSERT INTO t SELECT i, i FROM generate_series(1, {rows}) i"
+    ));
+    Cli::new(&db, "init", &Toml::increment().text()).done(&["init"]);
+    db
+}
+
+#[test]
+fn rows_whose_key_has_the_same_number_twice_are_spread_over_all_passes() {
+    let db = twins(4_000);
+    db.exec(
+        "CREATE TABLE pass (stripe int, rows int8);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO pass VALUES (NEW.stripe, NEW.changed - OLD.changed); RETURN NULL; END $$;
+         CREATE TRIGGER note AFTER UPDATE OF stripe ON piecemeal.range FOR EACH ROW EXECUTE FUNCTION note()",
+    );
+    let cli = Cli::new(&db, "twins", &striped(100).text());
+    cli.call(&["run", "twins", "-y"]).exits(0);
+    done_once(&db, "twins");
+    let rows = db
+        .rows("SELECT stripe, sum(rows) FROM pass WHERE stripe IS NOT NULL GROUP BY 1 ORDER BY 1");
+    let rows: Vec<u32> = rows.iter().map(|row| row[1].parse().unwrap()).collect();
+    assert!(rows.len() == 4 && rows.iter().all(|rows| (800..1_200).contains(rows)), "{rows:?}");
+}
+
+/// What an earlier release took for the stripe of a row of [`twins`], of four.
+const OF_OLD: &str =
+    "((a # (a >> 3) # (a >> 6) # (a >> 9)) # (c # (c >> 3) # (c >> 6) # (c >> 9))) & 3";
+
+#[test]
+fn a_chunk_that_an_earlier_release_has_opened_is_gone_on_with_in_its_stripes() {
+    let db = twins(4_000);
+    db.exec("UPDATE t SET b = b * 7 % 1000");
+    // The run is as one of an earlier release from its first batch on.
+    db.exec(
+        "CREATE FUNCTION of_old() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             NEW.spreads := false; NEW.upto := NULL; RETURN NEW; END $$;
+         CREATE TRIGGER of_old BEFORE INSERT ON piecemeal.run FOR EACH ROW EXECUTE FUNCTION of_old()",
+    );
+    let cli = Cli::new(&db, "old", &striped(100).text());
+    cli.call(&["run", "old", "-y", "--limit", "330"]).exits(4);
+    assert!(db.is("(SELECT stripe > 0 AND front IS NOT NULL FROM piecemeal.range)"));
+    let first = "(SELECT front[1]::int8 FROM piecemeal.range)";
+    let wrong = format!(
+        "SELECT count(*) FROM (SELECT *, b::int8 AS c FROM t) t WHERE a <= {first} AND {OF_OLD} = 0 AND n <> 1"
+    );
+    assert_eq!(db.number(&wrong), 0, "its first pass is not that of the earlier release");
+    db.exec(
+        "DROP TRIGGER of_old ON piecemeal.run;
+         ALTER TABLE piecemeal.run DROP COLUMN spreads, DROP COLUMN upto;
+         DELETE FROM piecemeal.ledger WHERE version = 6",
+    );
+    cli.call(&["run", "old", "-y"]).exits(3);
+    cli.done(&["init"]);
+    cli.call(&["run", "old", "-y"]).exits(0);
+    done_once(&db, "old");
+}
