@@ -12,7 +12,7 @@ use crate::batch::took;
 use crate::pg::{Fault, Param, Session};
 use crate::plan::Statements;
 use crate::run::{Failure, FailureKind, Pending, Rows, count, counted};
-use crate::walk::{Key, Range, tiles};
+use crate::walk::{Key, Walk};
 
 /// Keys of violations that are shown.
 const SAMPLES: i64 = 5;
@@ -129,8 +129,8 @@ pub(crate) async fn sample(
 ///
 /// # Errors
 /// What does not agree, in words.
-pub(crate) fn books(ranges: &[Range], rows: &Rows) -> Result<(), String> {
-    tiles(ranges).map_err(|gap| gap.to_string())?;
+pub(crate) fn books(walk: &Walk, rows: &Rows) -> Result<(), String> {
+    walk.tiles().map_err(|gap| gap.to_string())?;
     left_alone(rows).map_or(Ok(()), Err)
 }
 
@@ -282,6 +282,7 @@ const NEEDS_EXPECT: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walk::Range;
 
     fn window(after: Option<&str>, upto: &str, still: u64) -> Window {
         let key = |value: &str| Key::new(vec![value.to_owned()]);
@@ -336,10 +337,11 @@ mod tests {
     #[test]
     fn a_suppressed_row_unbalances_the_books() {
         let range = Range { done: true, ..Range::default() };
+        let walk = Walk { ranges: vec![range], upto: None };
         let rows = Rows { matched: 7, changed: 6, quarantined: 1, ..Rows::default() };
-        assert_eq!(books(std::slice::from_ref(&range), &rows), Ok(()));
+        assert_eq!(books(&walk, &rows), Ok(()));
         let rows = Rows { unchanged: 1, quarantined: 0, ..rows };
-        assert!(books(&[range], &rows).is_err());
+        assert!(books(&walk, &rows).is_err());
     }
 
     #[test]

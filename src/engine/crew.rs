@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use super::insist::insist;
 use super::staff::staffed;
-use super::steering::Steering;
-use super::worker::{Stop, Worker, lost};
+use super::steering::{Asked, Steering};
+use super::worker::{Stop, Worker, lost, torn};
 use crate::batch::Fence;
 use crate::ledger::ranges::{self, Taken};
-use crate::pg::{Database, DbMessage, Lane};
+use crate::pg::{Database, Lane};
 use crate::plan::Plan;
-use crate::walk::follow;
 
 /// How often a worker without a range looks for one.
 const LOOK: Duration = Duration::from_millis(300);
@@ -127,9 +126,9 @@ impl Crew {
         let taken = insist(&self.database, leaving, max_hold, |mut session| async move {
             ranges::take(&mut session, run, known).await
         });
-        let (taken, all) = taken.await.map_err(lost)?;
+        let (taken, walk) = taken.await.map_err(lost)?;
         if let Taken::Range(range) = &taken {
-            follow(&all).map_err(|gap| Stop::Fatal(DbMessage::local(gap.to_string())))?;
+            walk.follows().map_err(|gap| torn(&gap))?;
             walked.insert(range.no);
         }
         Ok(taken)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::striper::Striper;
 use crate::job::Stripes;
 use crate::run::Outcome;
-use crate::walk::{Chunk, Key, Leg, Range, Sizer, tiles};
+use crate::walk::{Chunk, Key, Leg, Range, Sizer, Walk};
 
 const ROWS: u64 = 1_000_000_000;
 const RANGES: u64 = 64;
@@ -88,7 +88,8 @@ fn walk(table: &Table) -> (u64, u64) {
             (done, batches, *range) = (done + changed, batches + 1, after);
         }
     }
-    tiles(&ranges).unwrap();
+    let upto = ranges.last().and_then(|last| last.upto.clone());
+    Walk { ranges, upto }.tiles().unwrap();
     (done, batches)
 }
 

@@ -21,7 +21,7 @@ use super::insist::insist;
 use super::runner::{Runner, taken_over};
 use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
-use super::worker::{Stop, lost, misled};
+use super::worker::{Stop, lost, misled, torn};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::ranges::{self, Sweep};
@@ -179,10 +179,12 @@ impl Round<'_> {
             return Ok(None);
         }
         let run = self.runner.run;
-        let ranges =
+        let walk =
             self.insist(|mut session| async move { ranges::of_walk(&mut session, run).await });
-        let ranges = ranges.await.map_err(lost)?;
-        let books = verify::books(&ranges, &snapshot.rows);
+        let walk = walk.await.map_err(lost)?;
+        // Whatever proves the rows: this run has not done those that no range led to.
+        walk.tiles().map_err(|gap| torn(&gap))?;
+        let books = verify::books(&walk, &snapshot.rows);
         let standing = self.insist(|mut session| {
             let plan = Arc::clone(&self.runner.plan);
             async move { standing(&mut session, &plan).await }

@@ -9,7 +9,7 @@ use super::journal::Actor;
 use super::lease::{IS_LIVE, TTL};
 use super::members::IS_ALIVE;
 use crate::pg::{Act, Fault, Guards, Param, Session};
-use crate::walk::{Key, Open, Range, Stripe};
+use crate::walk::{Key, Open, Range, Stripe, Walk};
 
 macro_rules! columns {
     () => {
@@ -83,13 +83,13 @@ FROM (SELECT) AS one LEFT JOIN taken ON true"
 );
 
 /// Takes a free range for the process with `token`, whose workers walk those in `walked`. Those that
-/// were put aside come last, and those that were so more often after the others. With it come the
-/// ranges of the walk itself, in order.
+/// were put aside come last, and those that were so more often after the others. With it comes the
+/// whole walk.
 pub(crate) async fn take(
     session: &mut Session,
     (run, token): (i64, &str),
     walked: &[i64],
-) -> Result<(Taken, Vec<Range>), Fault> {
+) -> Result<(Taken, Walk), Fault> {
     let walked: Vec<_> = walked.iter().map(i64::to_string).collect();
     let sql = TAKE.replace("$is_alive", IS_ALIVE).replace("$is_led", IS_LIVE);
     let params =
@@ -98,7 +98,7 @@ pub(crate) async fn take(
     let all =
         Act { begin: &Guards::reading().begin().keeping(true), sql: ALL, params: &[run.into()] };
     let (rows, _, all) = session.transact_both(&take, &all).await?;
-    Ok((taken(&rows), all?.iter().map(range).collect()))
+    Ok((taken(&rows), walk(&all?)))
 }
 
 fn taken(rows: &[Row]) -> Taken {
@@ -222,13 +222,19 @@ pub(crate) async fn reread(
 const ALL: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM piecemeal.range WHERE run_id = $1 AND pass = 0 ORDER BY no"
+    ", (SELECT r.upto FROM piecemeal.run r WHERE r.id = $1) AS walk_upto
+FROM piecemeal.range WHERE run_id = $1 AND pass = 0 ORDER BY no"
 );
 
-/// Returns the ranges of the walk itself, in order.
-pub(crate) async fn of_walk(session: &mut Session, run: i64) -> Result<Vec<Range>, Fault> {
+fn walk(rows: &[Row]) -> Walk {
+    let upto = rows.first().and_then(|row| row.get::<_, Option<Vec<String>>>("walk_upto"));
+    Walk { ranges: rows.iter().map(range).collect(), upto: upto.map(Key::new) }
+}
+
+/// Returns the walk itself, without sweeps.
+pub(crate) async fn of_walk(session: &mut Session, run: i64) -> Result<Walk, Fault> {
     let rows = session.transact(&Guards::reading(), ALL, &[run.into()]).await?;
-    Ok(rows.iter().map(range).collect())
+    Ok(walk(&rows))
 }
 
 const SWEEP: &str = "\

@@ -20,5 +20,5 @@ pub use key::Key;
 pub(crate) use key::KeyColumn;
 pub(crate) use keyset::Keyset;
 pub(crate) use leg::Leg;
-pub(crate) use range::{Open, Range, follow, tiles};
+pub(crate) use range::{Gap, Open, Range, Walk};
 pub(crate) use sizer::{FIRST, Sizer};

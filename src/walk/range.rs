@@ -58,6 +58,15 @@ impl Range {
     }
 }
 
+/// The ranges of a walk, and where it ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Walk {
+    /// Its ranges.
+    pub ranges: Vec<Range>,
+    /// Its last key, noted apart from them; `None` if that is not known, or the table was empty.
+    pub upto: Option<Key>,
+}
+
 /// Why ranges do not cover the key space once.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Gap {
@@ -70,43 +79,51 @@ pub(crate) enum Gap {
     /// One does not begin where the one before it ends.
     #[error("range {0} does not begin where the range before it ends")]
     Between(i64),
+    /// The last does not end where the walk does.
+    #[error("no range ends where the walk does, at key {0}")]
+    End(Key),
     /// One has not been walked to its end.
     #[error("range {0} is not at its end")]
     Unfinished(i64),
 }
 
-/// Checks that `ranges` begin at the start of the key space, and follow each other without gap or
-/// overlap to a common end. Their numbers say nothing of their order.
-///
-/// # Errors
-/// The first range at which that is not so.
-pub(crate) fn follow(ranges: &[Range]) -> Result<(), Gap> {
-    let mut left: Vec<&Range> = ranges.iter().collect();
-    let first = left.first().ok_or(Gap::Nothing)?.no;
-    let mut end: Option<&Key> = None;
-    while !left.is_empty() {
-        let next = left.iter().position(|range| range.after.as_ref() == end);
-        let Some(next) = next else {
-            return Err(end.map_or(Gap::Start(first), |_| Gap::Between(left[0].no)));
-        };
-        let range = left.swap_remove(next);
-        if range.upto.is_none() && !left.is_empty() {
-            return Err(Gap::Between(left[0].no));
+impl Walk {
+    /// Checks that its ranges begin at the start of the key space, and follow each other without gap or
+    /// overlap to its end. Their numbers say nothing of their order.
+    ///
+    /// # Errors
+    /// The first range at which that is not so.
+    pub(crate) fn follows(&self) -> Result<(), Gap> {
+        let mut left: Vec<&Range> = self.ranges.iter().collect();
+        let first = left.first().ok_or(Gap::Nothing)?.no;
+        let mut end: Option<&Key> = None;
+        while !left.is_empty() {
+            let next = left.iter().position(|range| range.after.as_ref() == end);
+            let Some(next) = next else {
+                return Err(end.map_or(Gap::Start(first), |_| Gap::Between(left[0].no)));
+            };
+            let range = left.swap_remove(next);
+            if range.upto.is_none() && !left.is_empty() {
+                return Err(Gap::Between(left[0].no));
+            }
+            end = range.upto.as_ref();
         }
-        end = range.upto.as_ref();
+        match self.upto.as_ref().filter(|upto| end != Some(*upto)) {
+            Some(upto) => Err(Gap::End(upto.clone())),
+            None => Ok(()),
+        }
     }
-    Ok(())
-}
 
-/// Checks that `ranges` [`follow`] each other, and have all been walked to their ends.
-///
-/// # Errors
-/// The first range at which that is not so.
-pub(crate) fn tiles(ranges: &[Range]) -> Result<(), Gap> {
-    follow(ranges)?;
-    match ranges.iter().find(|range| !range.done || range.cursor != range.upto) {
-        Some(range) => Err(Gap::Unfinished(range.no)),
-        None => Ok(()),
+    /// Checks that its ranges [follow](Walk::follows) each other, and have all been walked to their ends.
+    ///
+    /// # Errors
+    /// The first range at which that is not so.
+    pub(crate) fn tiles(&self) -> Result<(), Gap> {
+        self.follows()?;
+        match self.ranges.iter().find(|range| !range.done || range.cursor != range.upto) {
+            Some(range) => Err(Gap::Unfinished(range.no)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -121,6 +138,10 @@ mod tests {
 
     fn range(no: i64, after: Option<Key>, upto: Option<Key>) -> Range {
         Range { no, after, cursor: upto.clone(), upto, rev: 1, done: true, ..Range::default() }
+    }
+
+    fn tiles(ranges: &[Range]) -> Result<(), Gap> {
+        Walk { ranges: ranges.to_vec(), upto: None }.tiles()
     }
 
     #[test]
@@ -177,14 +198,21 @@ mod tests {
             let mut ranges: Vec<_> =
                 ranges.map(|(no, (after, upto))| range(i64::try_from(no).unwrap(), after, Some(upto.clone()))).collect();
             fastrand::Rng::with_seed(seed).shuffle(&mut ranges);
-            prop_assert_eq!(tiles(&ranges), Ok(()));
-            let last = ranges.iter().position(|range| range.upto == ends.last().cloned());
-            let lost = fastrand::Rng::with_seed(seed).usize(..ranges.len());
-            if Some(lost) != last {
-                ranges.remove(lost);
-                prop_assert!(follow(&ranges).is_err());
-            }
+            let mut walk = Walk { ranges, upto: ends.last().cloned() };
+            prop_assert_eq!(walk.tiles(), Ok(()));
+            let lost = fastrand::Rng::with_seed(seed).usize(..walk.ranges.len());
+            walk.ranges.remove(lost);
+            prop_assert!(walk.follows().is_err());
         }
+    }
+
+    #[test]
+    fn a_lost_last_range_is_seen_where_the_end_was_noted() {
+        let ranges = vec![range(0, None, Some(key("5")))];
+        let walk = |upto| Walk { ranges: ranges.clone(), upto };
+        assert_eq!(walk(Some(key("9"))).follows(), Err(Gap::End(key("9"))));
+        assert_eq!(walk(Some(key("5"))).follows(), Ok(()));
+        assert_eq!(walk(None).follows(), Ok(()), "an older release has noted no end");
     }
 
     #[test]

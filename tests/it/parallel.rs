@@ -111,6 +111,28 @@ fn ranges_that_leave_a_gap_are_not_walked() {
 }
 
 #[test]
+fn a_last_range_that_is_lost_in_the_middle_of_a_run_ends_it() {
+    let (db, cli) = table(1_000, 4, &Toml::increment().rows(10));
+    db.exec("DELETE FROM piecemeal.range WHERE no = 3");
+    cli.call(&["run", "job"]).exits(1).says("no range ends where the walk does, at key (1000)");
+    assert_eq!((status(&db), db.number("SELECT sum(n) FROM t")), ("failed".into(), 1));
+}
+
+#[test]
+fn a_range_that_is_lost_with_the_last_batch_is_missed_also_where_rows_are_proven() {
+    // `expect` is true of rows that were not done, too.
+    let (db, cli) = table(1_000, 4, &Toml::increment().rows(10).expect("n >= 0"));
+    db.exec(
+        "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             DELETE FROM piecemeal.range WHERE no = 1; RETURN NULL; END $$;
+         CREATE TRIGGER lose AFTER UPDATE OF done ON piecemeal.range FOR EACH ROW
+         WHEN (NEW.done AND NEW.no = 3) EXECUTE FUNCTION lose()",
+    );
+    cli.call(&["run", "job"]).exits(1).says("does not begin where");
+    assert_eq!(status(&db), "failed");
+}
+
+#[test]
 fn a_limit_is_kept_by_several_workers_together() {
     let (db, cli) = table(2_000, 8, &Toml::increment().rows(10));
     cli.call(&["run", "job", "--workers", "4", "--limit", "333"]).exits(4);

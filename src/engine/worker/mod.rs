@@ -23,7 +23,7 @@ use crate::ledger::ranges::Taken;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::{Plan, Standing};
 use crate::run::{Event, Outcome};
-use crate::walk::{Chunk, Key, Leg, Range};
+use crate::walk::{Chunk, Gap, Key, Leg, Range};
 
 /// What is said when the name of the table means another one.
 const REPLACED: &str = "another table has taken the place of the one that the run was started on; its rows were never done";
@@ -396,6 +396,11 @@ pub(super) fn misled(standing: Standing) -> Option<Stop> {
         Standing::OtherTable => Some(Stop::Fatal(DbMessage::local(REPLACED))),
         Standing::OtherKey => Some(Stop::Unfit(Unfit::OtherKey)),
     }
+}
+
+/// Why to stop where the ranges in the ledger do not cover the walk.
+pub(super) fn torn(gap: &Gap) -> Stop {
+    Stop::Fatal(DbMessage::local(gap.to_string()))
 }
 
 /// Why to stop when the ledger could not be asked.
