@@ -319,7 +319,7 @@ impl Text<'_> {
     fn rehearsal(&self, has_lower: bool) -> String {
         format!(
             "WITH piecemeal_work AS (\n{update}\nRETURNING {still} AS still\n)\n\
-             SELECT count(*), count(*) FILTER (WHERE still) FROM piecemeal_work",
+             SELECT count(*), (SELECT count(*) FROM piecemeal_work WHERE still) FROM piecemeal_work",
             update = self.update(1, has_lower.then_some(2), ""),
             still = self.still_matches(),
         )

@@ -35,8 +35,7 @@ impl Preview<'_> {
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = self.plan.findings.clone();
         findings.extend(self.survey.findings(&self.plan.job));
-        let table = &self.plan.target.keyset.table;
-        findings.extend(self.seen.into_iter().flat_map(|seen| seen.findings(table)));
+        findings.extend(self.seen.into_iter().flat_map(|seen| seen.findings(self.plan)));
         findings.sort_by_key(|finding| finding.severity);
         findings
     }

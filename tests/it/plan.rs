@@ -181,6 +181,25 @@ fn what_a_trigger_may_not_do_is_a_finding_too() {
 }
 
 #[test]
+fn a_where_that_is_still_true_of_rows_that_are_done_is_said_where_it_would_stop_the_run() {
+    let db = Db::with(&numbers(ROWS));
+    let said = |job: Toml| {
+        let plan = plan_of(&Cli::new(&db, "job", &job.text()));
+        let finding =
+            codes(&plan).contains(&"rehearsal-where").then(|| finding(&plan, "rehearsal-where"));
+        finding.map(|it| it["what"].as_str().expect("what it is").to_owned())
+    };
+    let all = || Toml::increment().filter("id > 0");
+    let odd = || Toml::increment().filter("n < id % 2 + 1");
+    assert!(said(all().physical()).is_some() && said(odd().physical()).is_some());
+    assert_eq!(said(Toml::increment().filter("n = 0").physical()), None, "it says what is to do");
+    assert_eq!(said(all()), None, "in the order of the key a filter is no matter");
+    let some = said(odd()).expect("nothing would prove the run");
+    assert!(some.starts_with("`where` is still true for "), "{some}");
+    assert_eq!(said(odd().expect("n > 0")), None, "`expect` proves it");
+}
+
+#[test]
 fn an_empty_table_has_nothing_to_rehearse() {
     let db = Db::with(&numbers(0));
     let cli = increments(&db);

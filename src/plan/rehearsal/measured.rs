@@ -16,6 +16,8 @@ pub struct Measured {
     pub matched: u64,
     /// Rows that were rewritten; a trigger may have suppressed others.
     pub changed: u64,
+    /// Of those, for how many `where` was still true afterwards.
+    pub still: u64,
     /// Of those, how many needed no new entry in any index; `None` if the server does not count.
     pub hot: Option<u64>,
     /// Time on the server, for planning and for doing it.
@@ -50,11 +52,15 @@ impl Measured {
     pub(super) fn of_explain(document: &Value) -> Measured {
         let explained = &document[0];
         let nothing = Value::Null;
-        let update = find(&explained["Plan"], "ModifyTable").unwrap_or(&nothing);
+        let find = |is_it: &dyn Fn(&Value) -> bool| find(&explained["Plan"], is_it);
+        let update = find(&|node| node["Node Type"] == "ModifyTable").unwrap_or(&nothing);
+        // Of the two looks at what was done, the one that filters.
+        let still = find(&|node| node["CTE Name"] == "piecemeal_work" && !node["Filter"].is_null());
         let took =
             milliseconds(&explained["Planning Time"]) + milliseconds(&explained["Execution Time"]);
         Measured {
             matched: rows_of(update),
+            still: still.and_then(|scan| count(&scan["Actual Rows"])).unwrap_or(0),
             took,
             wal_bytes: count(&update["WAL Bytes"]),
             images: count(&update["WAL FPI"]).unwrap_or(0),
@@ -65,12 +71,12 @@ impl Measured {
     }
 }
 
-/// The node of this type; the first one is that of the outermost statement.
-fn find<'p>(plan: &'p Value, node: &str) -> Option<&'p Value> {
-    if plan["Node Type"] == node {
+/// The first such node; what belongs to the outermost statement comes before what is within it.
+fn find<'p>(plan: &'p Value, is_it: &dyn Fn(&Value) -> bool) -> Option<&'p Value> {
+    if is_it(plan) {
         return Some(plan);
     }
-    plan["Plans"].as_array()?.iter().find_map(|inner| find(inner, node))
+    plan["Plans"].as_array()?.iter().find_map(|inner| find(inner, is_it))
 }
 
 /// The rows that went into the UPDATE; its subplans belong to the user's expressions.
@@ -115,7 +121,10 @@ mod tests {
             "Node Type": "ModifyTable", "WAL Bytes": 4096, "Shared Read Blocks": 3,
             "Plans": [subplan, outer],
         });
-        let whole = json!({"Node Type": "Aggregate", "WAL Bytes": 1, "Plans": [update]});
+        let all = json!({"CTE Name": "piecemeal_work", "Actual Rows": 250});
+        let still = json!({"CTE Name": "piecemeal_work", "Filter": "piecemeal_work.still", "Actual Rows": 3});
+        let whole =
+            json!({"Node Type": "Aggregate", "WAL Bytes": 1, "Plans": [update, still, all]});
         let trigger = json!({"Trigger Name": "touch", "Time": 1.5, "Calls": 250});
         let check = json!({"Trigger Name": "RI_1", "Constraint Name": "t_fk", "Calls": 2});
         let document = json!([{
@@ -123,7 +132,7 @@ mod tests {
         }]);
         let seen = Measured::of_explain(&document);
         assert_eq!((seen.matched, seen.wal_bytes, seen.blocks_read), (250, Some(4096), Some(3)));
-        assert_eq!(seen.took, Duration::from_millis(10));
+        assert_eq!((seen.still, seen.took), (3, Duration::from_millis(10)));
         let names: Vec<_> = seen.triggers.iter().map(|it| (&*it.name, it.calls)).collect();
         assert_eq!(names, [("touch", 250), ("t_fk", 2)]);
         assert_eq!(seen.triggers[0].took, Duration::from_micros(1500));

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use super::{CameTo, Fired, Measured, Rehearsal, Rehearsed};
 use crate::finding::Finding;
+use crate::job::{Job, Order};
+use crate::plan::Plan;
+use crate::run::{Pending, count, counted};
 
 /// Bytes of the image of a page that is 90 % full, as those of indexes are that were just built.
 const IMAGE: u64 = 7_400;
@@ -115,9 +118,37 @@ impl Rehearsal {
     }
 
     /// Returns what a person should know of before the run.
-    pub fn findings(&self, table: &str) -> Vec<Finding> {
+    pub fn findings(&self, plan: &Plan) -> Vec<Finding> {
+        let table = &plan.target.keyset.table;
         let told = self.batches.iter().filter_map(|batch| batch.finding(table));
-        told.collect()
+        told.chain(self.still_true(&plan.job).map(|it| it.at(table))).collect()
+    }
+
+    /// `where` is still true for rows that are done, and the run would be stopped by that, or not be proven.
+    fn still_true(&self, job: &Job) -> Option<Finding> {
+        let still = self.sum(|measured| measured.still);
+        let pending = Pending::of(job.table.filter.is_some(), self.changed(), still);
+        let why = match (pending, job.table.order) {
+            (Pending::Filter | Pending::Mixed, Order::Physical) => {
+                "a walk in physical order would meet such a row again, and do it twice: the run stops at the first of them"
+            }
+            (Pending::Mixed, Order::Key) if job.verify.expect.is_none() => {
+                "of the others it is not, so it does not say which rows are left to do: the run would fail when it is verified"
+            }
+            (Pending::Filter | Pending::Mixed, Order::Key)
+            | (Pending::Absent | Pending::Proven | Pending::Unproven, _) => return None,
+        };
+        let (still, changed) = (count(still), counted(self.changed(), "rows"));
+        let what =
+            format!("`where` is still true for {still} of {changed} that the rehearsal has done");
+        let finding = Finding::warn("rehearsal-where", what)
+            .because(why)
+            .recipe("write under [table] a `where` that is not true of a row that is done, as in `loc IS NULL`");
+        let other = match job.table.order {
+            Order::Physical => "or write `order = \"key\"` under [table], or leave it out",
+            Order::Key => "or say with `expect` under [verify] what must be true of each row",
+        };
+        Some(finding.recipe(other).span(job.table.order_span.clone()))
     }
 }
 
@@ -127,7 +158,7 @@ impl Rehearsed {
             CameTo::Measured(_) => return None,
             CameTo::OutOfTime(why) => Finding::warn(
                 "rehearsal-slow",
-                format!("a batch of {} does not end in time", crate::run::counted(self.rows.into(), "keys")),
+                format!("a batch of {} does not end in time", counted(self.rows.into(), "keys")),
             )
             .because(why.as_str())
             .recipe("look what makes a row slow: triggers, foreign keys, an expression, a lock; see the rehearsal of `piecemeal plan`")
