@@ -1,7 +1,7 @@
 //! Asks the server for the next chunk.
 
 use crate::pg::{Fault, Param, Session};
-use crate::plan::Route;
+use crate::plan::{Route, Statements};
 use crate::walk::{Chunk, Key, Leg};
 use tokio_postgres::Row;
 
@@ -77,6 +77,22 @@ impl From<Ahead> for Chunk {
             None => Chunk { after, upto: end, keys, last: true, stripe },
         }
     }
+}
+
+/// Returns the place of the n-th row of a stretch that is to do, in physical order; `None` if it has fewer.
+pub(crate) async fn nth_match(
+    session: &mut Session,
+    statements: &Statements,
+    (after, upto): (Option<&Key>, &Key),
+    n: u32,
+) -> Result<Option<Key>, Fault> {
+    let mut params = vec![Param::Int(n.into())];
+    params.extend(stretch(after, upto));
+    let sql = statements.nth_match.of_stretch(after.is_some());
+    let begin = &statements.of_walk().begin_end;
+    let found = session.transact_prepared(begin, sql, &params).await?;
+    let place = found.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0));
+    Ok(place.map(Key::new))
 }
 
 /// Returns the key of the only row of `chunk`, wherever that ends; `None` if it has none by now, or

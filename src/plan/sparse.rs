@@ -77,6 +77,19 @@ SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM pie
         )
     }
 
+    /// The place of the n-th row of a stretch that matches; NULL if it has fewer. Parameters: n, upper end,
+    /// lower end.
+    pub(super) fn nth_match(&self, has_lower: bool) -> String {
+        let (table, matches) = (&self.keyset.table, self.matches());
+        let stretch = self.stretch(2, has_lower.then_some(3));
+        format!(
+            "SELECT CASE WHEN count(*) OPERATOR(pg_catalog.=) $1 THEN ARRAY[max(place)::text] END FROM (
+    SELECT {table}.ctid AS place FROM {table} WHERE {stretch}
+    AND {matches} LIMIT $1
+) AS piecemeal_place"
+        )
+    }
+
     /// A row that is to do, and not in quarantine.
     fn to_do(&self) -> String {
         format!("({} AND NOT {})", self.matches(), self.is_quarantined(1))

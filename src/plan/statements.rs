@@ -111,6 +111,8 @@ pub struct Statements {
     pub physical: Option<Route>,
     /// The batch along the key where few rows match; see the module.
     pub sparse: Forms,
+    /// In physical order, the place of the n-th row of a stretch that matches: n, upper end, lower end.
+    pub nth_match: Forms,
     /// The batch over rows of the quarantine that are tried again: run, range, rev, token, most rows,
     /// retries.
     pub requeued: String,
@@ -152,6 +154,7 @@ impl Statements {
             last_key: keyset.last_key(),
             extent: Heap::extent(target.oid),
             sparse: Forms::of(|has_lower| by_key.sparse(has_lower, is_served)),
+            nth_match: Forms::of(|has_lower| physical.nth_match(has_lower)),
             look: Forms::of(|has_lower| by_key.look(has_lower)),
             sample: Forms::of(|has_lower| by_key.sample(has_lower)),
             by_key: Route::of(&by_key, Follow::Index),

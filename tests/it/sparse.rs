@@ -106,6 +106,27 @@ fn in_physical_order_whole_stretches_of_blocks_are_searched() {
 }
 
 #[test]
+fn in_physical_order_a_rate_bounds_what_is_written_and_not_what_is_read() {
+    let db = Db::with(&numbers(60_000));
+    db.exec("UPDATE t SET n = -1 WHERE id % 3000 <> 0 AND id NOT BETWEEN 30001 AND 30100");
+    db.exec("VACUUM t");
+    db.exec("CREATE TABLE most (rows int8)");
+    Cli::new(&db, "init", &Toml::increment().text()).done(&["init"]);
+    db.exec(
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO public.most VALUES (NEW.changed - OLD.changed); RETURN NULL; END $$;
+         CREATE TRIGGER note AFTER UPDATE ON piecemeal.range FOR EACH ROW EXECUTE FUNCTION note()",
+    );
+    let job = Toml::increment().filter("n = 0").physical().with("[pace]\nrate = \"80/s\"");
+    let cli = Cli::new(&db, "slow", &job.text());
+    cli.done(&["run", "slow", "-y"]);
+    assert_eq!(db.number("SELECT count(*) FROM t WHERE n = 1"), 120);
+    assert_eq!(db.number("SELECT max(rows) FROM most"), 40, "half a second of the rate");
+    let batches = db.number("SELECT sum(batches) FROM piecemeal.range");
+    assert!(batches < 60, "{batches} batches");
+}
+
+#[test]
 fn rows_that_an_index_knows_are_found_by_it_and_nothing_in_between_is_read() {
     let db = Db::with(&numbers(ROWS));
     db.exec("UPDATE t SET n = 1 WHERE id % 5000 <> 0; CREATE INDEX to_do ON t (n) WHERE n = 0");

@@ -158,7 +158,7 @@ fn rows_whose_key_has_the_same_number_twice_are_spread_over_all_passes() {
     db.exec(
         "CREATE TABLE pass (stripe int, rows int8);
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             INSERT INTO pass VALUES (NEW.stripe, NEW.changed - OLD.changed); RETURN NULL; END $$;
+             INSERT INTO public.pass VALUES (NEW.stripe, NEW.changed - OLD.changed); RETURN NULL; END $$;
          CREATE TRIGGER note AFTER UPDATE OF stripe ON piecemeal.range FOR EACH ROW EXECUTE FUNCTION note()",
     );
     let cli = Cli::new(&db, "twins", &striped(100).text());

@@ -4,15 +4,15 @@
 use super::{Step, Worker};
 use crate::batch::{self, Applied, Attempt, Place, Search};
 use crate::pg::{Fault, Session};
-use crate::walk::{Chunk, Heap};
+use crate::walk::{Chunk, Heap, Key};
 
 /// What a search ends at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// So many rows that are to do, or the time that a batch may take.
     Rows(u32),
-    /// So many blocks of the table's file, whatever is in them.
-    Blocks(u32),
+    /// So many blocks of the table's file, whatever is in them, or so many rows that are to do.
+    Blocks(u32, u32),
 }
 
 impl Wanted {
@@ -36,10 +36,10 @@ impl Worker {
             let rows = self.striper.rows_of_search();
             return Some(Wanted::Rows(self.steering.cap(rows).min(self.granted).max(1)));
         }
-        // How many rows are in a block is not known before, so there must be no limit to them.
-        let is_free = self.steering.cap(u32::MAX) == u32::MAX && self.granted == u32::MAX;
-        let is_free = is_free && !self.crew.is_limited();
-        is_free.then(|| Wanted::Blocks(self.striper.blocks_of_search()))
+        // How many rows are in a block is not known before, so there must be no limit that is exact.
+        let is_free = self.granted == u32::MAX && !self.crew.is_limited();
+        let rows = self.steering.cap(u32::MAX);
+        is_free.then(|| Wanted::Blocks(self.striper.blocks_of_search(), rows))
     }
 
     pub(super) async fn search(&mut self, wanted: Wanted) -> Step {
@@ -49,7 +49,7 @@ impl Worker {
         };
         let step = match wanted {
             Wanted::Rows(rows) => self.search_rows(&mut session, rows).await,
-            Wanted::Blocks(blocks) => self.search_blocks(&mut session, blocks).await,
+            Wanted::Blocks(blocks, rows) => self.search_blocks(&mut session, blocks, rows).await,
         };
         self.session = Some(session);
         match step {
@@ -82,13 +82,20 @@ impl Worker {
         &mut self,
         session: &mut Session,
         blocks: u32,
+        rows: u32,
     ) -> Result<Option<Step>, Fault> {
         let (after, end) = (self.range.position().cloned(), self.range.upto.as_ref());
-        let Some((upto, last)) = end.and_then(|end| Heap::ahead(after.as_ref(), end, blocks))
+        let Some((mut upto, mut last)) =
+            end.and_then(|end| Heap::ahead(after.as_ref(), end, blocks))
         else {
             self.striper.stop_searching();
             return Ok(None);
         };
+        let nth = self.nth_match(session, (after.as_ref(), &upto), rows).await?;
+        let is_cut = nth.is_some();
+        if let Some(place) = nth {
+            (upto, last) = (place, false);
+        }
         let chunk = Chunk { after, upto, keys: 0, last, stripe: None };
         let place = Place::new(self.range.clone(), chunk);
         let attempt = Attempt { retries: self.failures, is_search: true, ..Attempt::default() };
@@ -100,7 +107,24 @@ impl Worker {
         let Place { mut chunk, after, .. } = place;
         chunk.keys = u32::try_from(outcome.seen).unwrap_or(u32::MAX);
         self.striper.observe_search(&chunk, &outcome);
-        self.striper.observe_blocks(blocks, &outcome);
+        // One that ended before says nothing of so many blocks.
+        if !is_cut {
+            self.striper.observe_blocks(blocks, &outcome);
+        }
         Ok(Some(Step::Committed(chunk, after, outcome)))
+    }
+
+    /// Returns where a search ends that may do so many rows and no more, if it has them: a rate bounds what
+    /// is written, and not what is read.
+    async fn nth_match(
+        &self,
+        session: &mut Session,
+        stretch: (Option<&Key>, &Key),
+        rows: u32,
+    ) -> Result<Option<Key>, Fault> {
+        if rows == u32::MAX {
+            return Ok(None);
+        }
+        batch::nth_match(session, &self.plan.statements, stretch, rows).await
     }
 }
