@@ -60,8 +60,9 @@ pub(crate) enum Taken {
 
 // The lock on the run keeps it going until the range is ours: a process that was frozen before this
 // must not take a range from those who have counted it as dead (F16), nor after the run was stopped.
-// A range is free if nobody alive has it, or if it is this process's and none of its workers walks it:
-// one whose answer was lost, or that was left. One in which a batch is under way is passed over.
+// A range is free if none of this process's workers walks it, and nobody else who is alive: one whose
+// answer was lost, or that was left, is ours already. One that was just given back is walked by its worker
+// until that has learned of it, and goes to no sibling before. One in which a batch is under way is passed over.
 const TAKE: &str = concat!(
     "WITH held AS (SELECT id FROM piecemeal.run WHERE id = $1 AND status = 'running' AND EXISTS (
     SELECT FROM piecemeal.member m WHERE m.run_id = $1 AND m.token = $2) FOR SHARE
@@ -70,8 +71,8 @@ const TAKE: &str = concat!(
     UNION ALL SELECT old.lease_token FROM piecemeal.run old WHERE old.id = $1 AND $is_led
 ), free AS MATERIALIZED (
     SELECT no AS free_no FROM piecemeal.range WHERE run_id = (SELECT id FROM held) AND NOT done
-    AND CASE WHEN lease_token = $2 THEN no::text <> ALL ($4)
-             ELSE lease_token IS NULL OR lease_token NOT IN (SELECT token FROM live) END
+    AND no::text <> ALL ($4)
+    AND (lease_token IS NULL OR lease_token = $2 OR lease_token NOT IN (SELECT token FROM live))
     ORDER BY aside, lease_token IS NOT NULL, no LIMIT 1 FOR UPDATE SKIP LOCKED
 ), taken AS (
     UPDATE piecemeal.range SET lease_token = $2, lease_until = clock_timestamp() + $3 * interval '1 second'

@@ -133,6 +133,28 @@ fn a_range_that_is_lost_with_the_last_batch_is_missed_also_where_rows_are_proven
 }
 
 #[test]
+fn no_two_workers_of_a_process_walk_the_same_range() {
+    let (db, cli) = table(3, 2, &Toml::increment().rows(1).batch("give_way = \"300ms\""));
+    // Whoever takes a range that its process has taken takes it from a sibling.
+    db.exec(
+        "CREATE TABLE taken (no int, aside int);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO public.taken VALUES (NEW.no, NEW.aside); RETURN NULL; END $$;
+         CREATE TRIGGER note AFTER UPDATE OF lease_token ON piecemeal.range FOR EACH ROW
+         WHEN (OLD.lease_token = NEW.lease_token) EXECUTE FUNCTION note()",
+    );
+    let held = db.session();
+    held.exec("BEGIN; SELECT FROM t WHERE id > 1 FOR UPDATE");
+    let running = start(&cli, "run", &["--workers", "3"]);
+    // Both are put aside again and again, and those who did so wait longer and longer.
+    db.until("(SELECT min(aside) > 6 FROM piecemeal.range WHERE NOT done)");
+    held.exec("COMMIT");
+    running.wait().exits(0);
+    done_once(&db, "job");
+    assert_eq!(db.rows("SELECT no, aside FROM taken"), Vec::<Vec<String>>::new());
+}
+
+#[test]
 fn a_limit_is_kept_by_several_workers_together() {
     let (db, cli) = table(2_000, 8, &Toml::increment().rows(10));
     cli.call(&["run", "job", "--workers", "4", "--limit", "333"]).exits(4);
