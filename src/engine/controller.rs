@@ -16,7 +16,7 @@ use crate::job::TargetBounds;
 use crate::ledger::control::{self, Lead, Orders};
 use crate::ledger::lease::{self, Claim, Holder, RENEWAL};
 use crate::ledger::partitions::{self, Changed};
-use crate::ledger::snapshot;
+use crate::ledger::{journal, snapshot};
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::run::{Event, Held, Intent, Meter, Phase, Pulse, Snapshot, Status, as_timestamp};
 use crate::throttle::{Changes, Roll};
@@ -249,6 +249,9 @@ impl Controller {
             return Ok(());
         }
         self.write(session, pulse).await?;
+        if self.brief.borrow().orders.leads() {
+            journal::prune(session, self.run).await?;
+        }
         self.renewed = Some(Instant::now());
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::batch::Fence;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Claim, Holder};
-use crate::ledger::{journal, members, snapshot};
+use crate::ledger::{members, snapshot};
 use crate::pg::{Database, Fault, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, as_timestamp};
@@ -194,10 +194,6 @@ impl Runner {
                     if let Some(from) = before {
                         self.voice.say(Event::Takeover { from });
                     }
-                    self.insist(
-                        |mut session| async move { journal::prune(&mut session, run).await },
-                    )
-                    .await?;
                     return Ok(None);
                 }
                 Claim::Closed => return self.closed().await.map(Some),

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::pg::{Fault, Guards, Param, Session, literal};
 
-/// Lines kept for each run; older ones go when an owner takes the lease. Bounds the ledger's growth
+/// Lines kept for each run; older ones go as its lease is renewed, so many at once at most. Bounds the ledger's growth
 /// (R15) while leaving months of a person's actions.
 const KEPT: i64 = 10_000;
 
@@ -132,8 +132,10 @@ pub(crate) async fn read(session: &mut Session, job: &str, limit: i64) -> Result
 }
 
 const PRUNE: &str = "\
-DELETE FROM piecemeal.journal WHERE run_id = $1 AND what <> ALL ('{partitions,sync}')
-AND id <= (SELECT id FROM piecemeal.journal WHERE run_id = $1 ORDER BY id DESC OFFSET $2 LIMIT 1)";
+DELETE FROM piecemeal.journal WHERE id IN (
+    SELECT id FROM piecemeal.journal WHERE run_id = $1 AND what <> ALL ('{partitions,sync}')
+    AND id <= (SELECT id FROM piecemeal.journal WHERE run_id = $1 ORDER BY id DESC OFFSET $2 LIMIT 1)
+    ORDER BY id LIMIT $2)";
 
 /// Forgets lines beyond the newest ones that are kept. What partitions there were, and since when rows are kept in
 /// step, is still asked for.

@@ -16,6 +16,26 @@ DO $$ BEGIN
 END $$";
 
 #[test]
+fn the_journal_of_a_run_that_goes_on_is_kept_short() {
+    let db = Db::with(&numbers(1_000));
+    let cli = Cli::new(&db, "long", &Toml::increment().rows(1).text());
+    let running = cli.start(&["run", "long", "-y", "--rate", "2/s"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    db.until("(SELECT sum(seen) > 0 FROM piecemeal.range)");
+    let lines = "piecemeal.journal (run_id, who, what) SELECT id, 'x', what FROM piecemeal.run, generate_series(1, 25000) i,";
+    db.exec(&format!(
+        "INSERT INTO {lines} LATERAL (SELECT CASE i WHEN 5 THEN 'sync' ELSE 'noise' END AS what) w"
+    ));
+    // What is new is shown with the next look, and renews the lease.
+    db.until("(SELECT count(*) FROM piecemeal.journal) <= 10010");
+    assert!(db.is("(SELECT count(*) FROM piecemeal.journal) >= 10000"));
+    assert!(db.is("EXISTS (SELECT FROM piecemeal.journal WHERE what = 'sync')"));
+    assert!(db.is("NOT EXISTS (SELECT FROM piecemeal.journal WHERE what = 'created')"));
+    cli.done(&["cancel", "long"]);
+    running.wait().exits(4);
+}
+
+#[test]
 fn the_ledger_does_not_grow_with_the_batches() {
     let db = Db::with(&numbers(100_000));
     let cli = Cli::new(&db, "long", &Toml::increment().rows(10).text());
