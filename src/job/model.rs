@@ -208,7 +208,8 @@ pub enum Size {
     Target {
         /// The time to aim at, 1 ms to 10 s; 20 ms if unset.
         target: Duration,
-        /// The fewest rows, at least 1; 100 if unset, or `max` if that is less.
+        /// The fewest rows, at least 1, unless a limit of time or WAL says less; 100 if unset, or `max` if
+        /// that is less.
         min: u32,
         /// The most rows, at most 1,000,000; 50,000 if unset, or `min` if that is more.
         max: u32,

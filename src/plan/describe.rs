@@ -5,7 +5,6 @@ use std::fmt;
 use super::prepare::Plan;
 use crate::job::{Size, Vacuum};
 use crate::run::counted;
-use crate::walk::FIRST;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,13 +123,15 @@ impl Plan {
         let of = |size: u32| rows.div_ceil(u64::from(size)).max(1);
         match self.job.batch.size {
             Size::Fixed(size) => format!("about {} of them", of(size)),
-            Size::Target { min, max, .. } => format!(
-                "so {} to {} of them; {} at the {} rows it starts with",
-                of(max),
-                of(min),
-                of(FIRST.clamp(min, max)),
-                FIRST.clamp(min, max)
-            ),
+            Size::Target { min, max, .. } => {
+                let first = self.sizer().rows();
+                format!(
+                    "so {} to {} of them; {} at the {first} rows it starts with",
+                    of(max),
+                    of(min),
+                    of(first),
+                )
+            }
         }
     }
 

@@ -52,6 +52,8 @@ pub struct Plan {
     pub is_direct: bool,
     /// Bytes of the table's own file.
     pub heap_bytes: u64,
+    /// Bytes of the values that are stored apart from it.
+    pub toast_bytes: u64,
     /// Bytes of its indexes.
     pub index_bytes: u64,
     /// How many there are; of a partitioned table, on each partition.
@@ -109,6 +111,7 @@ impl Plan {
             can_vacuum: table.can_vacuum,
             is_direct: database.is_direct(port),
             heap_bytes: table.heap_bytes,
+            toast_bytes: table.toast_bytes,
             index_bytes: table.index_bytes,
             indexes: u32::try_from(table.indexes.len()).unwrap_or(u32::MAX),
             relpages: table.relpages,
@@ -137,9 +140,17 @@ impl Plan {
     /// Returns the sizer of its batches.
     pub fn sizer(&self) -> Sizer {
         match self.job.batch.size {
-            Size::Target { target, min, max } => Sizer::aiming_at(target, min, max),
+            Size::Target { target, min, max } => {
+                Sizer::aiming_at(target, min, max).over_rows_of(self.row_bytes())
+            }
             Size::Fixed(rows) => Sizer::fixed(rows),
         }
+    }
+
+    /// The bytes of a row, on average, with those of what is stored apart; 0 if that is unknown.
+    fn row_bytes(&self) -> u64 {
+        let rows = self.estimate.unwrap_or(0);
+        (self.heap_bytes + self.toast_bytes).checked_div(rows).unwrap_or(0)
     }
 
     /// Returns the time that a window of the verification should take.

@@ -5,8 +5,9 @@
 //!
 //! A batch aims at a time, because people feel row locks in milliseconds and not in rows. The size
 //! grows at most twofold and shrinks at once, so that a slow stretch is felt by one batch only. Time
-//! limits cut it further, below the minimum and down to one row (R14, R15, F63); it then grows back, as
-//! far as the time allows: where the minimum itself hits the limit, it would be cut off again and again.
+//! limits cut it further, below the minimum and down to one row (R14, R15, F63), and so do bytes; it then
+//! grows back, as far as they allow: where the minimum itself hits the limit, it would be cut off again
+//! and again.
 
 use std::time::Duration;
 
@@ -46,6 +47,17 @@ impl Sizer {
         Sizer { rows: FIRST_BLOCKS, min: 1, max: u32::MAX, target: self.target }
     }
 
+    /// Begins smaller if rows have so many bytes that the first batch could write more than it may. What is
+    /// known of rows is an average, and of values that may not be written again: the rest is learned.
+    #[must_use]
+    pub fn over_rows_of(self, bytes: u64) -> Sizer {
+        if self.target.is_none() {
+            return self;
+        }
+        let first = scale(1, MOST_WAL.into(), bytes.into());
+        Sizer { rows: self.rows.min(first), ..self }
+    }
+
     /// Returns the keys that the next chunk should have; at least 1.
     pub fn rows(&self) -> u32 {
         self.rows
@@ -71,12 +83,12 @@ impl Sizer {
             return;
         };
         let in_time = scale(rows, target.as_nanos(), took.as_nanos());
-        let ideal = in_time.min(scale(rows, MOST_WAL.into(), wal.into()));
+        let in_bytes = scale(rows, MOST_WAL.into(), wal.into());
         // A chunk that was short for another reason (the end of the range, a rate) proves nothing
         // about much bigger ones; one whose end was looked up ahead is one step behind.
         let ceiling = rows.saturating_mul(2).clamp(self.rows, doubled);
         let floor = self.min.min(self.rows);
-        self.rows = ideal.min(ceiling).max(floor).min(self.max);
+        self.rows = in_time.min(ceiling).max(floor).min(self.max).min(in_bytes);
     }
 
     /// Learns that a batch over `rows` keys hit a time limit: half of that comes next, down to one.
@@ -153,6 +165,27 @@ mod tests {
         assert_eq!(sizer.rows(), 16);
         sizer.observe(16, millis(15), 16 << 20);
         assert_eq!(sizer.rows(), 16);
+    }
+
+    #[test]
+    fn rows_of_megabytes_make_batches_of_fewer_than_the_minimum_and_smaller_ones_bring_it_back() {
+        let mut sizer = Sizer::aiming_at(Duration::from_secs(10), 100, 50_000);
+        sizer.observe(1_000, millis(900), 2_000 << 20);
+        assert_eq!(sizer.rows(), 8);
+        sizer.observe(8, millis(15), 16 << 20);
+        assert_eq!(sizer.rows(), 8);
+        for expected in [16, 32, 64, 128] {
+            sizer.observe(sizer.rows(), millis(5), 1 << 10);
+            assert_eq!(sizer.rows(), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_batch_is_small_where_rows_are_large() {
+        let first = |bytes| Sizer::aiming_at(TARGET, 100, 50_000).over_rows_of(bytes).rows();
+        assert_eq!([first(0), first(200), first(16 << 10)], [1_000, 1_000, 1_000]);
+        assert_eq!([first(64 << 10), first(1 << 20), first(1 << 30)], [256, 16, 1]);
+        assert_eq!(Sizer::fixed(500).over_rows_of(1 << 30).rows(), 500, "somebody has said so");
     }
 
     #[test]

@@ -200,6 +200,27 @@ fn a_where_that_is_still_true_of_rows_that_are_done_is_said_where_it_would_stop_
 }
 
 #[test]
+fn the_first_batch_is_small_where_rows_are_large_also_by_what_is_stored_apart() {
+    for of_partitions in ["", "PARTITION BY RANGE (id)"] {
+        let db = Db::with(&format!(
+            "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, big text) {of_partitions}"
+        ));
+        if !of_partitions.is_empty() {
+            db.exec("CREATE TABLE p PARTITION OF t DEFAULT");
+        }
+        db.exec(
+            "ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
+             INSERT INTO t SELECT i, 0, repeat('x', 200000) FROM generate_series(1, 50) i; ANALYZE t",
+        );
+        let said = increments(&db).done(&["plan", "job", "--no-rehearsal"]).stdout;
+        let first = said
+            .split(" at the ")
+            .find_map(|it| it.split(" rows it starts with").next()?.parse::<u32>().ok());
+        assert!(first.is_some_and(|first| (70..90).contains(&first)), "{said}");
+    }
+}
+
+#[test]
 fn an_empty_table_has_nothing_to_rehearse() {
     let db = Db::with(&numbers(0));
     let cli = increments(&db);

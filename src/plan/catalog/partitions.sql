@@ -49,6 +49,8 @@ SELECT pg_catalog.jsonb_build_object(
         THEN coalesce((SELECT sum(greatest(leaf.reltuples, 0)::int8) FROM leaf), 0)::int8 END,
     'relpages', coalesce((SELECT sum(greatest(leaf.relpages, 0)) FROM leaf), 0)::int8,
     'heap_bytes', coalesce((SELECT sum(leaf.bytes) FROM leaf), 0)::int8,
+    'toast_bytes', coalesce((
+        SELECT sum(pg_catalog.pg_relation_size(NULLIF(leaf.reltoastrelid, 0::oid))) FROM leaf), 0)::int8,
     'index_bytes', coalesce((SELECT sum(pg_catalog.pg_indexes_size(leaf.oid)) FROM leaf), 0)::int8,
     'fillfactor', coalesce((
         SELECT min(coalesce((SELECT o.option_value::int4 FROM pg_catalog.pg_options_to_table(leaf.reloptions) o

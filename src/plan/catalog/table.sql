@@ -12,6 +12,7 @@ SELECT pg_catalog.jsonb_build_object(
     'estimate', CASE WHEN self.reltuples >= 0 THEN self.reltuples::int8 END,
     'relpages', greatest(self.relpages, 0),
     'heap_bytes', coalesce(pg_catalog.pg_relation_size(self.oid), 0),
+    'toast_bytes', coalesce(pg_catalog.pg_relation_size(NULLIF(self.reltoastrelid, 0::oid)), 0),
     'index_bytes', coalesce(pg_catalog.pg_indexes_size(self.oid), 0),
     'fillfactor', coalesce((
         SELECT o.option_value::int4 FROM pg_catalog.pg_options_to_table(self.reloptions) o

@@ -152,7 +152,7 @@ mod tests {
     pub(super) fn table(columns: &[&str]) -> Table {
         let table = json!({
             "is_unlogged": false, "replica_identity": "d", "estimate": 5, "relpages": 1,
-            "heap_bytes": 8192, "index_bytes": 16384, "fillfactor": 100, "owner": "app", "owner_is_superuser": false, "can_vacuum": true,
+            "heap_bytes": 8192, "toast_bytes": 0, "index_bytes": 16384, "fillfactor": 100, "owner": "app", "owner_is_superuser": false, "can_vacuum": true,
             "is_autovacuum_off": false, "row_security": false,
             "schema_usage": true, "columns": [], "indexes": [], "foreign_keys": [], "triggers": [],
             "rules": [], "children": [], "partition_of": null, "partition_columns": [], "publications": [],

@@ -30,6 +30,8 @@ pub(crate) struct Partitions {
     pub relpages: u64,
     /// Bytes of their own files.
     pub heap_bytes: u64,
+    /// Bytes of the values stored apart.
+    pub toast_bytes: u64,
     /// Bytes of their indexes.
     pub index_bytes: u64,
     /// How full a page is made by new rows, in percent, where it is emptiest.
@@ -87,6 +89,7 @@ impl Table {
             estimate: partitions.estimate,
             relpages: partitions.relpages,
             heap_bytes: partitions.heap_bytes,
+            toast_bytes: partitions.toast_bytes,
             index_bytes: partitions.index_bytes,
             fillfactor: partitions.fillfactor,
             is_unlogged: !partitions.unlogged.is_empty(),

@@ -22,6 +22,8 @@ pub(crate) struct Table {
     pub relpages: u64,
     /// Bytes of the table's own file, without indexes and values stored apart.
     pub heap_bytes: u64,
+    /// Bytes of the values stored apart.
+    pub toast_bytes: u64,
     /// Bytes of its indexes.
     pub index_bytes: u64,
     /// How full a page is made by new rows, in percent.

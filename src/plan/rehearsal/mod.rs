@@ -23,10 +23,9 @@ pub use measured::{Fired, Measured};
 use super::prepare::Plan;
 use super::statements::counted;
 use crate::error::Error;
-use crate::job::Size;
 use crate::pg::fault::is_timeout;
 use crate::pg::{Database, DbMessage, Fault, Lane, Param, Session};
-use crate::walk::{FIRST, Key};
+use crate::walk::Key;
 
 /// Batches, across the key space: enough to see whether it is alike everywhere, few enough to be
 /// over in a second.
@@ -132,10 +131,7 @@ impl Plan {
 
     /// The keys of a batch: as many as the walk begins with, and less of a small table.
     fn rehearsed_rows(&self) -> u32 {
-        let first = match self.job.batch.size {
-            Size::Target { min, max, .. } => FIRST.clamp(min, max),
-            Size::Fixed(rows) => rows,
-        };
+        let first = self.sizer().rows();
         let share = self.estimate.map_or(u64::MAX, |rows| rows / u64::from(BATCHES));
         first.min(KEYS).min(u32::try_from(share).unwrap_or(u32::MAX)).max(1)
     }
