@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::ledger::steps::{RECORD, Record};
 use crate::pg::fault::is_duplicate;
-use crate::pg::{Alone, Begin, Fault, Guards, Session, Together};
+use crate::pg::{Alone, Begin, Fault, Guards, Param, Session, Together};
 
 /// How long a statement may wait for its lock, and others behind it. Every session that wants the table queues behind
 /// the one that waits to change it, so this is the longest that the application notices.
@@ -183,14 +183,26 @@ SELECT l.relation::regclass::text AS relation, l.pid::int8 AS pid,
        concat_ws(', ', coalesce(a.usename, a.backend_type), nullif(a.application_name, '')) AS who
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE NOT l.granted AND l.locktype = 'relation' AND l.pid IS NOT NULL
+  AND ($2 OR l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
   AND $1::int8::int4 = ANY (pg_catalog.pg_blocking_pids(l.pid)) LIMIT 1";
+
+/// Who counts of those that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiters {
+    /// All of them.
+    All,
+    /// Those whom readers or writers wait behind; another VACUUM or VALIDATE is none.
+    InTheWay,
+}
 
 /// Returns one of those who wait for a table that a server process has locked.
 pub(crate) async fn waited_for_by(
     session: &mut Session,
     backend: i64,
+    who: Waiters,
 ) -> Result<Option<Waiter>, Fault> {
-    let rows = session.transact(&Guards::reading(), WAITED_FOR_BY, &[backend.into()]).await?;
+    let params = [backend.into(), Param::Bool(who == Waiters::All)];
+    let rows = session.transact(&Guards::reading(), WAITED_FOR_BY, &params).await?;
     let waiter = |row: &tokio_postgres::Row| Waiter {
         relation: row.get("relation"),
         pid: row.get("pid"),

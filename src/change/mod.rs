@@ -10,7 +10,7 @@ mod gate;
 mod way;
 
 pub(crate) use ddl::{
-    Attempt, Blocker, LOCKS_TIMEOUT, Path, Waiter, attempt, blocked_by, waited_for_by,
+    Attempt, Blocker, LOCKS_TIMEOUT, Path, Waiters, attempt, blocked_by, waited_for_by,
 };
 pub(crate) use gate::held;
 pub(crate) use outside::{Found, drop_index, look, run};

@@ -73,7 +73,7 @@ pub(super) struct Controller {
     /// The names of the signals that are read.
     pub(super) signals: Vec<String>,
     /// What bounds the time that people may ask of a batch.
-    pub(super) target: TargetBounds,
+    pub(super) target_bounds: TargetBounds,
     /// The standbys that were seen.
     pub(super) roll: Roll,
     /// What held the run before this process began to work on it.
@@ -237,7 +237,7 @@ impl Controller {
         pulse.limit = brief.pace.rate;
         pulse.window.clone_from(&brief.pace.window);
         pulse.signals.clone_from(&self.signals);
-        pulse.target = Some(self.target);
+        pulse.target_bounds = Some(self.target_bounds);
         pulse.standbys = self.roll.seen();
         let speed = self.gauge().timing.speed();
         pulse.eta = self.pacing.eta(&brief.orders, snapshot, &pulse, speed);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::insist::insist;
 use super::staff::staffed;
-use super::steering::{Asked, Steering};
+use super::steering::Steering;
 use super::worker::{Stop, Worker, lost, torn};
 use crate::batch::Fence;
 use crate::ledger::ranges::{self, Taken};

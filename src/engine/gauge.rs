@@ -12,7 +12,7 @@ pub(super) struct Gauge {
     pub(super) timing: Timing,
     /// Keys of the next chunk.
     pub(super) rows: Option<u32>,
-    /// Workers of this process that walk a range.
+    /// Workers of this process that walk a range, or look at a part.
     pub(super) busy: u32,
     /// Rows that this process has changed.
     pub(super) changed: u64,

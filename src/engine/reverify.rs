@@ -15,7 +15,7 @@ use crate::ledger::control::Orders;
 use crate::ledger::ranges;
 use crate::pg::{Database, Lane};
 use crate::plan::Plan;
-use crate::run::{Pace, Said, Snapshot};
+use crate::run::{Pace, Snapshot};
 use crate::verify::{self, Question};
 
 /// What a verification came to when it passed.
@@ -59,10 +59,8 @@ pub async fn verify(
     let pending = snapshot.pending();
     let started = Instant::now();
     // Nobody steers this one: its channels stay open and silent as long as they are held here.
-    let pace = &plan.job.pace;
-    let said =
-        Said { rate: pace.rate.map(Rate::rows_per_second), workers: pace.workers, target: None };
-    let pace = Pace::of(said, Said::default(), None);
+    // No window and no signal holds it back, so it is one worker, whatever the job says.
+    let pace = Pace { rate: plan.job.pace.rate.map(Rate::rows_per_second), ..Pace::default() };
     let (_brief, brief) =
         watch::channel(Brief { orders: Orders::at_will(), pace, is_time_up: false });
     let (_leave, leaving) = watch::channel(false);

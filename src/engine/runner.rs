@@ -126,7 +126,7 @@ impl Runner {
             brief: sender,
             changes,
             signals: Vec::new(),
-            target: self.plan.job.batch.target_bounds(),
+            target_bounds: self.plan.job.batch.target_bounds(),
             roll: Roll::of(snapshot.pulse.standbys.clone()),
             held_before: snapshot.held.clone(),
             changed_before: snapshot.rows.changed,

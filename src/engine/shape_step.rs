@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::recover::jittered;
-use super::shape_watch::Patience;
+use super::shape_watch::{Patience, Seen};
 use super::shaper::{Halt, Hand, Shaper};
 use crate::change::{self, Attempt, Found, LOCKS_TIMEOUT};
 use crate::job::{Manner, Outside, Part, apart, is_validation, manner};
@@ -24,6 +24,8 @@ const SHOWN: usize = 100;
 /// The note of a statement of which only some has had an effect.
 const IN_PARTS: &str =
     "each of its parts by itself: those that had nothing to undo were passed over";
+/// How often a statement may give way until the time that it is tried counts as trouble.
+const GIVES_WAY: u32 = 100;
 /// How often what runs outside a transaction is begun anew before it is given up.
 const ANEW: u32 = 5;
 
@@ -67,7 +69,7 @@ impl Shaper {
         let (mut attempts, mut since) = (0, None);
         loop {
             self.asked(hand)?;
-            let (attempt, who) =
+            let (attempt, seen) =
                 self.attempt(hand, place.record(note), &statements, patience).await;
             let fault = match attempt {
                 Attempt::Done | Attempt::Elsewhere => return self.say_let_go(&kept).await,
@@ -97,9 +99,12 @@ impl Shaper {
                 return Err(Halt::Refused(Box::new(self.refused(which, sql, message))));
             }
             attempts += 1;
-            // An attempt may last for hours before it gives way.
+            if seen.gave_way && attempts < GIVES_WAY {
+                // It had its lock, and read for a while: no trouble that goes on.
+                since = None;
+            }
             let since = *since.get_or_insert_with(Instant::now);
-            self.wait(which, (fault.message(), who), (since, attempts)).await?;
+            self.wait(which, (fault.message(), seen.who), (since, attempts)).await?;
         }
     }
 
@@ -109,10 +114,10 @@ impl Shaper {
         record: steps::Record<'_>,
         statements: &[String],
         patience: Patience,
-    ) -> (Attempt, Option<String>) {
+    ) -> (Attempt, Seen) {
         let alone = match Alone::begin(&self.database, &hand.path.begin()).await {
             Ok(alone) => alone,
-            Err(fault) => return (Attempt::Unrecorded(fault), None),
+            Err(fault) => return (Attempt::Unrecorded(fault), Seen::default()),
         };
         let statements: Vec<_> = statements.iter().map(String::as_str).collect();
         let attempt = change::attempt(&alone, &record, &statements);

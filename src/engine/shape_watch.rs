@@ -1,12 +1,13 @@
 //! What is seen beside a statement while it runs: who stands in its way, and who waits for it.
 //!
-//! A statement that holds up nobody by its lock may take hours, such as VALIDATE; but DDL that comes waits for it, and all
-//! readers and writers behind that. So it gives way, and is tried again.
+//! VALIDATE may take hours under a lock that holds up no reader and no writer; but DDL that comes waits for it, and all of
+//! them behind that. So it gives way, and is tried again. What runs CONCURRENTLY does not: it would leave an index that is
+//! not valid, and begin anew.
 
 use std::time::{Duration, Instant};
 
 use super::shaper::Shaper;
-use crate::change::{self, Blocker, Waiter};
+use crate::change::{self, Blocker, Waiters};
 use crate::pg::{Alone, Lane, Session};
 use crate::run::Event;
 
@@ -18,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(60);
 pub(super) struct Patience {
     /// When it has waited for tables in a row for so long: the server's own limit is for each of them.
     pub(super) longest: Option<Duration>,
-    /// When somebody waits for what it holds.
+    /// When somebody waits for what it holds, whom others wait behind.
     pub(super) gives_way: bool,
 }
 
@@ -27,23 +28,25 @@ impl Patience {
     pub(super) const ENDLESS: Patience = Patience { longest: None, gives_way: false };
 }
 
-/// What was seen last.
-#[derive(Default)]
-struct Seen {
-    /// Who stood in its way, or waited for it.
-    who: Option<String>,
+/// What was seen beside a statement.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Who stood in its way last, or waited for it.
+    pub(super) who: Option<String>,
+    /// Whether it had what it needs, and gave way.
+    pub(super) gave_way: bool,
     /// Since when others queue behind it, while it waits.
     queued: Option<Instant>,
 }
 
 impl Shaper {
-    /// Looks beside what `alone` does, until it is over; returns in words who stood in its way, or waited for it.
+    /// Looks beside what `alone` does, until it is over.
     pub(super) async fn watched<T>(
         &self,
         alone: &Alone,
         act: impl Future<Output = T>,
         patience: Patience,
-    ) -> (T, Option<String>) {
+    ) -> (T, Seen) {
         let (over, mut is_over) = tokio::sync::watch::channel(false);
         self.cancels(Some(alone));
         let acting = async {
@@ -65,7 +68,7 @@ impl Shaper {
                     let _ = self.database.cancel(&alone.cancel_token()).await;
                 }
             }
-            seen.who
+            seen
         };
         let (came, seen) = tokio::join!(acting, looking);
         self.cancels(None);
@@ -85,22 +88,29 @@ impl Shaper {
         let is_queued_for = blocker.as_ref().is_some_and(Blocker::is_queued_for);
         seen.queued = is_queued_for.then(|| seen.queued.unwrap_or_else(Instant::now));
         let waited = seen.queued.map_or(Duration::ZERO, |since| since.elapsed());
-        if let Some(blocker) = blocker {
-            self.waits_for(Some(blocker.to_string()));
-            seen.who = Some(blocker.to_string());
-        } else if patience.gives_way
-            && let Ok(Some(waiter)) = change::waited_for_by(session, backend).await
-        {
-            self.give_way(&waiter);
-            seen.who = Some(waiter.to_string());
+        let blocker = blocker.map(|blocker| blocker.to_string());
+        if !seen.gave_way {
+            self.waits_for(blocker.clone());
+        }
+        let has_its_lock = blocker.is_none();
+        seen.who = blocker.or(seen.who.take());
+        if has_its_lock && patience.gives_way && self.is_in_the_way(session, backend, seen).await {
             return true;
         }
         patience.longest.is_some_and(|longest| waited > longest)
     }
 
-    /// Tells for whom the statement is cancelled.
-    fn give_way(&self, waiter: &Waiter) {
-        self.voice.say(Event::GaveWay { to: waiter.to_string() });
+    /// Whether others wait behind somebody who waits for what the statement holds; tells it once.
+    async fn is_in_the_way(&self, session: &mut Session, backend: i64, seen: &mut Seen) -> bool {
+        let waiter = change::waited_for_by(session, backend, Waiters::InTheWay).await;
+        let Ok(Some(waiter)) = waiter else { return false };
+        if !std::mem::replace(&mut seen.gave_way, true) {
+            let to = waiter.to_string();
+            self.gauge().trouble = Some(format!("gave way to {to}"));
+            self.voice.say(Event::GaveWay { to: to.clone() });
+            seen.who = Some(to);
+        }
+        true
     }
 
     /// Returns who stands in the way of a server process now.

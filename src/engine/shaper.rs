@@ -112,6 +112,16 @@ pub(super) struct Hand {
     deadline: Option<Instant>,
 }
 
+/// How far those are whom a process joins.
+enum Ahead {
+    /// They run the statements.
+    Runs,
+    /// They are done with them and plan the walk, without the lease: it is for them to lead it.
+    Plans,
+    /// They walk: there are rows to help with.
+    Walks,
+}
+
 impl Shaper {
     async fn bring_to_end(self) -> Result<Report, Error> {
         let holder = self.holder().await?;
@@ -224,8 +234,22 @@ impl Shaper {
     /// Takes the lease; returns how it ended if the run was brought to an end by somebody else.
     async fn take_lease(&self, holder: &Holder) -> Result<Option<Ending>, Error> {
         let run = self.run;
-        let mut first_seen: Option<String> = None;
+        let (mut first_seen, mut planned_since): (Option<String>, _) = (None, None);
         loop {
+            if self.options.joins && first_seen.is_some() {
+                match self.ahead().await? {
+                    Ahead::Runs => planned_since = None,
+                    Ahead::Plans => planned_since = planned_since.or_else(|| Some(Instant::now())),
+                    Ahead::Walks => return Ok(Some(Ending::Succeeded)),
+                }
+            }
+            if planned_since.is_some_and(|since| since.elapsed() < lease::TTL) {
+                if *self.leaving.borrow() {
+                    return Ok(Some(Ending::Left));
+                }
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
             let claim = self
                 .insist(|mut session| async move { lease::claim(&mut session, run, holder).await });
             match claim.await.map_err(|fault| self.broken(&fault))? {
@@ -241,10 +265,6 @@ impl Shaper {
                     if is_renewed && !self.options.joins {
                         return Err(self.owned(&owner));
                     }
-                    // Whoever ran the statements walks by now, and keeps the lease: its rows can be helped with.
-                    if self.options.joins && !self.snapshot().await?.is_of_statements() {
-                        return Ok(Some(Ending::Succeeded));
-                    }
                     if first_seen.is_none() {
                         self.voice.say(Event::Waiting { owner });
                         first_seen = Some(renewed);
@@ -256,6 +276,21 @@ impl Shaper {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// How far those are whom this process joins.
+    async fn ahead(&self) -> Result<Ahead, Error> {
+        let snapshot = self.snapshot().await?;
+        if !snapshot.is_of_statements() {
+            return Ok(Ahead::Walks);
+        }
+        let has_rows = snapshot.status == Status::Ready && !self.statements.is_all;
+        let steps = self.steps().await.map_err(|fault| self.broken(&fault))?;
+        let is_done = |part: &Part| {
+            steps.done(*part) >= self.job.shape.statements(*part).map_or(0, <[_]>::len)
+        };
+        let is_planned = has_rows && self.statements.parts.iter().all(is_done);
+        Ok(if is_planned { Ahead::Plans } else { Ahead::Runs })
     }
 
     async fn closed(&self) -> Result<Ending, Error> {

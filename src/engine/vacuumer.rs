@@ -17,7 +17,7 @@ use super::gauge::Gauge;
 use super::runner::Runner;
 use super::steering::{Brief, Voice};
 use super::vacuum_cost::{Cost, Stretch};
-use crate::change;
+use crate::change::{self, Waiters};
 use crate::pg::{CancelToken, Database, Fault, Lane, Overdue};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Snapshot, counted};
@@ -239,7 +239,7 @@ impl Vacuumer {
         }
         let mut session = self.database.session(Lane::Watch).await.ok()?;
         overdue.look(&mut session).await;
-        change::waited_for_by(&mut session, overdue.backend).await.ok()??;
+        change::waited_for_by(&mut session, overdue.backend, Waiters::All).await.ok()??;
         Some(Turn::PutOff("somebody waited for a lock on the table".into(), true))
     }
 

@@ -25,6 +25,8 @@ const LOOKS: u32 = 3;
 /// The parts of one look, at which nobody looks now.
 #[derive(Debug, Default)]
 pub(super) struct Parts {
+    /// How many there are.
+    all: usize,
     free: VecDeque<Part>,
     seen: BTreeMap<usize, Tally>,
 }
@@ -40,7 +42,8 @@ impl Parts {
             left: Some(Leg { after, end, stripe: None }),
             tally: Tally::default(),
         };
-        Parts { free: parts.map(part).collect(), seen: BTreeMap::new() }
+        let free: VecDeque<Part> = parts.map(part).collect();
+        Parts { all: free.len(), free, seen: BTreeMap::new() }
     }
 
     /// Takes the first one.
@@ -57,9 +60,10 @@ impl Parts {
         }
     }
 
-    /// What was seen, in the order of the key.
-    fn sum(self) -> Tally {
-        self.seen.into_values().reduce(Tally::and).unwrap_or_default()
+    /// What was seen, in the order of the key; `None` if a part was not seen to its end.
+    fn sum(self) -> Option<Tally> {
+        let is_whole = self.seen.len() == self.all;
+        is_whole.then(|| self.seen.into_values().reduce(Tally::and).unwrap_or_default())
     }
 }
 
@@ -77,7 +81,7 @@ impl Verifier {
     pub(super) async fn look(&self) -> Result<Tally, Stop> {
         for _ in 0..LOOKS {
             let Some(parts) = self.parts().await? else { return Ok(Tally::default()) };
-            let tally = self.look_at(parts).await?;
+            let tally = self.look_side_by_side(parts).await?;
             if tally.looked > 0 {
                 return Ok(tally);
             }
@@ -90,18 +94,19 @@ impl Verifier {
         let (_halt, halted) = watch::channel(false);
         let mut looker = self.looker(self.steering.of_worker(0, halted));
         let Some(upto) = looker.last_key().await? else { return Ok(None) };
-        // To find cuts takes a sample, which one worker has no use for.
-        let is_shared = self.steering.brief.borrow().pace.workers > 1;
-        let cuts = if is_shared { looker.cuts(&upto).await } else { Vec::new() };
+        // One worker alone looks at part after part, and others may come.
+        let cuts = looker.cuts(&upto).await;
         Ok(Some(Parts::between(cuts, upto)))
     }
 
-    async fn look_at(&self, parts: Parts) -> Result<Tally, Stop> {
+    async fn look_side_by_side(&self, parts: Parts) -> Result<Tally, Stop> {
         self.steering.note(|gauge| gauge.looked = 0);
         let parts = Arc::new(Mutex::new(parts));
         let work = |steering| work(self.looker(steering), Arc::clone(&parts));
         match staffed(&self.steering, work, || !lock(&parts).free.is_empty()).await {
-            Stop::End => Ok(std::mem::take(&mut *lock(&parts)).sum()),
+            Stop::End => std::mem::take(&mut *lock(&parts)).sum().ok_or_else(|| {
+                Stop::Fatal(DbMessage::local("a part of the table was not looked at to its end"))
+            }),
             stop => Err(stop),
         }
     }
@@ -159,7 +164,9 @@ mod tests {
             seen.sort_unstable();
             prop_assert!(seen.windows(2).all(|pair| pair[0].1 == pair[1].0), "{:?}", seen);
             prop_assert_eq!(parts.seen.len(), cuts.len() + 1);
-            prop_assert_eq!(parts.sum().looked, 40);
+            let lacks_one = Parts { all: parts.all + 1, seen: parts.seen.clone(), ..Parts::default() };
+            prop_assert_eq!(lacks_one.sum(), None);
+            prop_assert_eq!(parts.sum().map(|tally| tally.looked), Some(40));
         }
     }
 }

@@ -198,12 +198,16 @@ pub fn manner(text: &str) -> Manner {
     read(text).unwrap_or(Manner::Within)
 }
 
-/// Whether a statement of a checked job reads a whole table under a lock that lets readers and writers pass.
+/// Whether all that a statement of a checked job does is to validate constraints of a table: reading it whole, under a
+/// lock that lets readers and writers pass.
 pub(crate) fn is_validation(text: &str) -> bool {
-    let words: Vec<&str> = tokens(text).into_iter().map(|range| &text[range]).collect();
-    let is = |at: usize, word: &str| words.get(at).is_some_and(|it| it.eq_ignore_ascii_case(word));
-    let validates = |at: usize| is(at, "VALIDATE") && is(at + 1, "CONSTRAINT");
-    is(0, "ALTER") && (1..words.len()).any(validates)
+    let is_one = |action: &String| {
+        let words: Vec<&str> = tokens(action).into_iter().map(|range| &action[range]).collect();
+        let is = |word: &str, wanted: &str| word.eq_ignore_ascii_case(wanted);
+        matches!(words[..], [alter, table, .., validate, constraint, _]
+            if is(alter, "ALTER") && is(table, "TABLE") && is(validate, "VALIDATE") && is(constraint, "CONSTRAINT"))
+    };
+    apart(text).is_some_and(|actions| actions.iter().all(is_one))
 }
 
 /// Takes a statement of a checked job apart into those that do one thing each; none if it cannot be done by its words.
@@ -261,11 +265,19 @@ mod tests {
 
     #[test]
     fn a_validation_is_known_by_its_words() {
-        assert!(is_validation("alter table only a.t /* x */ validate constraint c"));
-        assert!(is_validation("ALTER TABLE t ALTER n SET STATISTICS 10, VALIDATE CONSTRAINT c"));
-        for other in
-            ["ALTER TABLE t ADD validate int", "COMMENT ON TABLE t IS 'VALIDATE CONSTRAINT'"]
-        {
+        for one in [
+            "alter table only a.t /* x */ validate constraint \"c d\"",
+            "ALTER TABLE IF EXISTS t VALIDATE CONSTRAINT c, VALIDATE CONSTRAINT d",
+        ] {
+            assert!(is_validation(one), "{one}");
+        }
+        for other in [
+            "ALTER TABLE t ADD validate int",
+            "COMMENT ON TABLE t IS 'VALIDATE CONSTRAINT'",
+            "ALTER TABLE t ADD CONSTRAINT c CHECK (n > 0) NOT VALID, VALIDATE CONSTRAINT c",
+            "ALTER TABLE t VALIDATE CONSTRAINT c, ALTER n SET NOT NULL",
+            "ALTER DOMAIN d VALIDATE CONSTRAINT c",
+        ] {
             assert!(!is_validation(other), "{other}");
         }
     }

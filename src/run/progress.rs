@@ -100,7 +100,7 @@ pub struct Pulse {
     /// The names of the signals by which it may be held.
     pub signals: Vec<String>,
     /// What bounds the time that people may ask of a batch.
-    pub target: Option<TargetBounds>,
+    pub target_bounds: Option<TargetBounds>,
     /// The window that applies, or when the next one does, in words.
     pub window: Option<String>,
     /// What the VACUUM beside the walk does, or why it does not run.

@@ -149,6 +149,7 @@ impl Source {
     fn learn(&mut self, change: Option<HoldChange>, now: Instant) {
         if change == Some(HoldChange::Off) || self.change == Some(HoldChange::Off) {
             self.watched.forget(now);
+            self.throttler.forget();
         }
         let limit = match change {
             Some(HoldChange::Above(limit)) => Some(limit),

@@ -76,6 +76,9 @@ pub(crate) trait Throttler: Send {
     /// kind of its limit. The gate compares in any case.
     fn aim(&mut self, _limit: Option<Limit>) {}
 
+    /// Learns that people have switched it off: what it misses, they know of.
+    fn forget(&mut self) {}
+
     /// Reads it once, in transactions that end at once and change no data.
     ///
     /// # Errors

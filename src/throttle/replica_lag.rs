@@ -185,6 +185,10 @@ impl Throttler for ReplicaLag {
         self.limit = own.unwrap_or(self.own);
     }
 
+    fn forget(&mut self) {
+        self.roll.forget();
+    }
+
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
         Box::pin(async move {
             if self.standby.is_some() {

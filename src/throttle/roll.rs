@@ -37,6 +37,11 @@ impl Roll {
         self.standbys().clone()
     }
 
+    /// Forgets those that were seen: whoever is gone is not missed.
+    pub(super) fn forget(&self) {
+        self.standbys().seen.clear();
+    }
+
     fn standbys(&self) -> MutexGuard<'_, Standbys> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -58,7 +58,7 @@ fn a_time_that_batches_cannot_have_is_refused() {
     cli.call(&["status", "timed"]).exits(3).says("has no run");
     let running = cli.start(&["run", "timed", "-y"]);
     db.until(
-        "EXISTS (SELECT FROM piecemeal.run WHERE job = 'timed' AND pulse->'target' IS NOT NULL)",
+        "EXISTS (SELECT FROM piecemeal.run WHERE job = 'timed' AND pulse->'target_bounds' IS NOT NULL)",
     );
     cli.call(&["throttle", "timed", "--target", "101ms"]).exits(2).says("would be cut off");
     cli.done(&["throttle", "timed", "--target", "100ms"]);

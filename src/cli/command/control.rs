@@ -60,7 +60,13 @@ pub(crate) async fn throttle(settings: &Settings, args: &Throttle) -> Done {
         let snapshots = desk.status(Some(&name)).await?;
         let live = |it: &&Snapshot| it.owner.as_ref().is_some_and(|owner| owner.is_live);
         let pulse = snapshots.iter().find(live).map(|it| &it.pulse);
-        check_target(&name, change.said.target, pulse.and_then(|pulse| pulse.target))?;
+        let bounds = pulse.and_then(|pulse| pulse.target_bounds);
+        check_target(&name, change.said.target, bounds)?;
+        if change.said.target.is_some() && bounds.is_none() {
+            settings.printer.talk(&format!(
+                "warn: it is not known whether batches of `{name}` can have that target: nobody walks"
+            ));
+        }
         let known = pulse.map_or(&[][..], |pulse| &pulse.signals);
         check_holds(settings, &name, &change, known)?;
     }
@@ -101,9 +107,9 @@ pub(super) fn check_target(
         return Ok(());
     };
     let what = format!("batches of `{name}` cannot have that target");
-    Err(Error::new(ErrorKind::Usage, "target", what).because(why).with_hint(
-        "ask for a `--rate`, or for a shorter target; or change [batch] in the job file",
-    ))
+    Err(Error::new(ErrorKind::Usage, "target", what)
+        .because(why)
+        .with_hint("ask for a `--rate`; or change [batch] in the job file"))
 }
 
 /// A hold that the run does not have cannot be changed; who nobody works on cannot be asked.

@@ -182,17 +182,16 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
         return hand_over(settings, &desk, &run).await;
     }
     desk.check_goes_forward(&run)?;
+    // What stands against going on is said before the pause, or the failure, is taken back.
+    let job = settings.job(&args.job)?;
+    check_target(&name, args.pace.target, Some(job.batch.target_bounds()))?;
     let options = options(&desk, &args.pace).await?;
     if run.is_before_walk() {
-        let job = settings.job(&args.job)?;
         check_definition(&Identity::of(&job), &run)?;
         desk.resume(&name).await?;
         let how = How { again: false, joins: false, pace: &args.pace };
         return Box::pin(begin(settings, &desk, &job, how)).await;
     }
-    // What stands against going on is said before the pause, or the failure, is taken back.
-    let job = settings.job(&args.job)?;
-    check_target(&name, args.pace.target, Some(job.batch.target_bounds()))?;
     let plan = build(&job, &desk).await?;
     if args.adopt {
         check_definition(&Identity::of(&plan.job), &run)?;
