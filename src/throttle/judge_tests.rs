@@ -158,7 +158,7 @@ fn slow_readings_in_turn_do_not_make_each_other_old() {
         text(&scene.verdict()).starts_with("hold: slow-0 cannot be read: the last reading is ")
     );
     // And what hung once does not excuse the others for as long.
-    scene.all[0].took(Duration::from_secs(60));
+    scene.all[0].took(Duration::from_mins(1));
     scene.all[0].note(lag(1.0), None, scene.now);
     assert!(
         text(&scene.verdict()).starts_with("hold: slow-1 cannot be read: the last reading is ")
