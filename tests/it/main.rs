@@ -26,6 +26,7 @@ mod give_way;
 mod vacuum;
 mod upgrade;
 mod ledger;
+mod cost;
 mod connect;
 mod draft;
 mod before;
