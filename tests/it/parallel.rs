@@ -103,6 +103,32 @@ fn a_large_table_is_cut_by_rows_and_not_by_the_space_of_its_keys() {
 }
 
 #[test]
+fn all_workers_are_busy_to_the_end_where_most_rows_have_few_of_the_keys() {
+    let db = Db::with(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, by int) WITH (autovacuum_enabled = off);
+         INSERT INTO t SELECT i FROM generate_series(1, 180000) i;
+         INSERT INTO t SELECT 180000 + i * 1000 FROM generate_series(1, 20000) i",
+    );
+    // As many ranges as a larger table has.
+    db.exec("UPDATE pg_class SET reltuples = 1600000 WHERE oid = 't'::regclass");
+    let job = Toml::increment().set("by", "pg_backend_pid()").rows(200);
+    let cli = Cli::new(&db, "job", &job.with("[pace]\nvacuum = \"off\"").text());
+    cli.done(&["run", "job", "-y", "--workers", "4"]);
+    done_once(&db, "job");
+    let each = db.rows("SELECT by, count(*) FROM t GROUP BY by");
+    let busy = db.is("SELECT count(*) = 4 AND 2 * min(rows) > max(rows)
+         FROM (SELECT count(*) AS rows FROM t GROUP BY by) AS each");
+    assert!(busy, "rows of each: {each:?}");
+    // What is left when one of them has nothing to do is what the others had already begun.
+    let left = db.number(
+        "SELECT count(*) FROM t WHERE xmin::text::int8 >
+             (SELECT min(last) FROM (SELECT max(xmin::text::int8) AS last FROM t GROUP BY by) AS each)",
+    );
+    let largest = db.number("SELECT max(seen) FROM piecemeal.range");
+    assert!(largest < 25_000 && left <= 3 * largest, "{left} rows left, at most {largest} a range");
+}
+
+#[test]
 fn ranges_that_leave_a_gap_are_not_walked() {
     let (db, cli) = table(1_000, 4, &Toml::increment().rows(10));
     db.exec("DELETE FROM piecemeal.range WHERE no = 2");
