@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::support::cli::{Cli, Running};
-use crate::support::db::{Db, port};
+use crate::support::db::{Db, port, start_server};
 use crate::support::job::Toml;
 use crate::support::oracle::done_once;
 use crate::support::proxy::{Proxy, message};
+use crate::support::standby::Standby;
 use crate::support::until;
 
 const JSON: &[&str] = &["run", "job", "-y", "--progress", "jsonl"];
@@ -14,11 +17,15 @@ const SIZE: &str = "SELECT pg_relation_size('t')";
 
 /// Rows of some width, which autovacuum leaves alone.
 fn table(rows: u32) -> Db {
-    Db::with(&format!(
+    Db::with(&wide(rows))
+}
+
+fn wide(rows: u32) -> String {
+    format!(
         "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, pad text NOT NULL DEFAULT repeat('x', 60))
              WITH (autovacuum_enabled = off);
          INSERT INTO t (id) SELECT generate_series(1, {rows})"
-    ))
+    )
 }
 
 fn job(vacuum: &str, pace: &str) -> String {
@@ -160,6 +167,59 @@ fn waits_for(begun: &str) {
     cli.done(&["throttle", "job", "--rate", "1M/s"]);
     running.wait().exits(0);
     done_once(&db, "job");
+}
+
+/// Begins a run, and returns the first thing that it says of its vacuum when that has run, or has not.
+fn first_word(cli: &Cli) -> Value {
+    let running = cli.start(&["run", "job", "-y", "--again", "--progress", "jsonl"]);
+    let word = until("a word about the vacuum", || {
+        let all = ["vacuumed", "vacuum_put_off"].map(|name| running.events(name));
+        all.concat().into_iter().next()
+    });
+    cli.done(&["cancel", "job"]);
+    running.wait().exits(4);
+    word
+}
+
+#[test]
+fn a_vacuum_waits_for_a_prepared_transaction_and_not_for_a_slot_that_keeps_the_catalog() {
+    let server = start_server(&[("max_prepared_transactions", "5"), ("wal_level", "logical")]);
+    let db = Db::connect("postgres", &server.url("postgres"));
+    db.exec(&wide(60_000));
+    db.exec("SELECT pg_create_logical_replication_slot('changes', 'pgoutput')");
+    let cli = Cli::new(&db, "job", &job("5%", "rate = \"8k/s\""));
+    assert_eq!(first_word(&cli)["event"], "vacuumed");
+    assert!(db.is("SELECT catalog_xmin IS NOT NULL AND xmin IS NULL FROM pg_replication_slots"));
+    db.exec("BEGIN; CREATE TABLE other (id int); PREPARE TRANSACTION 'two phases'");
+    let why = "the prepared transaction two phases keeps the old rows alive";
+    assert_eq!(first_word(&cli)["why"], why);
+}
+
+#[test]
+fn a_vacuum_waits_for_what_a_standby_reads_and_for_the_slot_of_one_that_is_gone() {
+    let server = start_server(&[]);
+    let db = Db::connect("postgres", &server.url("postgres"));
+    db.exec(&wide(60_000));
+    db.exec("SELECT pg_create_physical_replication_slot('berlin')");
+    let standby = Standby::of(&server, "berlin");
+    for setting in ["hot_standby_feedback = on", "wal_receiver_status_interval = '1s'"] {
+        standby.exec(&format!("ALTER SYSTEM SET {setting}"));
+    }
+    let reader = standby.db();
+    reader.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM t LIMIT 1");
+    standby.exec("SELECT pg_reload_conf()");
+    let sender = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walsender' AND backend_xmin IS NOT NULL";
+    db.until(&format!("EXISTS ({sender})"));
+    let cli = Cli::new(&db, "job", &job("5%", "rate = \"8k/s\""));
+    let why = format!("a standby, served by pid {} keeps the old rows alive", db.text(sender));
+    assert_eq!(first_word(&cli)["why"], why);
+
+    standby.exec("ALTER SYSTEM SET primary_slot_name = 'berlin'");
+    standby.exec("SELECT pg_reload_conf()");
+    db.until("SELECT xmin IS NOT NULL FROM pg_replication_slots");
+    standby.kill();
+    db.until("SELECT NOT active FROM pg_replication_slots");
+    assert_eq!(first_word(&cli)["why"], "the replication slot berlin keeps the old rows alive");
 }
 
 #[test]
