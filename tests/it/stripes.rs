@@ -1,7 +1,9 @@
 //! Chunks that are done in several passes: every row once, wherever the walk is interrupted.
 
+use piecemeal::sandbox::Sandbox;
+
 use crate::support::cli::Cli;
-use crate::support::db::{Db, Held};
+use crate::support::db::{Db, Held, start_server};
 use crate::support::job::{Toml, numbers};
 use crate::support::oracle::done_once;
 
@@ -54,9 +56,19 @@ fn every_row_is_done_once_along_keys_of_any_type() {
     }
 }
 
+/// A table on a server apart: an open transaction keeps old rows alive in all databases of its server.
+fn apart(rows: u32) -> (Sandbox, Db) {
+    let server = start_server(&[]);
+    let db = Db::connect("postgres", &server.url("postgres"));
+    db.exec(&numbers(rows));
+    // Who analyses the table keeps them alive as well.
+    db.exec("ALTER TABLE t SET (autovacuum_enabled = off)");
+    (server, db)
+}
+
 #[test]
 fn rows_of_later_passes_find_room_in_their_pages() {
-    let db = Db::with(&numbers(20_000));
+    let (_server, db) = apart(20_000);
     db.exec("CREATE INDEX ON t ((id % 1000))");
     let cli = Cli::new(&db, "hot", &striped(2_000).text());
     cli.call(&["run", "hot", "-y"]).exits(0);
@@ -65,6 +77,51 @@ fn rows_of_later_passes_find_room_in_their_pages() {
     let hot = db.number("SELECT n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 't'");
     // Without passes it is a few hundred; a busy machine keeps old rows visible for longer.
     assert!(hot > 6_000, "{hot} of 20,000");
+}
+
+fn auto() -> Toml {
+    Toml::increment().striped().batch("stripes = \"auto\"")
+}
+
+/// Lets the ledger tell of each batch of which pass it was, and how many rows were updated in place so far.
+const TOLD: &str = "\
+CREATE TABLE told (no int GENERATED ALWAYS AS IDENTITY, pass text, rows int8, hot int8);
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO public.told (pass, rows, hot) VALUES (coalesce(NEW.stripe::text, '-'),
+        NEW.changed - OLD.changed, pg_stat_get_xact_tuples_hot_updated('public.t'::regclass));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER tell AFTER UPDATE ON piecemeal.range FOR EACH ROW WHEN (OLD.changed < NEW.changed)
+    EXECUTE FUNCTION tell();";
+
+/// Runs a job in batches of 1,000 rows, and returns the pass of each.
+fn told(db: &Db, job: Toml) -> String {
+    let job = job.rows(1_000).with("[pace]\nvacuum = \"off\"");
+    let cli = Cli::new(db, "told", &job.text());
+    cli.call(&["run", "told", "-y", "--limit", "1"]).exits(4);
+    db.exec(TOLD);
+    cli.done(&["run", "told"]);
+    done_once(db, "told");
+    db.text("SELECT string_agg(pass, '' ORDER BY no) FROM told")
+}
+
+/// The largest share of rows that were updated in place, of the batches of single and of later passes, in percent.
+const BEST: &str = "\
+SELECT max(100 * (hot - before) / rows)
+FROM (SELECT *, lag(hot) OVER (ORDER BY no) AS before FROM told) AS batch WHERE pass <> '0'";
+
+#[test]
+fn passes_are_made_by_themselves_where_no_index_covers_what_is_set_and_nowhere_else() {
+    let (_server, db) = apart(20_000);
+    let passes = told(&db, auto());
+    assert!(passes.starts_with("-0"), "{passes}");
+    let several = db.number(BEST);
+    let (_server, db) = apart(20_000);
+    assert_eq!(told(&db, Toml::increment()).replace('-', ""), "");
+    let single = db.number(BEST);
+    assert!(single < 20 && several > 60, "{single} % in one pass, {several} % in several");
+    let db = Db::with(&(numbers(20_000) + "; CREATE INDEX ON t (n)"));
+    assert_eq!(told(&db, auto()).replace('-', ""), "");
 }
 
 #[test]
@@ -114,17 +171,22 @@ fn a_bad_row_is_found_in_whatever_stripe_it_is() {
 
 #[test]
 fn an_old_snapshot_makes_the_walk_fall_back_to_a_single_pass() {
-    let db = Db::with(&numbers(60_000));
+    falls_back("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM t LIMIT 1");
+}
+
+#[test]
+fn somebody_who_has_written_and_does_nothing_makes_the_walk_fall_back_to_a_single_pass() {
+    falls_back("BEGIN; CREATE TABLE other (id int)");
+}
+
+/// Somebody has begun with this, and does not end.
+fn falls_back(begun: &str) {
+    let (_server, db) = apart(20_000);
     let old = db.session();
-    old.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM t LIMIT 1");
-    let job = Toml::increment().striped().batch("max = 1000").with("[pace]\nvacuum = \"off\"");
-    let cli = Cli::new(&db, "old", &job.text());
-    cli.call(&["run", "old", "-y"]).exits(0);
-    done_once(&db, "old");
-    assert!(db.is("SELECT bool_and(stripe IS NULL) FROM piecemeal.range"), "it did not fall back");
-    // A chunk in four passes, a batch for each of them at least, and 1,000 rows a batch otherwise.
-    let batches = db.number("SELECT sum(batches) FROM piecemeal.range");
-    assert!((60..90).contains(&batches), "{batches} batches");
+    old.exec(begun);
+    let passes = told(&db, auto());
+    let (_, after) = passes.split_once('3').expect("a chunk in several passes");
+    assert!(after.trim_start_matches('3').starts_with('-'), "{passes}");
 }
 
 #[test]
@@ -201,4 +263,42 @@ fn a_chunk_that_an_earlier_release_has_opened_is_gone_on_with_in_its_stripes() {
     cli.done(&["init"]);
     cli.call(&["run", "old", "-y"]).exits(0);
     done_once(&db, "old");
+}
+
+/// Lets the first batch that comes when a pass is whole wait for a lock.
+const BETWEEN: &str = "\
+CREATE FUNCTION wait_between() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF to_regclass('piecemeal.range') IS NOT NULL THEN
+        IF EXISTS (SELECT FROM piecemeal.range WHERE mark = front AND stripe = TG_ARGV[0]::int) THEN
+            PERFORM set_config('lock_timeout', '0', true), pg_advisory_xact_lock_shared(7);
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;";
+
+#[test]
+fn a_run_that_is_killed_between_two_passes_over_a_chunk_goes_on_with_the_next_one() {
+    for stripe in 0..3 {
+        let db = Db::with(&(numbers(2_000) + ";" + BETWEEN));
+        db.exec(&format!(
+            "CREATE TRIGGER wait_between BEFORE UPDATE ON t FOR EACH STATEMENT EXECUTE FUNCTION wait_between({stripe})"
+        ));
+        let cli = Cli::new(&db, "killed", &auto().rows(100).batch("give_way = \"1min\"").text());
+        let gate = db.session();
+        gate.exec("SELECT pg_advisory_lock(7)");
+        let first = cli.start(&["run", "killed", "-y"]);
+        db.until_waiting("advisory");
+        first.signal("KILL");
+        drop(first);
+        // What was under way is undone, or it would be done without the program.
+        db.exec(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event = 'advisory'",
+        );
+        gate.exec("SELECT pg_advisory_unlock(7)");
+        let open = "SELECT stripe, mark = front, changed > 100 FROM piecemeal.range";
+        assert_eq!(db.rows(open), [[stripe.to_string(), "t".into(), "t".into()]]);
+        cli.done(&["run", "killed"]);
+        done_once(&db, "killed");
+    }
 }
