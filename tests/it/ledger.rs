@@ -1,7 +1,7 @@
 //! The ledger stays small, however long a run takes.
 
 use crate::support::cli::Cli;
-use crate::support::db::Db;
+use crate::support::db::{Db, start_server};
 use crate::support::job::{Toml, numbers};
 
 /// Moves the cursor of a range as so many batches do.
@@ -49,4 +49,23 @@ fn the_ledger_does_not_grow_with_the_batches() {
     // An old version for each of them would be more than ten megabytes. Some are kept for a moment by
     // others who look at the ledger.
     assert!(bytes < 4_000_000, "{bytes} bytes after 50,000 batches");
+}
+
+#[test]
+fn a_batch_updates_its_range_in_place() {
+    // On a server apart: an open transaction keeps old rows alive in all databases of its server.
+    let server = start_server(&[]);
+    let db = Db::connect("postgres", &server.url("postgres"));
+    db.exec(&numbers(20_000));
+    let cli = Cli::new(&db, "many", &Toml::increment().rows(10).text());
+    cli.done(&["run", "many", "-y"]);
+    let range = "pg_stat_user_tables WHERE relid = 'piecemeal.range'::regclass";
+    db.until(&format!("SELECT n_tup_upd >= 2000 FROM {range}"));
+    let hot = db.number(&format!("SELECT 100 * n_tup_hot_upd / n_tup_upd FROM {range}"));
+    assert!(hot > 90, "{hot} % of the updates of ranges");
+    let bytes = db.number(
+        "SELECT sum(pg_total_relation_size(oid)) FROM pg_class
+         WHERE relnamespace = 'piecemeal'::regnamespace AND relkind = 'r'",
+    );
+    assert!(bytes <= 2 << 20, "{bytes} bytes after 2,000 batches");
 }
