@@ -2,7 +2,7 @@
 
 use crate::support::cli::{Cli, Running};
 use crate::support::db::{Db, Held, pg_dump, port};
-use crate::support::job::Toml;
+use crate::support::job::{Toml, numbers};
 use crate::support::proxy::{Proxy, message};
 use crate::support::{long, saw};
 use std::sync::Arc;
@@ -619,6 +619,29 @@ fn two_processes_run_each_statement_once() {
     second.wait().exits(0);
     assert_eq!(db.text("SELECT string_agg(n::text, ',' ORDER BY n) FROM counted"), "1,2");
     assert_eq!(db.number("SELECT count(*) FROM t WHERE loc = lat + lng"), 100);
+}
+
+#[test]
+fn one_that_joins_while_statements_are_run_walks_with_the_others_afterwards() {
+    let db = Db::with(&numbers(5_000));
+    // Some ranges, as a larger table has.
+    db.exec("UPDATE pg_class SET reltuples = 400000 WHERE oid = 't'::regclass");
+    let expand = "[expand]\nup = ['ALTER TABLE t ADD COLUMN m int8']\n[pace]\nrate = '500/s'";
+    let cli = Cli::new(&db, "job", &Toml::on("t").set("m", "id").rows(10).with(expand).text());
+    let reader = db.session();
+    reader.exec("BEGIN; LOCK TABLE t IN ACCESS SHARE MODE");
+    let both = ["first", "second"].map(|_| {
+        let joined = cli.start(&["join", "job", "-y"]);
+        joined.until_it_says("waiting: ");
+        joined
+    });
+    reader.exec("ROLLBACK");
+    db.until("(SELECT count(DISTINCT lease_token) = 2 FROM piecemeal.range WHERE rev > 0)");
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    for joined in both {
+        joined.wait().exits(0);
+    }
+    assert_eq!(db.number("SELECT count(*) FROM t WHERE m = id"), 5_000);
 }
 
 #[test]
