@@ -49,11 +49,10 @@ impl Bar {
         let position = (fraction.unwrap_or(0.0) * STEPS as f64) as u64;
         self.run.set_prefix(format!("{}  {}", snapshot.job, words::phase(snapshot)));
         self.run.set_message(format!(
-            "{:>4}  {}   {}   {}",
+            "{:>4}  {}   {}",
             words::percent(fraction),
             words::rows(snapshot),
-            words::rate(snapshot.pulse.rate),
-            words::eta(snapshot.eta()),
+            words::speed(snapshot, "   "),
         ));
         self.run.set_position(position);
         self.below.set_message(words::hold(snapshot).unwrap_or_else(|| words::batch(snapshot)));

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::lease::IS_LIVE;
 use super::members::IS_ALIVE;
 use crate::pg::{Fault, Guards, Session};
-use crate::run::{Intent, Owner, Phase, Rows, Snapshot, Status};
+use crate::run::{Intent, Owner, Phase, Pulse, Rows, Snapshot, Status};
 
 const READ: &str = "\
 SELECT r.job, r.id, r.phase, r.status, r.intent, r.reason, r.failure, r.estimate, r.pass::int8 AS pass, r.pulse, r.owner,
@@ -67,6 +67,7 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
     let sum = |name: &str| count(name).unwrap_or(0);
     let looked = count("looked")
         .map(|looked| (looked, row.get::<_, Option<f64>>("looked_s").unwrap_or(0.0)));
+    let pulse: Pulse = serde_json::from_value(row.get("pulse")).unwrap_or_default();
     Some(Snapshot {
         job: row.get("job"),
         run: row.get("id"),
@@ -92,7 +93,7 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
         retries: sum("retries"),
         pass: sum("pass"),
         ranges: (sum("ranges"), sum("ranges_done")),
-        pulse: serde_json::from_value(row.get("pulse")).unwrap_or_default(),
+        pulse: if row.get("is_live") { pulse } else { pulse.at_rest() },
         owner: owner(row),
         members: serde_json::from_value(row.get("members")).unwrap_or_default(),
         verified: row.get("verified"),

@@ -57,6 +57,15 @@ pub fn percent(fraction: Option<f64>) -> String {
     fraction.map_or("unknown".into(), |fraction| format!("{}%", (fraction * 100.0).floor()))
 }
 
+/// Writes how fast a run is and when it will be over, as in `8,421 rows/s   ETA 38m–44m`; nothing of one that does
+/// not go on.
+pub fn speed(snapshot: &Snapshot, gap: &str) -> String {
+    if !snapshot.goes_on() {
+        return String::new();
+    }
+    format!("{}{gap}{}", rate(snapshot.pulse.rate), eta(snapshot.eta()))
+}
+
 /// Writes a rate, as in `8,421 rows/s`.
 pub fn rate(rows_per_second: Option<f64>) -> String {
     match rows_per_second {
@@ -169,8 +178,7 @@ pub fn line(snapshot: &Snapshot) -> String {
         return format!("{}  {}  {steps}{state}", snapshot.job, snapshot.phase);
     }
     let head = format!("{}  {}  {}", snapshot.job, phase(snapshot), percent(snapshot.fraction()));
-    let state = hold(snapshot)
-        .unwrap_or_else(|| format!("{}  {}", rate(snapshot.pulse.rate), eta(snapshot.eta())));
+    let state = hold(snapshot).unwrap_or_else(|| speed(snapshot, "  "));
     format!("{head}  {}  {state}", rows(snapshot))
 }
 

@@ -112,6 +112,16 @@ pub struct Pulse {
     pub eta: Option<(f64, f64)>,
 }
 
+impl Pulse {
+    /// Returns what is still true of it when nobody works on the run any more: what was counted and timed. What
+    /// applied then, and what would come next, is for the next process to say.
+    #[must_use]
+    pub fn at_rest(self) -> Pulse {
+        let Pulse { p50_ms, p95_ms, looked, .. } = self;
+        Pulse { p50_ms, p95_ms, looked, ..Pulse::default() }
+    }
+}
+
 /// Measures the rate from samples of committed state.
 #[derive(Debug, Clone, Default)]
 pub struct Meter {

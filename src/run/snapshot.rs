@@ -177,8 +177,16 @@ impl Snapshot {
         known.map(|total| total.max(self.done()))
     }
 
-    /// Returns when the phase will be over.
+    /// Whether its rows go on: somebody works on it, and nobody has asked for anything else. A hold ends by itself.
+    pub fn goes_on(&self) -> bool {
+        matches!(self.shown(), Shown::As(Status::Running) | Shown::Holding)
+    }
+
+    /// Returns when the phase will be over; unknown while it does not go on.
     pub fn eta(&self) -> Eta {
+        if !self.goes_on() {
+            return Eta::Unknown;
+        }
         if let Some((low, high)) = self.pulse.eta {
             let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
             return Eta::Between(time(low), time(high));

@@ -301,6 +301,32 @@ fn a_pace_for_a_while_expires_also_if_nobody_is_alive_to_see_it() {
 }
 
 #[test]
+fn a_run_that_nobody_works_on_shows_nothing_of_the_pace_it_had() {
+    let db = Db::with(&numbers(20_000));
+    let cli = Cli::new(&db, "job", &job_with(&window("daily", "UTC", "500 rows/s")));
+    let running = cli.start(JSON);
+    running.progress("batches", |run| run["batch"]["rows"].as_i64() == Some(50));
+    db.until("SELECT pulse ->> 'rows' = '50' FROM piecemeal.run");
+    running.signal("KILL");
+    running.wait();
+    let shows_nothing = |run: &Value| {
+        let nothing = serde_json::json!([null, null, null, null, null, null]);
+        let (rate, eta) = (&run["rate"], &run["eta_s"]);
+        let of_now = [&rate["rows_per_s"], &rate["limit_rows_per_s"], &eta["high"], &run["window"]];
+        let all = [&of_now[..], &[&run["batch"]["rows"], &run["slowing"]]].concat();
+        assert_eq!(serde_json::json!(all), nothing, "{run}");
+        let text = cli.done(&["status", "job"]).stdout;
+        assert!(!text.contains("window") && !text.contains("limit"), "{text}");
+    };
+    shows_nothing(&until("it is stalled", || {
+        let run = cli.status("job");
+        (run["shown"] == "stalled").then_some(run)
+    }));
+    cli.done(&["pause", "job"]).says("paused: `job`");
+    shows_nothing(&cli.status("job"));
+}
+
+#[test]
 fn a_run_that_may_take_a_second_leaves_after_it_and_goes_on_later() {
     let db = Db::with(&numbers(2_000));
     let cli = Cli::new(&db, "job", &Toml::increment().rows(20).text());
