@@ -21,7 +21,7 @@ use crate::ledger::{Actor, snapshot};
 use crate::pg::fault::is_duplicate;
 use crate::pg::{Database, Fault, Lane, Session, patiently};
 use crate::plan::{Plan, cuts, extent};
-use crate::run::{Intent, Overrides, Snapshot, Status, as_timestamp};
+use crate::run::{Expiry, Intent, Overrides, Snapshot, Status, as_timestamp};
 use crate::walk::Key;
 
 pub use self::install::ledger_sql;
@@ -325,6 +325,16 @@ impl Desk {
         let change = change.map(|change| (change, lasting.map(|it| it.as_secs_f64())));
         let taken = control::throttle(&mut session, run.id, change, &self.actor).await;
         if taken.map_err(|fault| broken(&fault))? { Ok(()) } else { Err(ended(&run)) }
+    }
+
+    /// Returns what people have changed of the pace of a job's open run: now, and what is left of it
+    /// later.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn changed(&self, job: &str) -> Result<(Overrides, Vec<Expiry>), Error> {
+        let Some(mut session) = self.ledger().await? else { return Ok(Default::default()) };
+        control::changed(&mut session, job).await.map_err(|fault| broken(&fault))
     }
 
     /// Returns the newest run of every job, or of one.

@@ -240,7 +240,7 @@ impl Controller {
         pulse.target_bounds = Some(self.target_bounds);
         pulse.standbys = self.roll.seen();
         let speed = self.gauge().timing.speed();
-        pulse.eta = self.pacing.eta(&brief.orders, snapshot, &pulse, speed);
+        pulse.outlook = self.pacing.outlook(&brief.orders, snapshot, &pulse, speed);
         pulse
     }
 

@@ -1,6 +1,6 @@
 //! What pace applies at an instant, when the time is up, and when it will all be over.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -8,7 +8,9 @@ use super::handle::Options;
 use crate::job::{Rate, Window};
 use crate::ledger::control::Orders;
 use crate::plan::Plan;
-use crate::run::{Overrides, Pace, Phase, Pulse, Said, Schedule, Snapshot, as_timestamp};
+use crate::run::{
+    Course, Eta, Overrides, Pace, Phase, Pulse, Said, Schedule, Snapshot, Speed, as_timestamp,
+};
 
 /// What decides the pace of one process's work on a run.
 #[derive(Debug, Clone)]
@@ -56,45 +58,48 @@ impl Pacing {
             || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Returns in how many seconds the phase will be over, at least and at most, with the hours
-    /// counted in which windows allow less; `None` where there are none, or it cannot be known.
-    /// `speed` is that of the batches themselves, in rows per second.
-    pub(super) fn eta(
+    /// Returns when the phase will be over, with all counted that changes by itself until then: closed
+    /// hours, windows, and what people have said for a while. `None` where nothing does. `speed` is what
+    /// a worker does while its batches are under way, in rows per second.
+    pub(super) fn outlook(
         &self,
         orders: &Orders,
         snapshot: &Snapshot,
         pulse: &Pulse,
         speed: Option<f64>,
-    ) -> Option<(f64, f64)> {
-        let schedule = self.schedule(&orders.overrides);
-        if schedule.is_empty() || snapshot.phase != Phase::Backfill {
+    ) -> Option<Eta> {
+        let course =
+            Course::new(self.base, &self.schedule, (&orders.overrides, &orders.expiries));
+        if course.is_even() || snapshot.phase != Phase::Backfill {
             return None;
         }
-        #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
-        let left = snapshot.left()? as f64;
-        let now = as_timestamp(snapshot.now);
-        let base = orders.overrides.said.rate.or(self.base.rate).map(f64::from);
-        let in_seconds = |speed: f64| {
-            let over = schedule.finish(now, left, speed, base)?;
-            Some(over.duration_since(now).as_secs_f64())
-        };
+        let Some(left) = snapshot.left() else { return Some(Eta::Unknown) };
+        let all = f64::from(snapshot.workers().max(1));
         // Under a limit the rate that was measured is the limit's, and says nothing of other hours.
         let is_limited = pulse.limit.is_some() || pulse.holding.is_some();
-        let (low, high) = match (is_limited, pulse.rate_low, pulse.rate_high) {
-            (false, Some(low), Some(high)) if low > 0.0 => (low, high),
-            _ => (speed? * 0.7, speed?),
+        let speeds = match (is_limited, pulse.rate_low, pulse.rate_high) {
+            (false, Some(low), Some(high)) if low > 0.0 => Some((low, high)),
+            _ => speed.map(|speed| speed * all).or(pulse.rate).map(|speed| (speed * 0.7, speed)),
         };
-        in_seconds(high).zip(in_seconds(low))
+        let Some((low, high)) = speeds else { return Some(Eta::Measuring) };
+        let now = as_timestamp(snapshot.now);
+        let by = self.at(now, orders).workers;
+        let most = u32::try_from(snapshot.ranges.0).unwrap_or(u32::MAX);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+        let lasts = |rows: f64| {
+            let over = course.finish(now, left as f64, Speed { rows, by, most })?;
+            Duration::try_from(over.duration_since(now)).ok()
+        };
+        let ends = lasts(high).zip(lasts(low));
+        Some(ends.map_or(Eta::Never, |(soonest, latest)| Eta::Between(soonest, latest)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::job::parse_zone;
-    use crate::run::{Held, Intent, Rows, Status};
+    use crate::run::{Expiry, Held, Intent, Rows, Status};
 
     fn window(when: &str, rate: &str) -> Window {
         Window {
@@ -227,13 +232,25 @@ mod tests {
         }
     }
 
-    /// The minutes, at least and at most, until so many rows are done by one that can do 4,000 a second.
-    fn minutes(now: &str, rows: u64) -> Option<(f64, f64)> {
+    /// When so many rows are done by one that can do 4,000 a second.
+    fn outlook(pacing: &Pacing, orders: &Orders, now: &str, rows: u64) -> Option<Eta> {
         let now = at(now).duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
         let pulse = Pulse { limit: Some(2_000), ..Pulse::default() };
-        let orders = orders(Overrides::default());
-        let eta = pacing().eta(&orders, &snapshot(now, rows), &pulse, Some(4_000.0));
-        eta.map(|(low, high)| ((low / 60.0).round(), (high / 60.0).round()))
+        pacing.outlook(orders, &snapshot(now, rows), &pulse, Some(4_000.0))
+    }
+
+    /// The same in minutes, at least and at most.
+    fn minutes(pacing: &Pacing, orders: &Orders, now: &str, rows: u64) -> Option<(u64, u64)> {
+        let round = |time: Duration| (time.as_secs() + 30) / 60;
+        match outlook(pacing, orders, now, rows) {
+            Some(Eta::Between(low, high)) => Some((round(low), round(high))),
+            Some(Eta::Unknown | Eta::Measuring | Eta::Never) | None => None,
+        }
+    }
+
+    fn at_rate(rate: u32) -> Overrides {
+        let said = Said { rate: Some(rate), ..Said::default() };
+        Overrides { said, ..Overrides::default() }
     }
 
     #[test]
@@ -241,19 +258,48 @@ mod tests {
         let hour = 3_600 * 2_000;
         for (now, rows, expected) in [
             // An hour, two that are closed, and one at 500 rows/s.
-            ("2026-03-29T00:00:00Z", hour / 2, 30.0),
-            ("2026-03-29T00:00:00Z", hour + hour / 4, 240.0),
+            ("2026-03-29T00:00:00Z", hour / 2, 30),
+            ("2026-03-29T00:00:00Z", hour + hour / 4, 240),
             // Half an hour, closed, half an hour, closed until five, and one at 500 rows/s.
-            ("2026-10-25T00:00:00Z", hour / 2 + hour / 4, 75.0),
-            ("2026-10-25T00:00:00Z", hour + hour / 4, 300.0),
+            ("2026-10-25T00:00:00Z", hour / 2 + hour / 4, 75),
+            ("2026-10-25T00:00:00Z", hour + hour / 4, 300),
         ] {
-            assert_eq!(minutes(now, rows), Some((expected, expected)), "{now}, {rows} rows");
+            let found = minutes(&pacing(), &orders(Overrides::default()), now, rows);
+            assert_eq!(found, Some((expected, expected)), "{now}, {rows} rows");
         }
+        let (pulse, orders) = (Pulse::default(), orders(Overrides::default()));
         let unknown = Snapshot { total: None, ..snapshot(0.0, 1) };
-        let pulse = Pulse::default();
-        assert_eq!(pacing().eta(&orders(Overrides::default()), &unknown, &pulse, Some(1.0)), None);
-        let without = Pacing { schedule: Schedule::default(), ..pacing() };
+        let found = pacing().outlook(&orders, &unknown, &pulse, Some(1.0));
+        assert_eq!(found, Some(Eta::Unknown));
         let known = snapshot(0.0, 1);
-        assert_eq!(without.eta(&orders(Overrides::default()), &known, &pulse, Some(1.0)), None);
+        assert_eq!(pacing().outlook(&orders, &known, &pulse, None), Some(Eta::Measuring));
+        let without = Pacing { schedule: Schedule::default(), ..pacing() };
+        assert_eq!(without.outlook(&orders, &known, &pulse, Some(1.0)), None);
+    }
+
+    #[test]
+    fn what_people_say_is_in_the_eta_for_as_long_as_it_lasts() {
+        // By day, at 500 rows/s; an hour of that is 1,800,000 rows.
+        let (day, rows) = ("2026-03-29T10:00:00Z", 1_800_000);
+        assert_eq!(minutes(&pacing(), &orders(at_rate(9_000)), day, rows), Some((60, 60)));
+        assert_eq!(minutes(&pacing(), &orders(at_rate(250)), day, rows), Some((120, 120)));
+        let over = Expiry { at: at("2026-03-29T10:30:00Z"), then: Overrides::default() };
+        let a_while = Orders { expiries: vec![over.clone()], ..orders(at_rate(250)) };
+        assert_eq!(minutes(&pacing(), &a_while, day, rows), Some((75, 75)));
+        // Also where there are no windows: half an hour of nearly nothing, and the rest at 2,000.
+        let without = Pacing { schedule: Schedule::default(), ..pacing() };
+        let a_while = Orders { expiries: vec![over], ..orders(at_rate(1)) };
+        assert_eq!(minutes(&without, &a_while, day, rows), Some((45, 45)));
+    }
+
+    #[test]
+    fn a_run_that_cannot_end_under_its_windows_says_so() {
+        let shut = Schedule::new(vec![window("daily", "pause")]);
+        let shut = Overrides { schedule: Some(shut), ..Overrides::default() };
+        let day = "2026-03-29T10:00:00Z";
+        assert_eq!(outlook(&pacing(), &orders(shut.clone()), day, 1), Some(Eta::Never));
+        let over = Expiry { at: at("2026-03-29T11:00:00Z"), then: Overrides::default() };
+        let a_while = Orders { expiries: vec![over], ..orders(shut) };
+        assert_eq!(minutes(&pacing(), &a_while, day, 30_000), Some((61, 61)));
     }
 }

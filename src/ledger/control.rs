@@ -10,7 +10,7 @@ use super::journal::Actor;
 use super::lease::IS_LIVE;
 use super::members::IS_ALIVE;
 use crate::pg::{Fault, Guards, Param, Session};
-use crate::run::{Intent, Overrides, Status, Transition};
+use crate::run::{Expiry, Intent, Overrides, Status, Transition};
 
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,6 +183,20 @@ pub(crate) async fn throttle(
     Ok(!session.transact(&Guards::ledger(), &sql, &params).await?.is_empty())
 }
 
+const CHANGED: &str = "\
+SELECT (SELECT jsonb_object_agg(key, entry) FROM $in_force) AS overrides FROM piecemeal.run r
+WHERE r.job = $1 AND r.status NOT IN ('succeeded', 'cancelled') ORDER BY r.id DESC LIMIT 1";
+
+/// Returns what is changed of the pace of a job's open run: now, and what is left of it later.
+pub(crate) async fn changed(
+    session: &mut Session,
+    job: &str,
+) -> Result<(Overrides, Vec<Expiry>), Fault> {
+    let sql = CHANGED.replace("$in_force", IN_FORCE);
+    let rows = session.transact(&Guards::reading(), &sql, &[job.into()]).await?;
+    Ok(in_force(rows.first().and_then(|row| row.get("overrides"))))
+}
+
 /// Who leads a run, as one of its members sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lead {
@@ -211,6 +225,8 @@ pub(crate) struct Orders {
     pub intent: Intent,
     /// What people changed of its pace, as far as it has not expired.
     pub overrides: Overrides,
+    /// What is left of that later, one after the other.
+    pub expiries: Vec<Expiry>,
 }
 
 impl Orders {
@@ -234,6 +250,7 @@ impl Orders {
             status: Status::Running,
             intent: Intent::Run,
             overrides: Overrides::default(),
+            expiries: Vec::new(),
         }
     }
 }
@@ -244,7 +261,7 @@ SELECT r.lease_token IS NOT DISTINCT FROM $2 AS leads, r.status, r.intent, $is_l
        (SELECT coalesce(sum(old.workers), 0)::int8 FROM piecemeal.member old
         WHERE old.run_id = r.id AND old.token <> $2 AND $is_alive) AS others,
        EXISTS (SELECT FROM piecemeal.range g WHERE g.run_id = r.id AND NOT g.done) AS is_open,
-       (SELECT jsonb_object_agg(key, entry -> 'value') FROM $in_force) AS overrides
+       (SELECT jsonb_object_agg(key, entry) FROM $in_force) AS overrides
 FROM piecemeal.run r WHERE r.id = $1";
 
 /// Reads what is wanted; `None` if the run is not there any more. A process that `joins` may also
@@ -261,7 +278,7 @@ pub(crate) async fn orders(
         .replace("$in_force", IN_FORCE);
     let rows = session.transact(&Guards::reading(), &sql, &[run.into(), token.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let overrides = row.get::<_, Option<Value>>("overrides").unwrap_or_default();
+    let (overrides, expiries) = in_force(row.get("overrides"));
     let (status, intent) =
         (Status::from_word(row.get("status")), Intent::from_word(row.get("intent")));
     let (Some(status), Some(intent)) = (status, intent) else { return Ok(None) };
@@ -277,6 +294,12 @@ pub(crate) async fn orders(
         is_open: row.get("is_open"),
         status,
         intent,
-        overrides: overrides.as_object().map(Overrides::read).unwrap_or_default(),
+        overrides,
+        expiries,
     }))
+}
+
+fn in_force(entries: Option<Value>) -> (Overrides, Vec<Expiry>) {
+    let entries = entries.unwrap_or_default();
+    entries.as_object().map(Overrides::in_force).unwrap_or_default()
 }

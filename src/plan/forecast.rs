@@ -11,8 +11,9 @@ use jiff::Timestamp;
 
 use super::prepare::Plan;
 use super::rehearsal::Rehearsal;
+use super::split::ranges;
 use crate::job::{Rate, Stripes, Vacuum, show_bytes, show_duration};
-use crate::run::{Schedule, count};
+use crate::run::{Course, Expiry, Overrides, Said, Schedule, Speed, count};
 use crate::walk::{DENSE, PASSES};
 
 /// What a page of the table has for rows and their pointers, in bytes.
@@ -76,7 +77,8 @@ pub struct Forecast {
     /// How long the walk takes under the rate of the job, outside of its windows; the verification
     /// comes on top.
     pub time: Option<Duration>,
-    /// The same with the windows of the job; `None` if it has none, or nothing is to do.
+    /// The same with the windows of the job and what people have changed; `None` if there is neither, or
+    /// nothing is to do.
     pub windowed: Option<Windowed>,
     /// Bytes of WAL.
     pub wal_bytes: Option<u64>,
@@ -88,13 +90,23 @@ pub struct Forecast {
     pub vacuum: Option<u32>,
 }
 
-/// When a walk that began now would be over, with the hours counted in which windows allow less.
+/// When a walk that began now would be over, with all counted that changes its pace by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Windowed {
+    /// What that is, as in `its windows`.
+    pub with: &'static str,
     /// The instant; `None` if it is not within ten years.
     pub over: Option<Timestamp>,
     /// The same by the clock of the windows, as in `Fri 02:10 Europe/Berlin`.
     pub text: String,
+}
+
+/// What decides the pace beside the job's own.
+#[derive(Debug, Clone, Copy)]
+struct Beside<'a> {
+    schedule: &'a Schedule,
+    /// What people have changed: now, and what is left of it later.
+    changed: (&'a Overrides, &'a [Expiry]),
 }
 
 /// How large something is, and will be, in bytes.
@@ -112,8 +124,14 @@ impl Plan {
     /// Returns what the whole will cost, if the rest of the table is like what was rehearsed.
     ///
     /// This is the one place that says how a number of rows becomes a time: under the job's rate
-    /// without a break, and with its windows from `now` on, which is the server's.
-    pub fn forecast(&self, seen: &Rehearsal, now: Timestamp) -> Forecast {
+    /// without a break, and from `now` on, which is the server's, with its windows and what people have
+    /// `changed`: what of that applies now, and what is left of it later.
+    pub fn forecast(
+        &self,
+        seen: &Rehearsal,
+        now: Timestamp,
+        changed: (&Overrides, &[Expiry]),
+    ) -> Forecast {
         let rate = self.job.pace.rate;
         let finish = |rows: f64, speed: f64| {
             let speed = rate.map_or(speed, |rate| speed.min(f64::from(rate.rows_per_second())));
@@ -121,7 +139,8 @@ impl Plan {
         };
         let forecast = of(&self.ground(), seen, finish);
         let schedule = Schedule::new(self.job.pace.windows.clone());
-        Forecast { windowed: windowed(&forecast, &schedule, now), ..forecast }
+        let beside = Beside { schedule: &schedule, changed };
+        Forecast { windowed: windowed(&forecast, beside, now), ..forecast }
     }
 
     fn ground(&self) -> Ground {
@@ -189,13 +208,29 @@ fn of(
     }
 }
 
-fn windowed(forecast: &Forecast, schedule: &Schedule, now: Timestamp) -> Option<Windowed> {
-    let (rows, speed) = (as_f64(forecast.matching?), forecast.rows_per_second?);
-    let base = forecast.limit.map(|rate| f64::from(rate.rows_per_second()));
-    let over = schedule.finish(now, rows, speed, base);
-    let text =
+fn windowed(forecast: &Forecast, beside: Beside<'_>, now: Timestamp) -> Option<Windowed> {
+    let Beside { schedule, changed } = beside;
+    let with = match (schedule.is_empty(), *changed.0 == Overrides::default()) {
+        (true, true) => return None,
+        (false, true) => "its windows",
+        (true, false) => "what `throttle` has changed",
+        (false, false) => "its windows and what `throttle` has changed",
+    };
+    let (rows, of_one) = (as_f64(forecast.matching?), forecast.rows_per_second?);
+    let rate = forecast.limit.map(Rate::rows_per_second);
+    let base = Said { rate, workers: Some(forecast.workers), ..Said::default() };
+    let course = Course::new(base, schedule, changed);
+    let workers = course.workers();
+    // Where their number stays, the time is that of one, as without windows.
+    let by = if workers.len() > 1 { 1 } else { forecast.workers };
+    let speed = Speed { rows: of_one, by, most: ranges(forecast.rows) };
+    let over = course.finish(now, rows, speed);
+    let mut text =
         over.map_or("in more than ten years, or never".into(), |over| schedule.in_words(over, now));
-    (!schedule.is_empty()).then_some(Windowed { over, text })
+    if workers.len() > 1 && over.is_some() {
+        text.push_str(", if each worker does as much as the first");
+    }
+    Some(Windowed { with, over, text })
 }
 
 /// The share of the table's rows that get a new version.
@@ -311,7 +346,7 @@ impl fmt::Display for Forecast {
         writeln!(f, "  rows to do: {} of {of}", about(self.matching))?;
         writeln!(f, "  time of the walk: {}, and the verification after it", self.time_in_words())?;
         if let Some(windowed) = &self.windowed {
-            writeln!(f, "  with its windows, begun now: over {}", windowed.text)?;
+            writeln!(f, "  with {}, begun now: over {}", windowed.with, windowed.text)?;
         }
         let wal = self.wal_bytes.map_or_else(unknown, |wal| format!("about {}", show_bytes(wal)));
         writeln!(f, "  WAL: {wal}")?;

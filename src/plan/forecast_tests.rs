@@ -171,6 +171,49 @@ fn nights(rate: &str) -> (Schedule, Timestamp) {
     (Schedule::new(job.pace.windows), "2026-07-01T17:00:00Z".parse().unwrap())
 }
 
+fn unchanged(schedule: &Schedule) -> Beside<'_> {
+    static NOTHING: std::sync::LazyLock<Overrides> = std::sync::LazyLock::new(Overrides::default);
+    Beside { schedule, changed: (&NOTHING, &[]) }
+}
+
+/// When a million rows are done at 100,000 a second, with this number of workers in each window.
+fn text_of(schedule: &Schedule, changed: (&Overrides, &[Expiry]), now: Timestamp) -> String {
+    let forecast = forecast(None, &seen(measured(1_000, 1_000, Some(0))));
+    let slow = Forecast { rows_per_second: Some(100.0), ..forecast };
+    let windowed = windowed(&slow, Beside { schedule, changed }, now);
+    Forecast { windowed, ..slow }.to_string().lines().nth(3).unwrap().to_owned()
+}
+
+#[test]
+fn a_window_with_other_workers_is_counted_with_them() {
+    let (schedule, now) = nights("500/s");
+    let mut nights = schedule.windows().to_vec();
+    nights[0].rate = None;
+    nights[0].workers = Some(4);
+    let (nothing, four) = (Overrides::default(), Schedule::new(nights));
+    // An hour of four: 1,440,000 rows; one would take nearly three hours.
+    let line = text_of(&four, (&nothing, &[]), now);
+    let expected = "over 19:41 Europe/Berlin, if each worker does as much as the first";
+    assert!(line.ends_with(expected), "{line}");
+    assert!(text_of(&schedule, (&nothing, &[]), now).ends_with("over 21:46 Europe/Berlin"));
+}
+
+#[test]
+fn what_people_have_changed_is_counted_for_as_long_as_it_lasts() {
+    let (schedule, now) = nights("pause");
+    let off = Overrides { schedule: Some(Schedule::default()), ..Overrides::default() };
+    let after = |minutes: i64, then| Expiry { at: now + jiff::SignedDuration::from_mins(minutes), then };
+    let with = "  with its windows and what `throttle` has changed, begun now: over ";
+    assert_eq!(text_of(&schedule, (&off, &[]), now), format!("{with}21:46 Europe/Berlin"));
+    // Half an hour without windows, half an hour closed.
+    let over = [after(30, Overrides::default())];
+    assert_eq!(text_of(&schedule, (&off, &over), now), format!("{with}22:16 Europe/Berlin"));
+    let said = Said { rate: Some(1), ..Said::default() };
+    let slow = Overrides { said, ..Overrides::default() };
+    let line = text_of(&Schedule::default(), (&slow, &over), now);
+    assert_eq!(line, "  with what `throttle` has changed, begun now: over 20:16 UTC");
+}
+
 #[test]
 fn closed_hours_are_counted_and_what_never_ends_is_said() {
     let seen = seen(measured(1_000, 1_000, Some(0)));
@@ -178,17 +221,17 @@ fn closed_hours_are_counted_and_what_never_ends_is_said() {
     let forecast = forecast(None, &seen);
     let (schedule, now) = nights("pause");
     let text = |forecast: &Forecast, schedule: &Schedule| {
-        windowed(forecast, schedule, now).map(|windowed| windowed.text)
+        windowed(forecast, unchanged(schedule), now).map(|windowed| windowed.text)
     };
     assert_eq!(text(&forecast, &schedule).as_deref(), Some("20:00 Europe/Berlin"));
-    let over = windowed(&forecast, &schedule, now).unwrap().over.unwrap();
+    let over = windowed(&forecast, unchanged(&schedule), now).unwrap().over.unwrap();
     assert_eq!(over.to_string(), "2026-07-01T18:00:10Z");
     let slow = Forecast { limit: Rate::new(5), ..forecast.clone() };
     assert_eq!(text(&slow, &schedule).as_deref(), Some("Mon 03:33 Europe/Berlin"));
     let late = Forecast { rows_per_second: Some(1e-3), ..forecast.clone() };
     assert_eq!(text(&late, &schedule).as_deref(), Some("in more than ten years, or never"));
     assert_eq!(text(&forecast, &Schedule::default()), None);
-    let shown = Forecast { windowed: windowed(&slow, &schedule, now), ..slow }.to_string();
+    let shown = Forecast { windowed: windowed(&slow, unchanged(&schedule), now), ..slow }.to_string();
     assert!(shown.contains("  with its windows, begun now: over Mon 03:33"), "{shown}");
 }
 

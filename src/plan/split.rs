@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAGE: u64 = 8_192;
 
 /// Decides into how many ranges a table of so many rows is cut.
-fn ranges(rows: Option<u64>) -> u32 {
+pub(super) fn ranges(rows: Option<u64>) -> u32 {
     let wanted = rows.filter(|rows| *rows > SMALL).map_or(1, |rows| (rows / ROWS).min(MOST));
     u32::try_from(wanted).unwrap_or(1)
 }

@@ -15,9 +15,10 @@ pub(super) const VERSION: u32 = 1;
 
 /// Returns a run, as `status -o json` has it.
 pub fn run(snapshot: &Snapshot) -> Value {
-    let (low, high) = match snapshot.eta() {
+    let eta = snapshot.eta();
+    let (low, high) = match eta {
         Eta::Between(low, high) => (Some(low.as_secs()), Some(high.as_secs())),
-        Eta::Unknown | Eta::Measuring => (None, None),
+        Eta::Unknown | Eta::Measuring | Eta::Never => (None, None),
     };
     let pulse = &snapshot.pulse;
     json!({
@@ -31,7 +32,7 @@ pub fn run(snapshot: &Snapshot) -> Value {
         },
         "fraction": snapshot.fraction(),
         "rate": { "rows_per_s": pulse.rate, "limit_rows_per_s": pulse.limit },
-        "eta_s": { "low": low, "high": high },
+        "eta_s": { "low": low, "high": high, "is_never": eta == Eta::Never },
         "batch": { "rows": pulse.rows, "p50_ms": pulse.p50_ms, "p95_ms": pulse.p95_ms, "count": snapshot.batches },
         "retries": snapshot.retries, "steps": snapshot.steps,
         "holding": pulse.holding.as_ref().filter(|_| snapshot.shown() == Shown::Holding).map(|it| json!({

@@ -13,7 +13,7 @@ use super::json;
 use crate::finding::Finding;
 use crate::job::{Vacuum, Window};
 use crate::plan::{CameTo, Forecast, Growth, Outline, Plan, Rehearsal, Rehearsed};
-use crate::run::Schedule;
+use crate::run::{Expiry, Overrides, Schedule};
 use crate::throttle::{Origin, Survey, Surveyed};
 use crate::walk::Key;
 
@@ -28,6 +28,8 @@ pub struct Preview<'a> {
     pub survey: &'a Survey,
     /// What was rehearsed, if something was.
     pub seen: Option<&'a Rehearsal>,
+    /// What people have changed of the pace of its run: now, and what is left of it later.
+    pub changed: (&'a Overrides, &'a [Expiry]),
 }
 
 impl Preview<'_> {
@@ -64,7 +66,7 @@ impl fmt::Display for Preview<'_> {
         writeln!(f, "\nholds:")?;
         self.survey.to_string().lines().try_for_each(|line| writeln!(f, "  {line}"))?;
         let Some(seen) = self.seen else { return Ok(()) };
-        write!(f, "\n{seen}\n{}", self.plan.forecast(seen, self.now))
+        write!(f, "\n{seen}\n{}", self.plan.forecast(seen, self.now, self.changed))
     }
 }
 
@@ -74,7 +76,7 @@ fn name(window: Option<&Window>) -> String {
 
 /// Returns the document of `plan -o json`.
 pub fn plan(preview: &Preview<'_>) -> Value {
-    let Preview { plan, now, survey, seen } = *preview;
+    let Preview { plan, now, survey, seen, changed } = *preview;
     let columns: Vec<_> = plan.target.keyset.columns.iter().map(|column| &column.name).collect();
     json!({ "v": json::VERSION, "plan": {
         "job": plan.job.name, "table": plan.target.keyset.table, "key": columns, "index": plan.target.index, "order": plan.job.table.order.as_str(),
@@ -92,7 +94,7 @@ pub fn plan(preview: &Preview<'_>) -> Value {
         "pace": pace(preview),
         "holds": survey.0.iter().map(hold).collect::<Vec<_>>(),
         "rehearsal": seen.map(rehearsal),
-        "forecast": seen.map(|seen| forecast(&plan.forecast(seen, now))),
+        "forecast": seen.map(|seen| forecast(&plan.forecast(seen, now, changed))),
         "findings": preview.findings().iter().map(json::finding).collect::<Vec<_>>(),
     }})
 }

@@ -34,6 +34,7 @@ pub fn eta(eta: Eta) -> String {
     match eta {
         Eta::Unknown => "ETA unknown".into(),
         Eta::Measuring => "ETA measuring".into(),
+        Eta::Never => "ETA never, as it is now".into(),
         Eta::Between(low, high) => {
             let (low, high) = (span(rounded(low)), span(rounded(high)));
             if low == high { format!("ETA {low}") } else { format!("ETA {low}–{high}") }

@@ -3,10 +3,11 @@
 //! Each change has a key of its own, so that each can expire by itself. Which of them apply is for the
 //! server's clock to say; here they are read and put into words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::figures::count;
@@ -61,7 +62,33 @@ impl HoldChange {
     }
 }
 
+/// What applies from an instant on, at which some of what people changed is over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expiry {
+    /// The instant, by the server's clock.
+    pub at: Timestamp,
+    /// What is left of the changes then.
+    pub then: Overrides,
+}
+
 impl Overrides {
+    /// Reads entries as the ledger keeps them, each with its value, until when, and what holds again then; returns
+    /// what applies before the first of them is over, and what then, one after the other.
+    pub fn in_force(entries: &Map<String, Value>) -> (Overrides, Vec<Expiry>) {
+        let until = |entry: &Value| entry["until"].as_str()?.parse::<Timestamp>().ok();
+        let at = |now: Timestamp| {
+            let applies = |entry: &Value| match until(entry) {
+                Some(until) if until <= now => entry.get("then").map(|then| then["value"].clone()),
+                Some(_) | None => Some(entry["value"].clone()),
+            };
+            let values = entries.iter().filter_map(|(key, it)| Some((key.clone(), applies(it)?)));
+            Overrides::read(&values.collect())
+        };
+        let ends: BTreeSet<_> = entries.values().filter_map(until).collect();
+        let expiries = ends.into_iter().map(|end| Expiry { at: end, then: at(end) }).collect();
+        (at(Timestamp::MIN), expiries)
+    }
+
     /// Reads them from the values that the ledger keeps under their keys; what another release wrote
     /// and this one cannot read is left out.
     pub fn read(values: &Map<String, Value>) -> Overrides {
@@ -157,6 +184,22 @@ mod tests {
     #[test]
     fn the_ledger_gives_back_what_it_was_given() {
         assert_eq!(Overrides::read(&changed().write()), changed());
+    }
+
+    #[test]
+    fn what_ends_by_itself_gives_way_to_what_lasts() {
+        let end = |hour: u32| format!("2026-07-01T{hour}:00:00.734+02:00");
+        let entries = json!({
+            "rate": { "value": 20, "until": end(14), "then": { "value": 500, "until": null } },
+            "workers": { "value": 3, "until": null },
+            "hold busy": { "value": "off", "until": end(16) },
+        });
+        let (now, later) = Overrides::in_force(entries.as_object().unwrap());
+        let rates: Vec<_> = later.iter().map(|it| (it.then.said.rate, it.then.holds.len())).collect();
+        assert_eq!((now.said.rate, now.said.workers, now.holds.len()), (Some(20), Some(3), 1));
+        assert_eq!(rates, [(Some(500), 1), (Some(500), 0)]);
+        assert_eq!(later[0].at, "2026-07-01T12:00:00.734Z".parse().unwrap());
+        assert_eq!(Overrides::in_force(&Map::new()), (Overrides::default(), Vec::new()));
     }
 
     #[test]

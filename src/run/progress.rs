@@ -42,12 +42,14 @@ pub fn as_timestamp(seconds: f64) -> Timestamp {
 }
 
 /// When it will be over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Eta {
     /// The total or the rate cannot be known.
     Unknown,
     /// Not enough has been seen yet.
     Measuring,
+    /// Not within ten years under the windows and rates that apply from now on.
+    Never,
     /// Between these.
     Between(Duration, Duration),
 }
@@ -108,8 +110,8 @@ pub struct Pulse {
     /// The standbys that it has seen: whoever goes on with the run misses those that are gone.
     #[serde(skip_serializing_if = "Standbys::is_unknown")]
     pub standbys: Standbys,
-    /// Seconds until the phase is over, at least and at most, with closed hours counted.
-    pub eta: Option<(f64, f64)>,
+    /// When the phase is over, with all counted that changes by itself until then; `None` where nothing does.
+    pub outlook: Option<Eta>,
 }
 
 impl Pulse {

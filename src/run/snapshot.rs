@@ -187,11 +187,7 @@ impl Snapshot {
         if !self.goes_on() {
             return Eta::Unknown;
         }
-        if let Some((low, high)) = self.pulse.eta {
-            let time = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-            return Eta::Between(time(low), time(high));
-        }
-        Eta::of(self.left(), &self.pulse)
+        self.pulse.outlook.unwrap_or_else(|| Eta::of(self.left(), &self.pulse))
     }
 
     /// Returns the rows that are left of the phase that the run is in; `None` if that is unknown.

@@ -145,8 +145,9 @@ fn a_pause_comes_and_goes_with_the_file_and_the_windows_can_be_turned_off() {
     });
     assert_eq!(done(&db), before, "a rate from outside opens no window that is closed");
     let run = cli.status("job");
-    // It never opens again, so nobody knows when it is over.
-    assert_eq!(run["eta_s"], serde_json::json!({ "low": null, "high": null }));
+    // It never opens again, so it is never over.
+    let never = serde_json::json!({ "low": null, "high": null, "is_never": true });
+    assert_eq!(run["eta_s"], never);
     cli.done(&["throttle", "job", "--schedule", "off"]).says("windows off");
     soon("it goes on", || running.stderr().contains("going on: window").then_some(()));
     let held = began.elapsed();
@@ -324,6 +325,24 @@ fn a_run_that_nobody_works_on_shows_nothing_of_the_pace_it_had() {
     }));
     cli.done(&["pause", "job"]).says("paused: `job`");
     shows_nothing(&cli.status("job"));
+}
+
+#[test]
+fn a_plan_counts_what_people_have_changed_of_the_pace() {
+    let db = Db::with(&numbers(2_000));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(50).text());
+    let forecast = "begun now: over ";
+    let plan = || cli.done(&["plan", "job"]).stdout;
+    assert!(!plan().contains(forecast), "{}", plan());
+    cli.call(&["run", "job", "-y", "--limit", "50"]).exits(4);
+    cli.done(&["throttle", "job", "--rate", "1/s", "--for", "30m"]);
+    let line = format!("with what `throttle` has changed, {forecast}");
+    assert!(plan().contains(&line), "{}", plan());
+    let over = cli.done(&["plan", "job", "-o", "json"]).json()["plan"]["forecast"].take();
+    let over = over["with_windows_over_at"].as_str().expect("an instant").to_owned();
+    let seconds = format!("SELECT extract(epoch FROM '{over}' - clock_timestamp())::int8");
+    // What is not done in half an hour of nearly nothing is done just after it.
+    assert!((1_700..1_810).contains(&db.number(&seconds)), "{over}");
 }
 
 #[test]

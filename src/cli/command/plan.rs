@@ -25,7 +25,10 @@ pub(crate) async fn run(settings: &Settings, args: &PlanArgs) -> Done {
     let survey = survey(database, Some(&plan)).await?;
     let seen = if args.no_rehearsal { None } else { Some(plan.rehearse(database).await?) };
     let now = desk.clock().await?;
-    let preview = Preview { plan: &plan, now, survey: &survey, seen: seen.as_ref() };
+    // Who may not read the ledger has no run, and a finding says so.
+    let (changed, later) = desk.changed(&job.name).await.unwrap_or_default();
+    let changed = (&changed, &later[..]);
+    let preview = Preview { plan: &plan, now, survey: &survey, seen: seen.as_ref(), changed };
     if settings.is_json() {
         settings.printer.data(&report::plan::plan(&preview).to_string())?;
     } else {

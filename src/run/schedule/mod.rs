@@ -16,6 +16,7 @@ use std::fmt;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+pub use forecast::{Course, Speed};
 pub use wall::until;
 pub use week::{Overlap, Stretches};
 
@@ -136,19 +137,14 @@ impl Schedule {
     }
 }
 
-/// Returns the rows per second that a window lets through, 0 for a pause; `base` where it says nothing of them.
-fn limit(window: Option<&Window>, base: Option<f64>) -> Option<f64> {
-    match window.and_then(|window| window.rate) {
-        Some(WindowRate::Pause) => Some(0.0),
-        Some(WindowRate::Rate(rate)) => Some(f64::from(rate.rows_per_second())),
-        None => base,
-    }
-}
-
 impl Current<'_> {
     /// Returns the rows per second that apply, 0 for a pause; `base` is the job's own rate. `None` is no limit.
     pub fn limit(&self, base: Option<f64>) -> Option<f64> {
-        limit(self.window, base)
+        match self.window.and_then(|window| window.rate) {
+            Some(WindowRate::Pause) => Some(0.0),
+            Some(WindowRate::Rate(rate)) => Some(f64::from(rate.rows_per_second())),
+            None => base,
+        }
     }
 
     /// Whether the walk stands still now.

@@ -7,8 +7,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::{Schedule, until};
+use super::{Course, Schedule, Speed, until};
 use crate::job::{When, Window, WindowRate, parse_zone};
+use crate::run::{Overrides, Said};
 
 fn window(when: &str, zone: &str, rate: &str) -> Window {
     Window {
@@ -34,6 +35,19 @@ fn at(text: &str) -> Timestamp {
 fn applies(schedule: &Schedule, now: &str) -> (Option<usize>, Option<String>) {
     let current = schedule.at(at(now));
     (schedule.first(at(now)), current.until.map(|until| until.to_string()))
+}
+
+/// When rows are done under windows that nobody changes.
+fn finish(
+    schedule: &Schedule,
+    now: Timestamp,
+    rows: f64,
+    speed: f64,
+    base: Option<u32>,
+) -> Option<Timestamp> {
+    let (base, nothing) = (Said { rate: base, ..Said::default() }, Overrides::default());
+    let speed = Speed { rows: speed, by: 1, most: 64 };
+    Course::new(base, schedule, (&nothing, &[])).finish(now, rows, speed)
 }
 
 const BERLIN: &str = "Europe/Berlin";
@@ -181,13 +195,30 @@ fn the_limit_is_the_windows_or_the_jobs() {
 }
 
 #[test]
+fn each_hour_has_its_workers_as_far_as_there_is_something_to_do_for_them() {
+    let nights = Window { workers: Some(4), ..window("daily 20:00-08:00", "UTC", "") };
+    let (schedule, nothing) = (Schedule::new(vec![nights]), Overrides::default());
+    let course = Course::new(Said::default(), &schedule, (&nothing, &[]));
+    assert_eq!(course.workers(), [1, 4].into());
+    let hours = |rows: f64, by, most| {
+        let begin = at("2026-01-05T00:00:00Z");
+        let over = course.finish(begin, rows * 3600.0, Speed { rows: 1.0, by, most }).unwrap();
+        begin.duration_until(over).as_hours()
+    };
+    // Eight hours of four, and four hours of one.
+    assert_eq!((hours(32.0, 1, 64), hours(36.0, 1, 64)), (8, 12));
+    // What was measured is that of all four; and where there are two ranges, two are idle.
+    assert_eq!((hours(9.0, 4, 64), hours(20.0, 1, 2)), (12, 12));
+}
+
+#[test]
 fn closed_hours_are_counted() {
     let day = schedule(&[("daily 08:00-20:00", "UTC", "pause")]);
     let half = schedule(&[("daily 08:00-20:00", "UTC", "10/s")]);
     let hour = 3600.0;
     for (schedule, rows, speed, base, done) in [
         (&Schedule::default(), hour, 1.0, None, Some("2026-01-05T01:00:00Z")),
-        (&Schedule::default(), hour, 4.0, Some(2.0), Some("2026-01-05T00:30:00Z")),
+        (&Schedule::default(), hour, 4.0, Some(2), Some("2026-01-05T00:30:00Z")),
         (&Schedule::default(), 0.0, 1.0, None, Some("2026-01-05T00:00:00Z")),
         // Eight hours before it closes, and one behind.
         (&day, 9.0 * hour, 1.0, None, Some("2026-01-05T21:00:00Z")),
@@ -199,10 +230,10 @@ fn closed_hours_are_counted() {
         (&day, hour, 0.0, None, None),
         (&day, hour, f64::NAN, None, None),
         (&day, f64::NAN, 1.0, None, None),
-        (&day, hour, 1.0, Some(0.0), None),
+        (&day, hour, 1.0, Some(0), None),
         (&schedule(&[("daily", "UTC", "pause")]), hour, 1.0, None, None),
     ] {
-        let found = schedule.finish(at("2026-01-05T00:00:00Z"), rows, speed, base);
+        let found = finish(schedule, at("2026-01-05T00:00:00Z"), rows, speed, base);
         let done = done.map(|done| done.replace("T24:00", "T23:59"));
         let expected = done.as_deref().map(at);
         let is_near = match (found, expected) {
@@ -413,16 +444,16 @@ proptest! {
 
     #[test]
     fn a_forecast_is_what_is_done_step_by_step(
-        (windows, now) in near_a_jump(), rows in 0.0..2e5_f64, base in prop::option::of(0.2..2.0_f64),
+        (windows, now) in near_a_jump(), rows in 0.0..2e6_f64, base in prop::option::of(2..20_u32),
     ) {
         let schedule = Schedule::new(windows);
-        let found = schedule.finish(now, rows, 1.0, base);
+        let found = finish(&schedule, now, rows, 10.0, base);
         // From change to change, without any leap.
         let (mut at, mut left) = (now, rows);
         let mut done = None;
         for _ in 0..60 {
             let current = schedule.at(at);
-            let speed = current.limit(base).map_or(1.0, |limit| limit.min(1.0));
+            let speed = current.limit(base.map(f64::from)).map_or(10.0, |limit| limit.min(10.0));
             let end = current.until.unwrap_or(Timestamp::MAX);
             let length = at.duration_until(end).as_secs_f64();
             if speed * length >= left {
