@@ -3,7 +3,7 @@
 use piecemeal::engine::Report;
 use piecemeal::job::Part;
 use piecemeal::report::{history, json, words};
-use piecemeal::run::{Event, Snapshot, counted};
+use piecemeal::run::{Event, Snapshot, Turn, counted};
 use piecemeal::{Error, Key};
 use serde_json::Value;
 
@@ -116,16 +116,17 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         Event::Released { by, lasted } => {
             Some(format!("going on: {by} held the run for {}", words::span(*lasted)))
         }
-        Event::Slowed(slowing) => Some(format!("slowing down: {}", slowing.reason)),
-        Event::Unslowed => Some("at full speed again".into()),
-        Event::Window { now } => Some(now.clone()),
+        Event::Slowed(slowing) => Some(words::slowing(slowing)),
+        Event::Unslowed { .. } => Some("at full speed again".into()),
+        Event::Window(turn) => Some(turned(turn)),
+        Event::Missed { events } => Some(missed(*events)),
         Event::Vacuumed { took } if is_verbose => {
             Some(format!("vacuumed in {}", words::span(*took)))
         }
         Event::VacuumPutOff { why } => Some(format!("vacuum put off: {why}")),
         Event::Leaving => Some("leaving: finishing the batch; once more to leave at once".into()),
         Event::Resumed => Some("resumed".into()),
-        Event::Throttled { now } => Some(format!("pace: {now}")),
+        Event::Throttled(turn) => Some(format!("pace: {}", turned(turn))),
         Event::Rewritten { .. } => Some(REWRITTEN.into()),
         Event::Partitions { attached, detached } => Some(partitions(attached, detached)),
         Event::Statement { part, no, of, sql } => Some(format!("{part} {no}/{of}: {sql}")),
@@ -144,6 +145,15 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         | Event::Vacuumed { .. }
         | Event::BatchCommitted { .. } => None,
     }
+}
+
+fn turned(turn: &Turn) -> String {
+    let before = turn.was.as_ref().map(|was| format!("; before: {was}"));
+    format!("{}{}", turn.now, before.unwrap_or_default())
+}
+
+fn missed(events: u64) -> String {
+    format!("missed: {} that nobody read in time", counted(events, "events"))
 }
 
 fn partitions(attached: &[String], detached: &[String]) -> String {

@@ -11,14 +11,17 @@ use tokio::sync::watch;
 
 use super::gauge::Gauge;
 use super::pacing::Pacing;
-use super::steering::{Brief, Voice};
+use super::steering::Brief;
+use super::voice::Voice;
 use crate::job::TargetBounds;
 use crate::ledger::control::{self, Lead, Orders};
 use crate::ledger::lease::{self, Claim, Holder, RENEWAL};
 use crate::ledger::partitions::{self, Changed};
 use crate::ledger::{journal, snapshot};
 use crate::pg::{Database, Fault, Lane, Session};
-use crate::run::{Event, Held, Intent, Meter, Phase, Pulse, Snapshot, Status, as_timestamp};
+use crate::run::{
+    Event, Held, Intent, Meter, Pace, Phase, Pulse, Snapshot, Status, Turn, as_timestamp,
+};
 use crate::throttle::{Changes, Roll};
 
 /// How often it looks: what people ask for takes effect within this.
@@ -80,8 +83,6 @@ pub(super) struct Controller {
     pub(super) held_before: Held,
     /// Rows that had been changed by then.
     pub(super) changed_before: u64,
-    /// The server's clock when it was last seen, and when that was by ours.
-    pub(super) clock: (f64, Instant),
     pub(super) session: Option<Session>,
     pub(super) meter: Meter,
     pub(super) renewed: Option<Instant>,
@@ -135,8 +136,8 @@ impl Controller {
             orders = self.orders(&mut session).await?;
         }
         let found = snapshot::of_run(&mut session, self.run).await?;
-        self.clock = found.as_ref().map_or(self.clock, |found| (found.now, Instant::now()));
         if let Some(found) = &found {
+            self.gauge().clock = Some((found.now, Instant::now()));
             self.account(found, orders.leads());
         }
         let has_new_orders = self.tell(orders);
@@ -209,13 +210,9 @@ impl Controller {
         }
     }
 
-    fn now(&self) -> f64 {
-        self.clock.0 + self.clock.1.elapsed().as_secs_f64()
-    }
-
     fn measure(&mut self, snapshot: &Snapshot) -> Pulse {
         let mut pulse = Pulse::default();
-        self.gauge().fill(&mut pulse, snapshot.now);
+        self.gauge().fill(&mut pulse);
         if !self.brief.borrow().orders.leads() {
             // Verifying and vacuuming are for the one that leads.
             pulse.looked = snapshot.pulse.looked;
@@ -268,19 +265,27 @@ impl Controller {
     /// new.
     fn tell(&mut self, orders: Orders) -> bool {
         let before = self.brief.borrow().clone();
-        let now = as_timestamp(self.now());
+        let since = self.gauge().now();
+        let now = as_timestamp(since);
         let brief = Brief {
             pace: self.pacing.at(now, &orders),
             is_time_up: self.pacing.is_time_up(now),
             orders,
         };
         let is_new = brief.orders != before.orders;
+        let turn = |was: String, now: String| Turn {
+            was: Some(was),
+            now,
+            limit: brief.pace.limit(),
+            since,
+        };
         if brief.orders.overrides != before.orders.overrides {
-            self.voice.say(Event::Throttled { now: brief.orders.overrides.to_string() });
+            let (was, now) = (&before.orders.overrides, &brief.orders.overrides);
+            self.voice.say(Event::Throttled(turn(was.to_string(), now.to_string())));
         }
         if brief.pace.applies != before.pace.applies {
-            let now = brief.pace.window.clone().unwrap_or_else(|| "no windows".into());
-            self.voice.say(Event::Window { now });
+            let words = |pace: &Pace| pace.window.clone().unwrap_or_else(|| "no windows".into());
+            self.voice.say(Event::Window(turn(words(&before.pace), words(&brief.pace))));
         }
         self.changes.send_if_modified(|known| {
             let is_new = *known != brief.orders.overrides.holds;

@@ -1,6 +1,7 @@
 //! What is measured while working, for the pulse: shared by all tasks of a run in this process.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use crate::pg::CancelToken;
 use crate::run::{Held, Holding, Pulse, Slowing, Timing};
@@ -24,8 +25,10 @@ pub(super) struct Gauge {
     pub(super) looked: u64,
     /// What is being waited out.
     pub(super) trouble: Option<String>,
+    /// The server's clock when it was last seen, and when that was by ours.
+    pub(super) clock: Option<(f64, Instant)>,
     /// What holds the run now.
-    pub(super) holding: Option<Since>,
+    pub(super) holding: Option<Holding>,
     /// What slows it down now.
     pub(super) slowing: Option<Slowing>,
     /// What held and slowed it in this process.
@@ -33,21 +36,17 @@ pub(super) struct Gauge {
     /// What the VACUUM beside the walk does.
     pub(super) vacuum: Option<String>,
     /// Until when one worker stands aside for it, unless it ends before.
-    pub(super) aside_until: Option<std::time::Instant>,
+    pub(super) aside_until: Option<Instant>,
     /// Ends the statement that a worker runs, by the worker's number.
     pub(super) cancel: BTreeMap<u32, CancelToken>,
 }
 
-/// A hold, and since when by the clock of this process.
-#[derive(Debug, Clone)]
-pub(super) struct Since {
-    /// The hold; its own `since` is not known yet.
-    pub(super) holding: Holding,
-    /// When it began.
-    pub(super) at: std::time::Instant,
-}
-
 impl Gauge {
+    /// Returns what the server's clock shows now, as far as is known, in seconds.
+    pub(super) fn now(&self) -> f64 {
+        self.clock.map_or(0.0, |(shown, at)| shown + at.elapsed().as_secs_f64())
+    }
+
     /// Old versions that the run has left since this process began and that only a VACUUM removes
     /// from the indexes, as far as is known: others are taken to have as many as this process.
     pub(super) fn dead(&self) -> u64 {
@@ -56,17 +55,14 @@ impl Gauge {
         dead + u64::try_from(elsewhere / u128::from(self.changed.max(1))).unwrap_or(u64::MAX)
     }
 
-    /// Writes what was measured into `pulse`, of which `now` is the server's time.
-    pub(super) fn fill(&self, pulse: &mut Pulse, now: f64) {
+    /// Writes what was measured into `pulse`.
+    pub(super) fn fill(&self, pulse: &mut Pulse) {
         pulse.rows = self.rows;
         pulse.p50_ms = self.timing.percentile(50);
         pulse.p95_ms = self.timing.percentile(95);
         pulse.looked = self.looked;
         pulse.trouble.clone_from(&self.trouble);
-        pulse.holding = self
-            .holding
-            .as_ref()
-            .map(|it| Holding { since: now - it.at.elapsed().as_secs_f64(), ..it.holding.clone() });
+        pulse.holding.clone_from(&self.holding);
         pulse.slowing.clone_from(&self.slowing);
         pulse.vacuum.clone_from(&self.vacuum);
     }

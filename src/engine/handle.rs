@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::gauge::Gauge;
-use super::steering::Voice;
+use super::voice::{Listener, WeakVoice};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::Actor;
 use crate::pg::Database;
@@ -80,7 +80,7 @@ pub struct Report {
 
 /// A run in progress.
 pub struct Handle {
-    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) events: Listener,
     pub(super) leaver: Leaver,
     pub(super) task: JoinHandle<Result<Report, Error>>,
 }
@@ -90,15 +90,16 @@ pub struct Handle {
 pub struct Leaver {
     pub(super) leave: watch::Sender<bool>,
     /// Weak, so that the events end with the run, and not with whoever could end it.
-    pub(super) voice: mpsc::WeakSender<Event>,
+    pub(super) voice: WeakVoice,
     pub(super) gauge: Arc<Mutex<Gauge>>,
     pub(super) database: Database,
 }
 
 impl Handle {
-    /// Returns what happened next; `None` when the run is over.
+    /// Returns what happened next; `None` when the run is over. Who asks too seldom loses progress, and is told
+    /// when it was more than that.
     pub async fn next_event(&mut self) -> Option<Event> {
-        self.events.recv().await
+        self.events.next().await
     }
 
     /// Returns what lets another task leave the run.
@@ -124,9 +125,9 @@ impl Leaver {
     /// Lets the current batch end, saves, and leaves; the run can be continued.
     pub fn leave(&self) {
         if !self.leave.send_replace(true)
-            && let Some(sender) = self.voice.upgrade()
+            && let Some(voice) = self.voice.upgrade()
         {
-            Voice(sender).say(Event::Leaving);
+            voice.say(Event::Leaving);
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::gauge::Since;
 use crate::run::{Event, Holding};
 use crate::throttle::Cause;
 
@@ -19,18 +18,19 @@ struct Going {
 }
 
 impl Hold {
-    /// Learns that `cause` holds the run; returns what is to be told, if something is new.
-    pub(super) fn go_on(&mut self, cause: Cause, floor: Option<u32>) -> Vec<Event> {
+    /// Learns that `cause` holds the run at `now` of the server's clock; returns what is to be told, if
+    /// something is new.
+    pub(super) fn go_on(&mut self, cause: Cause, floor: Option<u32>, now: f64) -> Vec<Event> {
         let holding = Holding {
             by: cause.signal,
             reason: cause.text,
             value: cause.reading.map(|reading| reading.value),
             limit: cause.reading.map(|reading| reading.limit),
             floor,
-            since: 0.0,
+            since: now,
         };
         if let Some(going) = self.0.as_mut().filter(|going| going.holding.by == holding.by) {
-            going.holding = holding;
+            going.holding = Holding { since: going.holding.since, ..holding };
             return Vec::new();
         }
         let mut events: Vec<_> = self.end().into_iter().collect();
@@ -55,8 +55,8 @@ impl Hold {
     }
 
     /// Returns what is shown of it.
-    pub(super) fn shown(&self) -> Option<Since> {
-        self.0.as_ref().map(|it| Since { holding: it.holding.clone(), at: it.began })
+    pub(super) fn shown(&self) -> Option<Holding> {
+        self.0.as_ref().map(|it| it.holding.clone())
     }
 
     /// Returns the rows per second that go on through it.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
-use super::steering::Voice;
+use super::voice::Voice;
 use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Holder};
 use crate::ledger::snapshot;

@@ -15,6 +15,7 @@
 mod recover;
 mod suspect;
 mod gauge;
+mod voice;
 mod hold;
 mod stride;
 mod steering;

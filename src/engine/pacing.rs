@@ -68,8 +68,7 @@ impl Pacing {
         pulse: &Pulse,
         speed: Option<f64>,
     ) -> Option<Eta> {
-        let course =
-            Course::new(self.base, &self.schedule, (&orders.overrides, &orders.expiries));
+        let course = Course::new(self.base, &self.schedule, (&orders.overrides, &orders.expiries));
         if course.is_even() || snapshot.phase != Phase::Backfill {
             return None;
         }

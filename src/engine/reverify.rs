@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::gauge::Gauge;
-use super::steering::{Brief, Steering, Voice};
+use super::steering::{Brief, Steering};
 use super::verifier::Verifier;
+use super::voice;
 use super::worker::Stop;
 use crate::error::{Error, ErrorKind};
 use crate::job::Rate;
@@ -64,9 +65,9 @@ pub async fn verify(
     let (_brief, brief) =
         watch::channel(Brief { orders: Orders::at_will(), pace, is_time_up: false });
     let (_leave, leaving) = watch::channel(false);
-    let (voice, _events) = mpsc::channel(1);
+    let (voice, _nobody) = voice::pair();
     let gauge = Arc::new(Mutex::new(Gauge::default()));
-    let steering = Steering::new(brief, leaving, gauge, Voice(voice));
+    let steering = Steering::new(brief, leaving, gauge, voice);
     let verifier =
         Verifier { database, plan: Arc::new(plan), steering, run: snapshot.run, pending };
     let tally = verifier.look().await.map_err(|stop| stopped(&job, &stop))?;

@@ -3,10 +3,10 @@
 //! Where it is comes from the ledger in every round, so it goes on the same way after a crash, a
 //! pause, or another process.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::controller::{Controller, Shown};
 use super::crew::Limit;
@@ -15,8 +15,9 @@ use super::handle::{Ending, Handle, Leaver, Options, Report};
 use super::insist::insist;
 use super::pacing::Pacing;
 use super::settle::Round;
-use super::steering::{Brief, Steering, Voice};
+use super::steering::{Brief, Steering};
 use super::vacuumer::Vacuumer;
+use super::voice::{self, Voice};
 use crate::batch::Fence;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::control::{self, Orders};
@@ -24,30 +25,21 @@ use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::{members, snapshot};
 use crate::pg::{Database, Fault, Session};
 use crate::plan::Plan;
-use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, as_timestamp};
+use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, Turn, as_timestamp};
 use crate::throttle::{self, Changes, Gate, Guarded, Roll, View};
 
-/// Events that may wait for a listener; a second of batches at full speed is far less.
-const EVENTS: usize = 1_024;
 /// How often a lease that somebody else holds is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Starts to work on the run with this number.
 pub fn start(plan: Plan, run: i64, database: Database, options: Options) -> Handle {
-    let (sender, events) = mpsc::channel(EVENTS);
+    let (voice, events) = voice::pair();
     let (leave, leaving) = watch::channel(false);
     let gauge = Arc::new(Mutex::new(Gauge::default()));
-    let voice = sender.downgrade();
-    let leaver = Leaver { leave, voice, gauge: Arc::clone(&gauge), database: database.clone() };
-    let runner = Runner {
-        plan: Arc::new(plan),
-        run,
-        database,
-        options,
-        voice: Voice(sender),
-        leaving,
-        gauge,
-    };
+    let weak = voice.downgrade();
+    let leaver =
+        Leaver { leave, voice: weak, gauge: Arc::clone(&gauge), database: database.clone() };
+    let runner = Runner { plan: Arc::new(plan), run, database, options, voice, leaving, gauge };
     Handle { events, leaver, task: tokio::spawn(runner.bring_to_end()) }
 }
 
@@ -101,14 +93,17 @@ impl Runner {
     /// first batch on, not from the first look.
     async fn lines(&self, holder: &Holder, snapshot: &Snapshot) -> Result<Lines, Error> {
         let orders = self.orders(holder).await?;
-        if orders.overrides != Overrides::default() {
-            self.voice.say(Event::Throttled { now: orders.overrides.to_string() });
-        }
+        let seen = Some((snapshot.now, Instant::now()));
+        self.gauge.lock().unwrap_or_else(PoisonError::into_inner).clock = seen;
         let pacing = Pacing::new(&self.plan, &self.options);
         let now = as_timestamp(snapshot.now);
         let pace = pacing.at(now, &orders);
+        let turn = |now| Turn { was: None, now, limit: pace.limit(), since: snapshot.now };
+        if orders.overrides != Overrides::default() {
+            self.voice.say(Event::Throttled(turn(orders.overrides.to_string())));
+        }
         if let Some(now) = pace.window.clone() {
-            self.voice.say(Event::Window { now });
+            self.voice.say(Event::Window(turn(now)));
         }
         let (changes, changed) = watch::channel(orders.overrides.holds.clone());
         let is_time_up = pacing.is_time_up(now);
@@ -130,7 +125,6 @@ impl Runner {
             roll: Roll::of(snapshot.pulse.standbys.clone()),
             held_before: snapshot.held.clone(),
             changed_before: snapshot.rows.changed,
-            clock: (snapshot.now, Instant::now()),
             session: None,
             meter: Meter::default(),
             renewed: None,

@@ -11,14 +11,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::gauge::Gauge;
 use super::handle::{Ending, Handle, Leaver, Options, Report};
 use super::insist::insist;
 use super::keeper::Keeper;
 use super::runner::{closed, gone, taken_over};
-use super::steering::{Asked, Voice};
+use super::steering::Asked;
+use super::voice::{self, Voice};
 use crate::change::Path;
 use crate::error::{Error, ErrorKind};
 use crate::job::{Job, Part};
@@ -31,8 +32,6 @@ use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::path_of;
 use crate::run::{Event, Failure, FailureKind, Intent, Snapshot, Status, Transition};
 
-/// Events that may wait for a listener.
-const EVENTS: usize = 256;
 /// How often a lease that somebody else holds is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -82,13 +81,13 @@ pub fn shape(
     database: Database,
     options: Options,
 ) -> Handle {
-    let (sender, events) = mpsc::channel(EVENTS);
+    let (voice, events) = voice::pair();
     let (leave, leaving) = watch::channel(false);
     let gauge = Arc::new(Mutex::new(Gauge::default()));
-    let voice = sender.downgrade();
-    let leaver = Leaver { leave, voice, gauge: Arc::clone(&gauge), database: database.clone() };
-    let shaper =
-        Shaper { job, statements, run, database, options, voice: Voice(sender), leaving, gauge };
+    let weak = voice.downgrade();
+    let leaver =
+        Leaver { leave, voice: weak, gauge: Arc::clone(&gauge), database: database.clone() };
+    let shaper = Shaper { job, statements, run, database, options, voice, leaving, gauge };
     Handle { events, leaver, task: tokio::spawn(shaper.bring_to_end()) }
 }
 

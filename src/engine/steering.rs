@@ -1,12 +1,13 @@
-//! What a worker is told, and what it says: orders, pace, and the engine's voice.
+//! What a worker is told: orders and pace.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::gauge::Gauge;
 use super::stride::{Admitted, Portion, Stride};
+use super::voice::Voice;
 use super::worker::Stop;
 use crate::ledger::control::Orders;
 use crate::run::{Event, Intent, Pace};
@@ -25,17 +26,6 @@ pub(super) enum Asked {
     TakenOver,
     /// Fewer workers are wanted, or another one has met something that stops all of them.
     ToStepBack,
-}
-
-/// The engine's voice. Telling never waits: a slow listener loses progress, and nothing else (F81).
-#[derive(Clone)]
-pub(super) struct Voice(pub(super) mpsc::Sender<Event>);
-
-impl Voice {
-    pub(super) fn say(&self, event: Event) {
-        // A full channel is a listener that is slow; what is true is in the ledger.
-        let _ = self.0.try_send(event);
-    }
 }
 
 /// What everybody who works on the run is told, about once a second.
@@ -326,12 +316,13 @@ const LONGEST: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::voice::{self, Listener};
 
-    fn steering() -> (Steering, watch::Sender<Brief>, watch::Sender<bool>, mpsc::Receiver<Event>) {
+    fn steering() -> (Steering, watch::Sender<Brief>, watch::Sender<bool>, Listener) {
         let brief = Brief { orders: Orders::at_will(), pace: Pace::default(), is_time_up: false };
         let ((tell, brief), (leave, leaving)) = (watch::channel(brief), watch::channel(false));
-        let (voice, events) = mpsc::channel(16);
-        let steering = Steering::new(brief, leaving, Arc::default(), Voice(voice));
+        let (voice, events) = voice::pair();
+        let steering = Steering::new(brief, leaving, Arc::default(), voice);
         (steering, tell, leave, events)
     }
 

@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 
 use super::gauge::Gauge;
 use super::hold::Hold;
-use super::steering::Voice;
+use super::voice::Voice;
 use crate::run::{Event, Pace, Slowing, WINDOW};
-use crate::throttle::{Allowance, Cause, Verdict, View};
+use crate::throttle::{Allowance, Cause, Reading, Verdict, View};
 
 /// The smallest share that is obeyed: below it, a batch would be followed by a minute of nothing.
 const SLOWEST: f64 = 0.02;
+
+/// A share of the speed is told again when it has changed by so much.
+const STEP: f64 = 0.1;
+/// And not more often than this: a signal that swings tells no more than lines of progress do.
+const APART: Duration = Duration::from_secs(10);
 
 /// Whether a batch may begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +51,9 @@ pub(super) struct Stride {
     hold: Hold,
     /// Since when signals have let nothing through.
     standing_since: Option<Instant>,
-    slowed_by: Option<String>,
-    /// Whether the run was held since it was last told by what it is slowed down.
+    /// By what it was last told that the run is slowed down, and when.
+    told: Option<(Slowing, Instant)>,
+    /// Whether the run was held since then.
     was_held: bool,
     /// The share of its speed that signals give the run.
     share: f64,
@@ -63,7 +69,7 @@ impl Stride {
             allowance: Allowance::new(None, Instant::now()),
             hold: Hold::default(),
             standing_since: None,
-            slowed_by: None,
+            told: None,
             was_held: false,
             share: 1.0,
         }
@@ -96,7 +102,8 @@ impl Stride {
         self.sum_up();
         self.was_held = true;
         let is_signal = cause.signal != WINDOW;
-        for event in self.hold.go_on(cause, floor) {
+        let now = self.now();
+        for event in self.hold.go_on(cause, floor, now) {
             self.voice.say(event);
         }
         self.show_hold();
@@ -194,14 +201,31 @@ impl Stride {
     }
 
     fn tell_share(&mut self, share: f64, cause: Option<&Cause>) {
-        let slowing = cause.map(|it| Slowing { reason: slowed_by(it), share });
-        let signal = cause.map(|cause| cause.signal.clone());
+        let now = self.now();
         let was_held = std::mem::take(&mut self.was_held);
-        if signal != self.slowed_by || was_held && signal.is_some() {
-            self.voice.say(slowing.clone().map_or(Event::Unslowed, Event::Slowed));
-            self.slowed_by = signal;
-        }
-        self.note(|gauge| gauge.slowing = slowing);
+        let told = self.told.take();
+        let Some(cause) = cause else {
+            if let Some((last, _)) = told {
+                let lasted = Duration::try_from_secs_f64(now - last.since).unwrap_or_default();
+                self.voice.say(Event::Unslowed { by: last.by, lasted });
+            }
+            return self.note(|gauge| gauge.slowing = None);
+        };
+        let last = told.filter(|(last, _)| !was_held && last.by == cause.signal);
+        let since = last.as_ref().map_or(now, |(last, _)| last.since);
+        let slowing = slowing(cause, share, since);
+        self.told = Some(match last {
+            Some((last, at)) if !is_news(&last, &slowing, at.elapsed()) => (last, at),
+            Some(_) | None => {
+                self.voice.say(Event::Slowed(slowing.clone()));
+                (slowing.clone(), Instant::now())
+            }
+        });
+        self.note(|gauge| gauge.slowing = Some(slowing));
+    }
+
+    fn now(&self) -> f64 {
+        self.gauge.lock().unwrap_or_else(PoisonError::into_inner).now()
     }
 
     fn note(&self, change: impl FnOnce(&mut Gauge)) {
@@ -217,23 +241,68 @@ impl Drop for Stride {
     }
 }
 
-/// What a cause says; after a hold the speed comes back slowly, though the signal is fine.
-fn slowed_by(cause: &Cause) -> String {
-    let is_over = cause.reading.is_some_and(|reading| reading.is_fine());
+/// What a cause comes to; after a hold the speed comes back slowly, though the signal is fine.
+fn slowing(cause: &Cause, share: f64, since: f64) -> Slowing {
+    let reading = cause.reading.as_ref();
+    let is_over = reading.is_some_and(Reading::is_fine);
     let after = if is_over { "; speeding up again" } else { "" };
-    format!("{}{after}", cause.text)
+    Slowing {
+        by: cause.signal.clone(),
+        reason: format!("{}{after}", cause.text),
+        value: reading.map(|reading| reading.value),
+        limit: reading.map(|reading| reading.limit),
+        share,
+        since,
+    }
+}
+
+/// Whether a share of the speed is told, so long after the last one by the same signal.
+fn is_news(last: &Slowing, slowing: &Slowing, since: Duration) -> bool {
+    // Shares are floats: a tenth less a tenth is not quite a tenth.
+    (last.share - slowing.share).abs() > STEP - 1e-9 && since >= APART
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::mpsc;
+    use crate::engine::voice;
+
+    #[test]
+    fn a_share_of_the_speed_is_told_when_it_has_changed_and_not_all_the_time() {
+        let of = |share| Slowing { share, ..Slowing::default() };
+        for (before, now, seconds, expected) in [
+            (0.5, 0.4, 10, true),
+            (0.4, 0.5, 10, true),
+            (0.5, 0.45, 600, false),
+            (0.9, 0.1, 9, false),
+        ] {
+            let found = is_news(&of(before), &of(now), Duration::from_secs(seconds));
+            assert_eq!(found, expected, "from {before} to {now} after {seconds} s");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slowing_has_a_beginning_by_the_servers_clock_and_an_end() {
+        let gauge: Arc<Mutex<Gauge>> = Arc::default();
+        gauge.lock().unwrap().clock = Some((1_000.0, Instant::now()));
+        let (voice, mut events) = voice::pair();
+        let mut stride = Stride::new(Arc::clone(&gauge), voice);
+        let cause = Cause { signal: "busy".into(), text: "busy 4 of 5".into(), reading: None };
+        stride.tell_share(0.5, Some(&cause));
+        gauge.lock().unwrap().clock = Some((1_060.0, Instant::now()));
+        stride.tell_share(0.1, Some(&cause));
+        stride.tell_share(1.0, None);
+        let Some(Event::Slowed(slowed)) = events.next().await else { panic!("not slowed") };
+        assert_eq!((&slowed.by[..], slowed.since.floor(), slowed.share), ("busy", 1_000.0, 0.5));
+        let Some(Event::Unslowed { by, lasted }) = events.next().await else { panic!("not over") };
+        assert_eq!((&by[..], lasted.as_secs_f64().round()), ("busy", 60.0));
+    }
 
     #[tokio::test]
     async fn what_slows_a_run_down_after_a_hold_is_told_again() {
         use Event::{Held, Released, Slowed, Unslowed};
-        let (voice, mut events) = mpsc::channel(16);
-        let mut stride = Stride::new(Arc::default(), Voice(voice));
+        let (voice, mut events) = voice::pair();
+        let mut stride = Stride::new(Arc::default(), voice);
         let cause = Cause { signal: "busy".into(), text: "busy 4 > 3".into(), reading: None };
         stride.tell_share(0.5, Some(&cause));
         stride.tell_share(0.4, Some(&cause));
@@ -243,26 +312,26 @@ mod tests {
         stride.tell_share(1.0, None);
         drop(stride);
         let mut told = Vec::new();
-        while let Some(event) = events.recv().await {
+        while let Some(event) = events.next().await {
             told.push(event);
         }
         let is_told_again =
-            matches!(told[..], [Slowed(_), Held(_), Released { .. }, Slowed(_), Unslowed]);
+            matches!(told[..], [Slowed(_), Held(_), Released { .. }, Slowed(_), Unslowed { .. }]);
         assert!(is_told_again, "{told:?}");
     }
 
     #[tokio::test]
     async fn a_hold_that_a_walk_ends_in_ends_with_it_and_is_summed_up() {
         let gauge: Arc<Mutex<Gauge>> = Arc::default();
-        let (voice, mut events) = mpsc::channel(16);
-        let mut stride = Stride::new(Arc::clone(&gauge), Voice(voice));
+        let (voice, mut events) = voice::pair();
+        let mut stride = Stride::new(Arc::clone(&gauge), voice);
         let cause = Cause { signal: "busy".into(), text: "busy 7 > 5".into(), reading: None };
         assert!(stride.stand(cause, Some(10)).is_none());
         assert!(gauge.lock().unwrap().holding.is_some());
         drop(stride);
         assert!(gauge.lock().unwrap().holding.is_none());
         assert_ne!(gauge.lock().unwrap().held, crate::run::Held::default());
-        assert!(matches!(events.recv().await, Some(Event::Held(_))));
-        assert!(matches!(events.recv().await, Some(Event::Released { .. })));
+        assert!(matches!(events.next().await, Some(Event::Held(_))));
+        assert!(matches!(events.next().await, Some(Event::Released { .. })));
     }
 }

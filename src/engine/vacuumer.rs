@@ -15,8 +15,9 @@ use tokio::task::AbortHandle;
 
 use super::gauge::Gauge;
 use super::runner::Runner;
-use super::steering::{Brief, Voice};
+use super::steering::Brief;
 use super::vacuum_cost::{Cost, Stretch};
+use super::voice::Voice;
 use crate::change::{self, Waiters};
 use crate::pg::{CancelToken, Database, Fault, Lane, Overdue};
 use crate::plan::Plan;

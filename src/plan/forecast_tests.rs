@@ -202,7 +202,8 @@ fn a_window_with_other_workers_is_counted_with_them() {
 fn what_people_have_changed_is_counted_for_as_long_as_it_lasts() {
     let (schedule, now) = nights("pause");
     let off = Overrides { schedule: Some(Schedule::default()), ..Overrides::default() };
-    let after = |minutes: i64, then| Expiry { at: now + jiff::SignedDuration::from_mins(minutes), then };
+    let after =
+        |minutes: i64, then| Expiry { at: now + jiff::SignedDuration::from_mins(minutes), then };
     let with = "  with its windows and what `throttle` has changed, begun now: over ";
     assert_eq!(text_of(&schedule, (&off, &[]), now), format!("{with}21:46 Europe/Berlin"));
     // Half an hour without windows, half an hour closed.
@@ -231,7 +232,8 @@ fn closed_hours_are_counted_and_what_never_ends_is_said() {
     let late = Forecast { rows_per_second: Some(1e-3), ..forecast.clone() };
     assert_eq!(text(&late, &schedule).as_deref(), Some("in more than ten years, or never"));
     assert_eq!(text(&forecast, &Schedule::default()), None);
-    let shown = Forecast { windowed: windowed(&slow, unchanged(&schedule), now), ..slow }.to_string();
+    let shown =
+        Forecast { windowed: windowed(&slow, unchanged(&schedule), now), ..slow }.to_string();
     assert!(shown.contains("  with its windows, begun now: over Mon 03:33"), "{shown}");
 }
 

@@ -3,12 +3,13 @@
 //! Field names are a contract. Counts that could exceed 2^53 would be strings; rows of one table do
 //! not. Keys are strings always.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::control::{Bad, Line};
 use crate::error::Error;
 use crate::finding::Finding;
-use crate::run::{Eta, Event, Shown, Snapshot, Status};
+use crate::run::{Eta, Event, Shown, Slowing, Snapshot, Status, Turn, as_timestamp};
 
 /// The version of every document.
 pub(super) const VERSION: u32 = 1;
@@ -39,7 +40,7 @@ pub fn run(snapshot: &Snapshot) -> Value {
             "by": it.by, "reason": it.reason, "value": it.value, "limit": it.limit,
             "floor_rows_per_s": it.floor, "for_s": snapshot.held_for().map(|time| time.as_secs_f64()),
         })),
-        "slowing": pulse.slowing, "window": pulse.window, "vacuum": pulse.vacuum, "held": snapshot.held,
+        "slowing": pulse.slowing.as_ref().map(|it| slowing(it, snapshot.now)), "window": pulse.window, "vacuum": pulse.vacuum, "held": snapshot.held,
         "ranges": { "total": snapshot.ranges.0, "done": snapshot.ranges.1 },
         "owner": snapshot.owner.as_ref().map(|owner| json!({
             "host": owner.host, "pid": owner.pid, "live": owner.is_live,
@@ -47,6 +48,33 @@ pub fn run(snapshot: &Snapshot) -> Value {
         "workers": snapshot.workers(), "members": snapshot.members,
         "verified": snapshot.verified, "started_at": snapshot.started_at, "updated_at": snapshot.updated_at,
     })
+}
+
+fn slowing(slowing: &Slowing, now: f64) -> Value {
+    let mut document = of_slowing(slowing);
+    document["for_s"] = (now - slowing.since).max(0.0).into();
+    document
+}
+
+fn of_slowing(it: &Slowing) -> Value {
+    json!({
+        "by": it.by, "reason": it.reason, "value": it.value, "limit": it.limit, "share": it.share,
+    })
+}
+
+fn of_turn(it: &Turn) -> Value {
+    json!({
+        "was": it.was, "now": it.now, "limit_rows_per_s": it.limit, "since": since(it.since),
+    })
+}
+
+/// As all other times have it.
+pub(super) fn instant(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn since(seconds: f64) -> String {
+    instant(as_timestamp(seconds))
 }
 
 fn reason(snapshot: &Snapshot) -> Option<&str> {
@@ -154,23 +182,28 @@ fn told(event: &Event) -> Option<(&'static str, Value)> {
             "held",
             json!({
                 "by": holding.by, "reason": holding.reason, "value": holding.value,
-                "limit": holding.limit, "floor_rows_per_s": holding.floor,
+                "limit": holding.limit, "floor_rows_per_s": holding.floor, "since": since(holding.since),
             }),
         ),
         Event::Released { by, lasted } => {
             ("released", json!({ "by": by, "lasted_s": lasted.as_secs_f64() }))
         }
         Event::Slowed(slowing) => {
-            ("slowed", json!({ "reason": slowing.reason, "share": slowing.share }))
+            let mut slowed = of_slowing(slowing);
+            slowed["since"] = since(slowing.since).into();
+            ("slowed", slowed)
         }
-        Event::Unslowed => ("unslowed", json!({})),
-        Event::Window { now } => ("window", json!({ "now": now })),
+        Event::Unslowed { by, lasted } => {
+            ("unslowed", json!({ "by": by, "lasted_s": lasted.as_secs_f64() }))
+        }
+        Event::Window(turn) => ("window", of_turn(turn)),
+        Event::Missed { events } => ("missed", json!({ "events": events })),
         Event::Vacuumed { took } => ("vacuumed", json!({ "took_s": took.as_secs_f64() })),
         Event::VacuumPutOff { why } => ("vacuum_put_off", json!({ "why": why })),
         Event::Paused(snapshot) => ("paused", json!({ "run": run(snapshot) })),
         Event::Leaving => ("leaving", json!({})),
         Event::Resumed => ("resumed", json!({})),
-        Event::Throttled { now } => ("throttled", json!({ "now": now })),
+        Event::Throttled(turn) => ("throttled", of_turn(turn)),
         Event::Rewritten { times } => ("rewritten", json!({ "times": times })),
         Event::Partitions { attached, detached } => {
             ("partitions", json!({ "attached": attached, "detached": detached }))

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::json;
+use super::json::{self, instant};
 use crate::finding::Finding;
 use crate::job::{Vacuum, Window};
 use crate::plan::{CameTo, Forecast, Growth, Outline, Plan, Rehearsal, Rehearsed};
@@ -131,11 +131,6 @@ fn hold(surveyed: &Surveyed) -> Value {
         "signal": surveyed.signal.word(), "name": surveyed.name, "state": state.word(),
         "by": state.origin().map(Origin::word), "why": state.why(), "recipe": state.recipe(),
     })
-}
-
-/// As all other times have it.
-fn instant(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn rehearsal(seen: &Rehearsal) -> Value {

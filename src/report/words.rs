@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::run::{Eta, Phase, Shown, Snapshot, Status};
+use crate::run::{Eta, Phase, Shown, Slowing, Snapshot, Status};
 pub use crate::run::{count, counted, plain};
 
 /// Writes a large count in short, as in `29.3M`.
@@ -167,8 +167,12 @@ fn slowed(snapshot: &Snapshot) -> Option<String> {
     if let Some(why) = &pulse.trouble {
         return Some(plain(&format!("waiting: {why}")));
     }
-    let slowing = pulse.slowing.as_ref()?;
-    Some(format!("slowed to {}: {}", percent(Some(slowing.share)), slowing.reason))
+    pulse.slowing.as_ref().map(slowing)
+}
+
+/// Writes what slows a run down, as in `slowed to 40%: replica-lag 4.1s of 5s`.
+pub fn slowing(slowing: &Slowing) -> String {
+    format!("slowed to {}: {}", percent(Some(slowing.share)), slowing.reason)
 }
 
 /// Writes a run as one line.

@@ -41,6 +41,19 @@ pub enum FailureKind {
     Unexpected,
 }
 
+/// What decides the pace from an instant on, and what did before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// What decided it before, in words; `None` if this process has only now begun to work on the run.
+    pub was: Option<String>,
+    /// What decides it now.
+    pub now: String,
+    /// Rows per second that are allowed now, 0 while a window pauses; `None` is no limit.
+    pub limit: Option<u32>,
+    /// The instant, in seconds of the server's clock.
+    pub since: f64,
+}
+
 /// Something that happened in a run.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -109,10 +122,7 @@ pub enum Event {
     /// Somebody asked that it goes on.
     Resumed,
     /// The pace was changed.
-    Throttled {
-        /// What applies now, in words.
-        now: String,
-    },
+    Throttled(Turn),
     /// A signal, or a window, holds the run.
     Held(Holding),
     /// It goes on.
@@ -122,14 +132,21 @@ pub enum Event {
         /// For how long.
         lasted: Duration,
     },
-    /// A signal comes near its limit, and the run slows down.
+    /// A signal comes near its limit, and the run slows down; or it has another share of its speed by now.
     Slowed(Slowing),
     /// It is at full speed again.
-    Unslowed,
-    /// Another window applies, or none.
-    Window {
-        /// Which one, and until when, in words.
-        now: String,
+    Unslowed {
+        /// What slowed it down.
+        by: String,
+        /// For how long.
+        lasted: Duration,
+    },
+    /// Another window applies, or none; in words with its end.
+    Window(Turn),
+    /// Whoever hears this was too slow for some of it.
+    Missed {
+        /// So many events, without progress and batches.
+        events: u64,
     },
     /// The table was vacuumed beside the walk.
     Vacuumed {

@@ -26,12 +26,21 @@ pub struct Holding {
 }
 
 /// What slows a run down without holding it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Slowing {
+    /// The signal.
+    pub by: String,
     /// What it says, as in `replica-lag 4.1s of 5s`.
     pub reason: String,
+    /// The value that was read last, in the signal's unit; `None` if it could not be read.
+    pub value: Option<f64>,
+    /// The limit that it is near.
+    pub limit: Option<f64>,
     /// The share of its speed that the run has, from 0 to 1.
     pub share: f64,
+    /// Since when this signal slows it down, in seconds of the server's clock.
+    pub since: f64,
 }
 
 /// Seconds by reason.

@@ -15,7 +15,7 @@ mod snapshot;
 mod schedule;
 mod event;
 
-pub use event::{Event, Failure, FailureKind};
+pub use event::{Event, Failure, FailureKind, Turn};
 pub use figures::{count, counted, plain};
 pub use holding::{Held, Holding, Slowing, Spent, WINDOW};
 pub use outcome::Outcome;

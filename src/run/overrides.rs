@@ -195,7 +195,8 @@ mod tests {
             "hold busy": { "value": "off", "until": end(16) },
         });
         let (now, later) = Overrides::in_force(entries.as_object().unwrap());
-        let rates: Vec<_> = later.iter().map(|it| (it.then.said.rate, it.then.holds.len())).collect();
+        let rates: Vec<_> =
+            later.iter().map(|it| (it.then.said.rate, it.then.holds.len())).collect();
         assert_eq!((now.said.rate, now.said.workers, now.holds.len()), (Some(20), Some(3), 1));
         assert_eq!(rates, [(Some(500), 1), (Some(500), 0)]);
         assert_eq!(later[0].at, "2026-07-01T12:00:00.734Z".parse().unwrap());

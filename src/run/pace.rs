@@ -47,6 +47,11 @@ impl Default for Pace {
 }
 
 impl Pace {
+    /// Returns the rows per second that are allowed, 0 while a window pauses; `None` is no limit.
+    pub fn limit(&self) -> Option<u32> {
+        if self.is_closed { Some(0) } else { self.rate }
+    }
+
     /// Chooses from what job and flags say, what people said since, and the window that applies.
     pub fn of(base: Said, people: Said, window: Option<&Window>) -> Pace {
         let limit = match window.and_then(|window| window.rate) {

@@ -75,6 +75,12 @@ fn a_query_slows_holds_and_releases_and_every_change_is_told_and_summed_up() {
     let (slow, began) = (running.event("slowed", 1), Instant::now());
     assert_eq!(slow["reason"], "knob 9 of 10");
     assert!((0.05..0.9).contains(&seconds(&slow["share"])), "{slow}");
+    assert_eq!(json!([slow["by"], slow["value"], slow["limit"]]), json!(["knob", 9.0, 10.0]));
+    let ago = |event: &Value| {
+        let since = event["since"].as_str().expect("an instant");
+        db.number(&format!("SELECT extract(epoch FROM clock_timestamp() - '{since}')::int8"))
+    };
+    assert!((0..=3).contains(&ago(&slow)), "{slow}");
     let run = running.progress("it settles", |run| {
         run["slowing"]["share"].as_f64().is_some_and(|share| share < 0.15)
     });
@@ -94,6 +100,7 @@ fn a_query_slows_holds_and_releases_and_every_change_is_told_and_summed_up() {
     let (slowed, began) = (began.elapsed().as_secs_f64(), Instant::now());
     let event = json!([told["by"], told["reason"], told["value"], told["limit"]]);
     assert_eq!(event, json!(["knob", "knob 12.5 > 10", 12.5, 10.0]));
+    assert!((0..=3).contains(&ago(&told)), "{told}");
     stands(&db, "a hold lets nothing through");
     let shown = until("`status` shows it", || holding(&cli));
     let shown = json!([shown["by"], shown["reason"], shown["value"], shown["limit"]]);

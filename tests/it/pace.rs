@@ -58,6 +58,11 @@ fn a_window_closes_and_opens_while_the_run_goes_on() {
     let began = Instant::now();
     assert_eq!((&held["by"], &held["value"]), (&"window".into(), &Value::Null));
     let reason = "window daily 11:00-12:00: pause until 12:00 Shut";
+    let turned = running.event("window", 2);
+    assert_eq!((&turned["was"], &turned["now"]), (&first["now"], &reason.into()));
+    let limits = (&first["limit_rows_per_s"], &turned["limit_rows_per_s"]);
+    assert_eq!(limits, (&500.into(), &0.into()));
+    assert!(turned["since"].as_str() > first["since"].as_str(), "{first} {turned}");
     assert_eq!(held["reason"], reason);
     let before = done(&db);
     assert!((500..4_000).contains(&before), "{before} rows before it closed");
@@ -280,6 +285,7 @@ fn a_pace_for_a_while_outlives_the_process_and_expires_in_the_next_one() {
     running.progress("the rate, still", |run| run["rate"]["limit_rows_per_s"] == 20);
     let expired = running.event("throttled", 2);
     assert_eq!(expired["now"], "as it was started");
+    assert_eq!((&first["was"], &expired["was"]), (&Value::Null, &"rate 20 rows/s".into()));
     assert!(said.elapsed() < Duration::from_millis(6_500), "{:?}", said.elapsed());
     let rows = rows_before(&running, "as it was started");
     assert!((0..20 * 6 + 20).contains(&rows), "{rows} rows while it was slow");
