@@ -15,6 +15,7 @@ mod partitions;
 mod verify;
 mod steer;
 mod output;
+mod bar;
 mod races;
 mod orders;
 mod parallel;
