@@ -56,6 +56,12 @@ fn slowing(slowing: &Slowing, now: f64) -> Value {
     document
 }
 
+fn slowed(slowing: &Slowing) -> Value {
+    let mut document = of_slowing(slowing);
+    document["since"] = since(slowing.since).into();
+    document
+}
+
 fn of_slowing(it: &Slowing) -> Value {
     json!({
         "by": it.by, "reason": it.reason, "value": it.value, "limit": it.limit, "share": it.share,
@@ -188,11 +194,7 @@ fn told(event: &Event) -> Option<(&'static str, Value)> {
         Event::Released { by, lasted } => {
             ("released", json!({ "by": by, "lasted_s": lasted.as_secs_f64() }))
         }
-        Event::Slowed(slowing) => {
-            let mut slowed = of_slowing(slowing);
-            slowed["since"] = since(slowing.since).into();
-            ("slowed", slowed)
-        }
+        Event::Slowed(slowing) => ("slowed", slowed(slowing)),
         Event::Unslowed { by, lasted } => {
             ("unslowed", json!({ "by": by, "lasted_s": lasted.as_secs_f64() }))
         }
