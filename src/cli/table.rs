@@ -77,6 +77,7 @@ pub(crate) fn of_journal(lines: &[Line]) -> String {
     let row = |line: &Line| {
         let changed = match line.what.as_str() {
             "throttle" => Some(history::throttled(&line.at, &line.detail)),
+            "expired" => Some(history::expired(&line.detail)),
             "partitions" => Some(history::partitions(&line.detail)),
             "sync" => Some(history::sync(&line.detail)),
             _ => None,

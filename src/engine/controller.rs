@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
@@ -79,6 +80,8 @@ pub(super) struct Controller {
     pub(super) target_bounds: TargetBounds,
     /// The standbys that were seen.
     pub(super) roll: Roll,
+    /// What applies where nobody has changed anything.
+    pub(super) base: Map<String, Value>,
     /// What held the run before this process began to work on it.
     pub(super) held_before: Held,
     /// Rows that had been changed by then.
@@ -118,7 +121,8 @@ impl Controller {
             None => self.database.session(Lane::Watch).await,
         };
         if let Ok(mut session) = session {
-            let last = Pulse { holding: None, slowing: None, vacuum: None, ..self.last.clone() };
+            let (base, last) = (self.base.clone(), self.last.clone());
+            let last = Pulse { base, holding: None, slowing: None, vacuum: None, ..last };
             let _ = self.write(&mut session, &last).await;
         }
     }
@@ -236,6 +240,7 @@ impl Controller {
         pulse.signals.clone_from(&self.signals);
         pulse.target_bounds = Some(self.target_bounds);
         pulse.standbys = self.roll.seen();
+        pulse.base.clone_from(&self.base);
         let speed = self.gauge().timing.speed();
         pulse.outlook = self.pacing.outlook(&brief.orders, snapshot, &pulse, speed);
         pulse

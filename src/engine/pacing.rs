@@ -1,15 +1,18 @@
 //! What pace applies at an instant, when the time is up, and when it will all be over.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use super::handle::Options;
-use crate::job::{Rate, Window};
+use crate::job::{Rate, Size, Window};
 use crate::ledger::control::Orders;
 use crate::plan::Plan;
 use crate::run::{
-    Course, Eta, Overrides, Pace, Phase, Pulse, Said, Schedule, Snapshot, Speed, as_timestamp,
+    Course, Eta, HoldChange, Overrides, Pace, Phase, Pulse, Said, Schedule, Snapshot, Speed,
+    as_timestamp,
 };
 
 /// What decides the pace of one process's work on a run.
@@ -34,6 +37,25 @@ impl Pacing {
             until: options.until,
             deadline: options.max_runtime.map(|time| Instant::now() + time),
         }
+    }
+
+    /// Returns what applies where nobody has changed anything, as the ledger keeps changes; `holds` has the limits of
+    /// the signals.
+    pub(super) fn in_full(
+        &self,
+        batch: &Size,
+        holds: BTreeMap<String, HoldChange>,
+    ) -> Map<String, Value> {
+        let of_job = match batch {
+            Size::Target { target, .. } => Some(*target),
+            Size::Fixed(_) => None,
+        };
+        let workers = Some(Pace::of(self.base, Said::default(), None).workers);
+        let said = Said { target: self.base.target.or(of_job), workers, ..self.base };
+        let all = Overrides { said, schedule: Some(self.schedule.clone()), holds };
+        let mut values = all.write();
+        values.entry("rate").or_insert(Value::Null);
+        values
     }
 
     fn schedule<'a>(&'a self, overrides: &'a Overrides) -> &'a Schedule {

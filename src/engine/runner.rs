@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Map;
 use tokio::sync::watch;
 
 use super::controller::{Controller, Shown};
@@ -123,6 +124,7 @@ impl Runner {
             signals: Vec::new(),
             target_bounds: self.plan.job.batch.target_bounds(),
             roll: Roll::of(snapshot.pulse.standbys.clone()),
+            base: Map::new(),
             held_before: snapshot.held.clone(),
             changed_before: snapshot.rows.changed,
             session: None,
@@ -152,6 +154,9 @@ impl Runner {
                 signals.push(throttler.name().to_owned());
             }
         }
+        let throttlers = throttle::throttlers(&self.plan, &survey, &self.database);
+        let size = &self.plan.job.batch.size;
+        lines.controller.base = lines.controller.pacing.in_full(size, survey.limits());
         Ok(throttlers)
     }
 

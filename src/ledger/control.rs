@@ -136,7 +136,7 @@ const IN_FORCE: &str = "(
 
 const THROTTLE: &str = "\
 WITH old AS (
-    SELECT id, (SELECT coalesce(jsonb_object_agg(key, entry), '{}') FROM $in_force) AS overrides
+    SELECT id, (SELECT coalesce(jsonb_object_agg(key, entry), '{}') FROM $in_force) AS overrides, pulse -> 'base' AS base
     FROM piecemeal.run r WHERE id = $1 FOR UPDATE
 ),
 moment AS (SELECT clock_timestamp() AS at),
@@ -155,10 +155,12 @@ wanted AS (
     SET overrides = CASE WHEN $4 THEN '{}' ELSE old.overrides || wanted.overrides END,
         updated_at = clock_timestamp()
     FROM old, wanted WHERE r.id = old.id AND r.status NOT IN ('succeeded', 'cancelled')
-    RETURNING r.id, old.overrides AS before, r.overrides AS after
+    RETURNING r.id, old.overrides AS before, r.overrides AS after, base
 ), noted AS (
     INSERT INTO piecemeal.journal (run_id, at, who, what, detail)
-    SELECT id, at, $5 || ' as ' || session_user, 'throttle', jsonb_build_object('from', before, 'to', after)
+    SELECT id, at, $5 || ' as ' || session_user, 'throttle', jsonb_build_object('from', before, 'to', after, 'base', (
+        SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(base)
+        WHERE jsonb_exists(before || after, key)))
     FROM moved, moment
 )
 SELECT after FROM moved";

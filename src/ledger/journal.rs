@@ -113,10 +113,28 @@ pub(crate) async fn in_step(session: &mut Session, run: i64) -> Result<InStep, F
     }))
 }
 
+// Nobody need be alive when a change of pace expires, so nobody writes that: it follows from the line of the change,
+// unless another one came before it, or the run ended.
 const READ: &str = "\
-SELECT j.run_id, to_char(j.at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at, j.who, j.what, j.detail
-FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id
-WHERE r.job = $1 ORDER BY j.id DESC LIMIT $2";
+WITH line AS (
+    SELECT j.*, coalesce(r.finished_at, 'infinity') AS ended FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id
+    WHERE r.job = $1
+), expired AS (
+    SELECT id, until AS at, jsonb_build_object('from', jsonb_object_agg(key, entry), 'to',
+           coalesce(jsonb_object_agg(key, entry -> 'then') FILTER (WHERE entry -> 'then' IS NOT NULL), '{}')) AS told
+    FROM line, jsonb_each(CASE what WHEN 'throttle' THEN detail -> 'to' END) AS change (key, entry),
+         CAST(entry ->> 'until' AS timestamptz) AS until
+    WHERE until <= least(clock_timestamp(), ended)
+      AND (detail -> 'from' -> key) IS DISTINCT FROM entry
+      AND NOT EXISTS (SELECT FROM line later WHERE later.run_id = line.run_id AND later.what = 'throttle' AND later.id > line.id
+                      AND later.at < until AND (later.detail -> 'to' -> key) IS DISTINCT FROM entry)
+    GROUP BY id, until
+), told AS (
+    SELECT id, run_id, at, who, what, detail FROM line
+    UNION ALL SELECT id, run_id, expired.at, 'by itself', 'expired', detail || told FROM expired JOIN line USING (id)
+)
+SELECT run_id, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS at, who, what, detail
+FROM told ORDER BY told.at DESC, id DESC LIMIT $2";
 
 /// Returns the newest `limit` lines of a job's runs, oldest first.
 pub(crate) async fn read(session: &mut Session, job: &str, limit: i64) -> Result<Vec<Line>, Fault> {

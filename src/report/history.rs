@@ -2,11 +2,11 @@
 //!
 //! A pure view of a line of the journal; programs read the line itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::job::show_duration;
 use crate::run::{Overrides, counted};
@@ -16,14 +16,21 @@ use crate::run::{Overrides, counted};
 pub fn throttled(at: &str, detail: &Value) -> Option<String> {
     let part = |name: &str| detail.get(name).and_then(Value::as_object);
     let (from, to) = (part("from")?, part("to")?);
+    let base = |key: &str| base(detail, key);
     let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
     let (mut changed, mut taken_back) = (Vec::new(), Vec::new());
     for key in keys {
         match (from.get(key), to.get(key)) {
             (before, Some(after)) if before != Some(after) => {
-                changed.push(change(key, before, after) + &lasting(at, after));
+                let before = before.cloned().or_else(|| base(key));
+                changed.push(change(key, before.as_ref(), after) + &lasting(at, after));
             }
-            (Some(before), None) => taken_back.push(words(key, before)),
+            (Some(before), None) => {
+                let after = base(key).map(|after| value(key, &after));
+                let after = after.filter(|after| *after != value(key, before));
+                let after = after.map(|after| format!(" → {after}")).unwrap_or_default();
+                taken_back.push(words(key, before) + &after);
+            }
             (Some(_) | None, Some(_)) | (None, None) => {}
         }
     }
@@ -31,6 +38,33 @@ pub fn throttled(at: &str, detail: &Value) -> Option<String> {
         changed.push(format!("taken back: {}", taken_back.join(", ")));
     }
     Some(if changed.is_empty() { nothing(to) } else { changed.join(", ") })
+}
+
+/// Writes what applied again when changes of pace expired, as in `rate 2,000 rows/s → 500 rows/s`; `None`
+/// if `detail` does not say.
+pub fn expired(detail: &Value) -> Option<String> {
+    let part = |name: &str| detail.get(name).and_then(Value::as_object);
+    let (from, to) = (part("from")?, part("to")?);
+    let over = |(key, before): (&String, &Value)| {
+        let after = to.get(key).cloned().or_else(|| base(detail, key));
+        after.map_or_else(
+            || format!("{} is over", words(key, before)),
+            |after| change(key, Some(before), &after),
+        )
+    };
+    Some(
+        from.iter()
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .map(over)
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
+}
+
+/// What job and flags say of what was changed, if that is known.
+fn base(detail: &Value, key: &str) -> Option<Value> {
+    Some(json!({ "value": detail.get("base")?.get(key)? }))
 }
 
 /// Writes which partitions came and went, or how many there were when the run was created; `None` if
@@ -75,6 +109,7 @@ fn change(key: &str, before: Option<&Value>, after: &Value) -> String {
     let (name, new) = (name(key), value(key, after));
     match before.map(|before| value(key, before)) {
         None => format!("{name} → {new}"),
+        Some(old) if old == new && key == "schedule" => format!("{name} stay {new}"),
         Some(old) if old == new => format!("{name} stays {new}"),
         Some(old) => format!("{name} {old} → {new}"),
     }
@@ -89,7 +124,8 @@ fn name(key: &str) -> &str {
 }
 
 fn words(key: &str, entry: &Value) -> String {
-    Overrides::in_words(key, entry.get("value").unwrap_or(&Value::Null))
+    let value = entry.get("value").filter(|value| !value.is_null());
+    value.map_or_else(|| format!("{} no limit", name(key)), |it| Overrides::in_words(key, it))
 }
 
 /// The value without the name of what it is of.
@@ -114,7 +150,6 @@ fn lasting(at: &str, entry: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     const AT: &str = "2026-07-01T12:00:00Z";
 
@@ -143,6 +178,24 @@ mod tests {
     fn what_only_now_has_a_value_has_no_old_one() {
         let to = json!({ "schedule": for_ever(json!([])), "hold busy": for_ever("off") });
         assert_eq!(shown(&json!({}), &to), "busy → off, windows → off");
+    }
+
+    #[test]
+    fn what_job_and_flags_say_is_the_old_value_where_nobody_had_changed_it() {
+        let base = json!({ "rate": null, "workers": 2 });
+        let to = json!({ "rate": for_ever(500), "workers": for_ever(3) });
+        let told = |from: &Value, to: &Value| {
+            throttled(AT, &json!({ "from": from, "to": to, "base": base })).unwrap()
+        };
+        assert_eq!(told(&json!({}), &to), "rate no limit → 500 rows/s, workers 2 → 3");
+        let cleared = "taken back: rate 500 rows/s → no limit, workers 3 → 2";
+        assert_eq!(told(&to, &json!({})), cleared);
+        let over = |detail: &Value| expired(detail).unwrap();
+        let to = json!({ "rate": for_ever(500), "hold busy": for_ever("off") });
+        let lasting = json!({ "from": to, "to": { "rate": for_ever(9) }, "base": base });
+        assert_eq!(over(&lasting), "busy off is over, rate 500 rows/s → 9 rows/s");
+        let nothing = json!({ "from": { "rate": for_ever(500) }, "to": {}, "base": base });
+        assert_eq!(over(&nothing), "rate 500 rows/s → no limit");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::holding::{Holding, Slowing};
 use super::standbys::Standbys;
@@ -103,6 +104,8 @@ pub struct Pulse {
     pub signals: Vec<String>,
     /// What bounds the time that people may ask of a batch.
     pub target_bounds: Option<TargetBounds>,
+    /// What job and flags say of what `throttle` may change, as the ledger keeps changes; a rate of null is no limit.
+    pub base: Map<String, Value>,
     /// The window that applies, or when the next one does, in words.
     pub window: Option<String>,
     /// What the VACUUM beside the walk does, or why it does not run.

@@ -4,6 +4,7 @@
 //! A default is judged by what the server says of this role. What the job names is read once: there
 //! is no better way to know whether it can be. Nothing here changes anything.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -17,6 +18,7 @@ use crate::finding::Finding;
 use crate::job::{Job, Limit, Rate, Signal, show_duration};
 use crate::pg::{Database, Fault, Lane, Session, patiently};
 use crate::plan::Plan;
+use crate::run::HoldChange;
 
 /// Who says that a signal holds the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,6 +250,15 @@ impl State {
 }
 
 impl Survey {
+    /// Returns the limits of the signals that hold a run.
+    pub(crate) fn limits(&self) -> BTreeMap<String, HoldChange> {
+        let limit = |signal: &Surveyed| match &signal.state {
+            State::On { limit, .. } => HoldChange::parse(&signal.name, limit).ok(),
+            State::Off { .. } | State::Hidden { .. } => None,
+        };
+        self.0.iter().filter_map(|it| Some((it.name.clone(), limit(it)?))).collect()
+    }
+
     /// Warns of what the job names and nobody can see: a run of it would stand still.
     pub fn findings(&self, job: &Job) -> Vec<Finding> {
         let warning = |(at, surveyed): (usize, &Surveyed)| {

@@ -229,10 +229,10 @@ fn history_tells_changes_of_pace_from_old_to_new() {
     assert_eq!(
         details,
         [
-            "rate → 500 rows/s",
-            "rate 500 rows/s → 2,000 rows/s for 2h, windows → off for 2h",
-            "replica-lag → 20s",
-            "taken back: replica-lag 20s, rate 2,000 rows/s, windows off",
+            "rate no limit → 500 rows/s",
+            "rate 500 rows/s → 2,000 rows/s for 2h, windows stay off for 2h",
+            "replica-lag 10s → 20s",
+            "taken back: replica-lag 20s → 10s, rate 2,000 rows/s → no limit, windows off",
         ]
     );
     let lines = cli.done(&["history", "posts-loc", "-o", "json"]).json()["history"].take();

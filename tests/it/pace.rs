@@ -300,6 +300,12 @@ fn a_pace_for_a_while_expires_also_if_nobody_is_alive_to_see_it() {
     let over = "SELECT bool_and((value ->> 'until')::timestamptz < clock_timestamp())
                 FROM piecemeal.run, jsonb_each(overrides)";
     db.until(&format!("({over})"));
+    // Nobody has written that, and it is told.
+    let told = cli.done(&["history", "job", "--last", "2"]).stdout;
+    let lines: Vec<_> = told.lines().skip(1).collect();
+    assert!(lines[0].ends_with("rate 100 rows/s → 20 rows/s for 2s"), "{told}");
+    assert!(lines[1].contains("  expired  ") && lines[1].contains("  by itself  "), "{told}");
+    assert!(lines[1].ends_with("rate 20 rows/s → 100 rows/s"), "{told}");
     let running = cli.start(JSON);
     running.event("finished", 1);
     assert_eq!(running.events("throttled"), Vec::<Value>::new());
@@ -331,6 +337,34 @@ fn a_run_that_nobody_works_on_shows_nothing_of_the_pace_it_had() {
     }));
     cli.done(&["pause", "job"]).says("paused: `job`");
     shows_nothing(&cli.status("job"));
+}
+
+#[test]
+fn what_is_changed_again_or_ends_with_its_run_does_not_expire() {
+    let db = Db::with(&numbers(100));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(50).text());
+    cli.call(&["run", "job", "-y", "--limit", "50"]).exits(4);
+    let throttle = |args: &[&str]| drop(cli.done(&[&["throttle", "job"], args].concat()));
+    throttle(&["--rate", "7/s"]);
+    throttle(&["--rate", "5/s", "--target", "9ms", "--for", "1s"]);
+    throttle(&["--target", "8ms"]);
+    let what = || {
+        let lines = cli.done(&["history", "job", "-o", "json"]).json()["history"].take();
+        lines.as_array().expect("lines").clone()
+    };
+    let expired = until("it is over", || what().pop().filter(|line| line["what"] == "expired"));
+    assert_eq!(expired["detail"]["from"].as_object().map(serde_json::Map::len), Some(1));
+    assert_eq!(expired["detail"]["to"]["rate"]["value"], 7);
+    throttle(&["--rate", "9/s", "--for", "1s"]);
+    throttle(&["--clear"]);
+    throttle(&["--rate", "8/s", "--for", "3s"]);
+    cli.done(&["cancel", "job"]);
+    let over =
+        "SELECT (overrides #>> '{rate,until}')::timestamptz < clock_timestamp() FROM piecemeal.run";
+    db.until(over);
+    let lines = what();
+    let told: Vec<_> = lines.iter().filter(|line| line["what"] == "expired").collect();
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 #[test]
