@@ -154,7 +154,6 @@ impl Runner {
                 signals.push(throttler.name().to_owned());
             }
         }
-        let throttlers = throttle::throttlers(&self.plan, &survey, &self.database);
         let size = &self.plan.job.batch.size;
         lines.controller.base = lines.controller.pacing.in_full(size, survey.limits());
         Ok(throttlers)
