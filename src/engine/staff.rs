@@ -51,3 +51,45 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::super::steering::Brief;
+    use super::super::voice;
+    use super::*;
+    use crate::ledger::control::Orders;
+    use crate::run::Pace;
+
+    #[tokio::test]
+    async fn what_one_leaves_behind_is_done_by_one_who_had_found_nothing_more() {
+        let pace = Pace { workers: 2, ..Pace::default() };
+        let brief = Brief { orders: Orders::at_will(), pace, is_time_up: false };
+        let ((tell, brief), (_leave, leaving)) = (watch::channel(brief), watch::channel(false));
+        let (voice, _heard) = voice::pair();
+        let steering = Steering::new(brief, leaving, Arc::default(), voice);
+        let (is_left, is_idle) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+        let work = |steering: Steering| {
+            let (is_left, is_idle, tell) =
+                (Arc::clone(&is_left), Arc::clone(&is_idle), tell.clone());
+            async move {
+                if steering.no() == 0 {
+                    is_left.store(false, Ordering::Relaxed);
+                    is_idle.notify_one();
+                    return Stop::End;
+                }
+                is_idle.notified().await;
+                is_left.store(true, Ordering::Relaxed);
+                tell.send_modify(|brief| brief.pace.workers = 1);
+                Stop::Asked(Asked::ToStepBack)
+            }
+        };
+        let stop = staffed(&steering, work, || is_left.load(Ordering::Relaxed)).await;
+        assert!(matches!(stop, Stop::End), "{stop:?}");
+        assert!(!is_left.load(Ordering::Relaxed), "nobody came back for it");
+    }
+}

@@ -103,12 +103,13 @@ impl Verifier {
         self.steering.note(|gauge| gauge.looked = 0);
         let parts = Arc::new(Mutex::new(parts));
         let work = |steering| work(self.looker(steering), Arc::clone(&parts));
-        match staffed(&self.steering, work, || !lock(&parts).free.is_empty()).await {
-            Stop::End => std::mem::take(&mut *lock(&parts)).sum().ok_or_else(|| {
-                Stop::Fatal(DbMessage::local("a part of the table was not looked at to its end"))
-            }),
-            stop => Err(stop),
+        let stop = staffed(&self.steering, work, || !lock(&parts).free.is_empty()).await;
+        if !matches!(stop, Stop::End) {
+            return Err(stop);
         }
+        let sum = std::mem::take(&mut *lock(&parts)).sum();
+        let lacks = || DbMessage::local("a part of the table was not looked at to its end");
+        sum.ok_or_else(|| Stop::Fatal(lacks()))
     }
 
     fn looker(&self, steering: Steering) -> Looker {

@@ -37,7 +37,7 @@ impl fmt::Display for Plan {
             f,
             "gives way: a batch ends after {} ms, and waits {} ms for a lock",
             self.job.batch.give_way.as_millis(),
-            super::statements::lock_timeout(&self.job).as_millis()
+            super::limits::lock_timeout(&self.job).as_millis()
         )?;
         writeln!(f, "vacuum: {}", self.vacuum())?;
         writeln!(f, "verified by: {}", self.verified_by())?;

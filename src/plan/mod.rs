@@ -15,6 +15,7 @@ mod outline;
 mod prepare;
 mod split;
 mod forms;
+mod limits;
 mod statements;
 mod fence;
 mod sparse;

@@ -112,6 +112,17 @@ mod tests {
     }
 
     #[test]
+    fn who_was_forgotten_is_missed_no_more_and_the_others_are() {
+        let roll = Roll::default();
+        assert_eq!(call(&roll, &[who("a", "10.0.0.1"), who("b", "10.0.0.2")]), None);
+        assert!(call(&roll, &[who("a", "10.0.0.1")]).is_some());
+        roll.forget();
+        assert!(!roll.seen().is_unknown(), "it is kept that nobody is there");
+        assert_eq!(call(&roll, &[who("a", "10.0.0.1")]), None);
+        assert!(call(&roll, &[]).is_some());
+    }
+
+    #[test]
     fn nobody_is_missed_who_was_never_there() {
         let roll = Roll::default();
         assert_eq!(call(&roll, &[]), None);

@@ -171,7 +171,7 @@ fn a_statement_that_somebody_cancels_while_it_waits_is_not_a_bad_row() {
 #[test]
 fn a_deadlock_is_given_up_and_done_again() {
     let db = Db::with(&numbers(40));
-    db.exec(&format!("ALTER DATABASE {} SET deadlock_timeout = '500ms'", db.name));
+    db.exec(&format!("ALTER DATABASE {} SET deadlock_timeout = '100ms'", db.name));
     let held = Held::from(&db, 30);
     held.session().exec("SET LOCAL deadlock_timeout = '60s'");
     let cli =

@@ -19,7 +19,7 @@ fn scene() -> Db {
     let db = Db::with(&numbers(60_000));
     db.exec(
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
-             'BEGIN PERFORM pg_advisory_xact_lock(NEW.id); RETURN NEW; END';
+             'BEGIN PERFORM set_config(''lock_timeout'', ''0'', true), pg_advisory_xact_lock(NEW.id); RETURN NEW; END';
          CREATE TRIGGER wait BEFORE UPDATE ON t FOR EACH ROW WHEN (NEW.id % 15000 = 0)
              EXECUTE FUNCTION wait()",
     );
