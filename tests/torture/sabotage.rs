@@ -44,15 +44,35 @@ const fn batch(from: &'static str, to: &'static str) -> Rewrite {
     Rewrite { within: BOOKS, from, to }
 }
 
+/// The conditions that the range stands where the batch takes it to stand.
+const CURSOR: Rewrite = batch("coalesce(cursor, '{}')", "coalesce($14, '{}'::text[])");
+const FRONT: Rewrite = batch("coalesce(front, '{}')", "coalesce($15, '{}'::text[])");
+const MARK: Rewrite = batch("coalesce(mark, '{}')", "coalesce($16, '{}'::text[])");
+const STRIPE: Rewrite = batch(
+    "coalesce(CASE WHEN front IS NOT NULL THEN stripe END::pg_catalog.int8, -1)",
+    "coalesce($17, -1::int8)",
+);
+
 const LATE: &[&str] = &["cut-late", "kill-late"];
 const KILLS: &[&str] = &["kill", "terminate", "cut-reply"];
 const LOCKS: &[&str] = &["row-locks"];
 
 const ALL: &[Sabotage] = &[
-    of("fence-without-rev", &[batch("rev = $3", "$3::int8 IS NOT NULL")], &["cut-late"]),
+    // Where the range stands, which the fence asks for as well, says nearly as much.
+    of(
+        "fence-without-rev",
+        &[batch("rev = $3", "$3::int8 IS NOT NULL"), CURSOR, FRONT, MARK, STRIPE],
+        &["cut-late"],
+    ),
     of(
         "fence-without-rev-and-token",
-        &[batch("rev = $3 AND lease_token = $4", "$3::int8 IS NOT NULL AND $4::text IS NOT NULL")],
+        &[
+            batch("rev = $3 AND lease_token = $4", "$3::int8 IS NOT NULL AND $4::text IS NOT NULL"),
+            CURSOR,
+            FRONT,
+            MARK,
+            STRIPE,
+        ],
         &["kill-late"],
     ),
     // Two that meet need a moment for it.
