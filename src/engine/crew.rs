@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::insist::insist;
 use super::staff::staffed;
 use super::steering::Steering;
-use super::worker::{Stop, Worker, lost, torn};
+use super::worker::{Stop, Worker, lost};
 use crate::batch::Fence;
 use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Database, Lane};
@@ -128,7 +128,7 @@ impl Crew {
         });
         let (taken, walk) = taken.await.map_err(lost)?;
         if let Taken::Range(range) = &taken {
-            walk.follows().map_err(|gap| torn(&gap))?;
+            walk.follows().map_err(Stop::Torn)?;
             walked.insert(range.no);
         }
         Ok(taken)

@@ -4,7 +4,7 @@ use super::worker::Unfit;
 use crate::pg::DbMessage;
 use crate::plan::Plan;
 use crate::run::{Failure, FailureKind, Rows, count, counted, plain};
-use crate::walk::Key;
+use crate::walk::{Gap, Key};
 
 /// The server refused a row.
 pub(super) fn bad_row(plan: &Plan, key: &Key, message: &DbMessage) -> Failure {
@@ -97,6 +97,19 @@ pub(super) fn unfit(job: &str, unfit: Unfit) -> Failure {
         message: format!("run `{job}` stopped: {what}"),
         because: vec![why.to_owned()],
         hint: Some(hint),
+        sqlstate: None,
+    }
+}
+
+/// The ledger does not lead to every row of the table.
+pub(super) fn torn(job: &str, gap: &Gap) -> Failure {
+    Failure {
+        kind: FailureKind::Refused,
+        message: format!("run `{job}` stopped: its ranges in the ledger do not cover the table"),
+        because: vec![gap.to_string(), "somebody has changed the ledger from outside".to_owned()],
+        hint: Some(format!(
+            "see to it that no row is done twice; then `piecemeal cancel {job}` and `piecemeal run {job} --again`"
+        )),
         sqlstate: None,
     }
 }

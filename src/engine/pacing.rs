@@ -102,18 +102,30 @@ impl Pacing {
             (false, Some(low), Some(high)) if low > 0.0 => Some((low, high)),
             _ => speed.map(|speed| speed * all).or(pulse.rate).map(|speed| (speed * 0.7, speed)),
         };
-        let Some((low, high)) = speeds else { return Some(Eta::Measuring) };
+        let Some((low, high)) = speeds.filter(|(low, _)| *low > 0.0) else {
+            return Some(Eta::Measuring);
+        };
+        // Rates are paid for rows that match, and not for those that are passed.
+        let matching = share_that_matches(snapshot);
         let now = as_timestamp(snapshot.now);
         let by = self.at(now, orders).workers;
         let most = u32::try_from(snapshot.ranges.0).unwrap_or(u32::MAX);
         #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
         let lasts = |rows: f64| {
-            let over = course.finish(now, left as f64, Speed { rows, by, most })?;
+            let (left, rows) = (left as f64 * matching, rows * matching);
+            let over = course.finish(now, left, Speed { rows, by, most })?;
             Duration::try_from(over.duration_since(now)).ok()
         };
         let ends = lasts(high).zip(lasts(low));
         Some(ends.map_or(Eta::Never, |(soonest, latest)| Eta::Between(soonest, latest)))
     }
+}
+
+/// Which part of the rows that were passed matched; all of them while none has.
+fn share_that_matches(snapshot: &Snapshot) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+    let (matched, seen) = (snapshot.rows.matched as f64, snapshot.rows.seen as f64);
+    if matched > 0.0 && seen > 0.0 { (matched / seen).min(1.0) } else { 1.0 }
 }
 
 #[cfg(test)]
@@ -294,6 +306,9 @@ mod tests {
         assert_eq!(found, Some(Eta::Unknown));
         let known = snapshot(0.0, 1);
         assert_eq!(pacing().outlook(&orders, &known, &pulse, None), Some(Eta::Measuring));
+        let still = Pulse { rate: Some(0.0), ..Pulse::default() };
+        let found = pacing().outlook(&orders, &known, &still, None);
+        assert_eq!(found, Some(Eta::Measuring), "what has not begun may end");
         let without = Pacing { schedule: Schedule::default(), ..pacing() };
         assert_eq!(without.outlook(&orders, &known, &pulse, Some(1.0)), None);
     }
@@ -311,6 +326,20 @@ mod tests {
         let without = Pacing { schedule: Schedule::default(), ..pacing() };
         let a_while = Orders { expiries: vec![over], ..orders(at_rate(1)) };
         assert_eq!(minutes(&without, &a_while, day, rows), Some((45, 45)));
+    }
+
+    #[test]
+    fn a_rate_is_for_rows_that_match_and_the_others_are_passed_at_full_speed() {
+        let day = at("2026-03-29T10:00:00Z").duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
+        let rows = Rows { seen: 1_000_000, matched: 1_000, ..Rows::default() };
+        let sparse = Snapshot { rows, total: Some(19_000_000), ..snapshot(day, 0) };
+        let pulse = Pulse { limit: Some(500), ..Pulse::default() };
+        // 18,000 rows at 500 rows/s take 36 seconds, and the rows between them 30 to 43.
+        let found =
+            pacing().outlook(&orders(Overrides::default()), &sparse, &pulse, Some(600_000.0));
+        let seconds = |low, high| Eta::Between(Duration::from_secs(low), Duration::from_secs(high));
+        let Some(Eta::Between(low, high)) = found else { panic!("{found:?}") };
+        assert_eq!(seconds(low.as_secs(), high.as_secs()), seconds(36, 42));
     }
 
     #[test]

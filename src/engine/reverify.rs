@@ -91,9 +91,12 @@ fn stopped(job: &str, stop: &Stop) -> Error {
             (ErrorKind::Unverified, "not-verified", Some(message))
         }
         Stop::GaveUp(message) => (ErrorKind::Unreachable, "unreachable", Some(message)),
-        Stop::End | Stop::Asked(_) | Stop::Limit | Stop::HeldTooLong(_) | Stop::Unfit(_) => {
-            (ErrorKind::Unexpected, "unexpected", None)
-        }
+        Stop::End
+        | Stop::Asked(_)
+        | Stop::Limit
+        | Stop::HeldTooLong(_)
+        | Stop::Unfit(_)
+        | Stop::Torn(_) => (ErrorKind::Unexpected, "unexpected", None),
     };
     let error = Error::new(kind, code, format!("`{job}` could not be verified"));
     message.map_or(error.clone(), |message| error.because_of(message))

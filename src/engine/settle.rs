@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::crew::{Crew, Limit};
-use super::failure::{bad_row, full, refused, unfit};
+use super::failure::{bad_row, full, refused, torn, unfit};
 use super::handle::Ending;
 use super::insist::insist;
 use super::runner::{Runner, taken_over};
 use super::steering::{Asked, Brief, Steering};
 use super::verifier::Verifier;
-use super::worker::{Stop, lost, misled, torn};
+use super::worker::{Stop, lost, misled};
 use crate::error::{Error, ErrorKind};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::ranges::{self, Sweep};
@@ -183,7 +183,7 @@ impl Round<'_> {
             self.insist(|mut session| async move { ranges::of_walk(&mut session, run).await });
         let walk = walk.await.map_err(lost)?;
         // Whatever proves the rows: this run has not done those that no range led to.
-        walk.tiles().map_err(|gap| torn(&gap))?;
+        walk.tiles().map_err(Stop::Torn)?;
         let books = verify::books(&walk, &snapshot.rows);
         let standing = self.insist(|mut session| {
             let plan = Arc::clone(&self.runner.plan);
@@ -313,6 +313,7 @@ impl Round<'_> {
                 Err(self.fail(full(plan, (&key, &message), used, &rows)).await?)
             }
             Stop::Unfit(why) => Err(self.fail(unfit(&plan.job.name, why)).await?),
+            Stop::Torn(gap) => Err(self.fail(torn(&plan.job.name, &gap)).await?),
             Stop::Fatal(message) => Err(self.fail(refused(&plan.job.name, &message)).await?),
         }
     }

@@ -201,6 +201,11 @@ impl Striper {
         self.blocks.observe(blocks, outcome.took, outcome.wal);
     }
 
+    /// Learns that a search over so many blocks took too long.
+    pub(super) fn shrink_blocks(&mut self, blocks: u32) {
+        self.blocks.shrink(blocks);
+    }
+
     /// Goes on with chunks, until they too show that few rows are to do.
     pub(super) fn stop_searching(&mut self) {
         self.is_sparse = false;

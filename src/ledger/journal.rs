@@ -116,9 +116,14 @@ pub(crate) async fn in_step(session: &mut Session, run: i64) -> Result<InStep, F
 // Nobody need be alive when a change of pace expires, so nobody writes that: it follows from the line of the change,
 // unless another one came before it, or the run ended.
 const READ: &str = "\
-WITH line AS (
-    SELECT j.*, coalesce(r.finished_at, 'infinity') AS ended FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id
-    WHERE r.job = $1
+WITH newest AS (
+    (SELECT j.id FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id WHERE r.job = $1 ORDER BY j.id DESC LIMIT $2)
+    UNION
+    (SELECT j.id FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id
+     WHERE r.job = $1 AND j.what = 'throttle' ORDER BY j.id DESC LIMIT $2)
+), line AS (
+    SELECT j.*, coalesce(r.finished_at, 'infinity') AS ended
+    FROM newest JOIN piecemeal.journal j USING (id) JOIN piecemeal.run r ON r.id = j.run_id
 ), expired AS (
     SELECT id, until AS at, jsonb_build_object('from', jsonb_object_agg(key, entry), 'to',
            coalesce(jsonb_object_agg(key, entry -> 'then') FILTER (WHERE entry -> 'then' IS NOT NULL), '{}')) AS told

@@ -128,7 +128,7 @@ impl Plan {
                 format!(
                     "so {} to {} of them; {} at the {first} rows it starts with",
                     of(max),
-                    of(min),
+                    of(min.min(first)),
                     of(first),
                 )
             }

@@ -147,10 +147,15 @@ impl Plan {
         }
     }
 
-    /// The bytes of a row, on average, with those of what is stored apart; 0 if that is unknown.
+    /// The bytes of a row, on average, with those of what is stored apart; 0 if that is unknown. The table is
+    /// taken to be as large as it was when its rows were estimated.
     fn row_bytes(&self) -> u64 {
-        let rows = self.estimate.unwrap_or(0);
-        (self.heap_bytes + self.toast_bytes).checked_div(rows).unwrap_or(0)
+        let heap =
+            Some(self.relpages * split::PAGE).filter(|then| *then > 0).unwrap_or(self.heap_bytes);
+        let rows = u128::from(self.estimate.unwrap_or(0));
+        let all = u128::from(self.heap_bytes) + u128::from(self.toast_bytes);
+        let then = u128::from(heap) * all / u128::from(self.heap_bytes.max(1));
+        then.checked_div(rows).and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0)
     }
 
     /// Returns the time that a window of the verification should take.

@@ -25,7 +25,7 @@ const SAMPLE: f64 = 200_000.0;
 /// How long sampling may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The bytes of a page, unless the server was built with another size; then the sample is another.
-const PAGE: u64 = 8_192;
+pub(super) const PAGE: u64 = 8_192;
 
 /// Decides into how many ranges a table of so many rows is cut.
 pub(super) fn ranges(rows: Option<u64>) -> u32 {

@@ -47,6 +47,8 @@ pub(super) enum Stop {
     GaveUp(DbMessage),
     /// The order of the walk is not for this table.
     Unfit(Unfit),
+    /// The ranges in the ledger do not cover the walk.
+    Torn(Gap),
     /// A fault that going on would not help.
     Fatal(DbMessage),
 }
@@ -396,11 +398,6 @@ pub(super) fn misled(standing: Standing) -> Option<Stop> {
         Standing::OtherTable => Some(Stop::Fatal(DbMessage::local(REPLACED))),
         Standing::OtherKey => Some(Stop::Unfit(Unfit::OtherKey)),
     }
-}
-
-/// Why to stop where the ranges in the ledger do not cover the walk.
-pub(super) fn torn(gap: &Gap) -> Stop {
-    Stop::Fatal(DbMessage::local(gap.to_string()))
 }
 
 /// Why to stop when the ledger could not be asked.

@@ -56,6 +56,9 @@ impl Worker {
             Ok(Some(step)) => step,
             Ok(None) => Step::Fenced,
             Err(Fault::Smaller(_) | Fault::BadRow(_)) => {
+                if let Wanted::Blocks(blocks, _) = wanted {
+                    self.striper.shrink_blocks(blocks);
+                }
                 self.striper.stop_searching();
                 Step::Fenced
             }
