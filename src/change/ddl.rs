@@ -137,16 +137,26 @@ impl fmt::Display for Blocker {
     }
 }
 
+/// Role and program of a session.
+macro_rules! who {
+    () => {
+        "concat_ws(', ', coalesce(a.usename, a.backend_type), nullif(a.application_name, '')) AS who"
+    };
+}
+
 // The oldest transaction first: the others may be behind it in the queue.
-const BLOCKED_BY: &str = "\
-SELECT b.pid::int8 AS pid, concat_ws(', ', coalesce(a.usename, a.backend_type), nullif(a.application_name, '')) AS who,
+const BLOCKED_BY: &str = concat!(
+    "SELECT b.pid::int8 AS pid, ",
+    who!(),
+    ",
        extract(epoch FROM pg_catalog.clock_timestamp() - a.xact_start)::int8 AS seconds,
        pg_catalog.regexp_replace(nullif(a.query, ''), '\\s+', ' ', 'g') AS query, pg_catalog.count(*) OVER () - 1 AS others,
        (SELECT l.relation::regclass::text FROM pg_catalog.pg_locks l
         WHERE l.pid = $1::int8::int4 AND NOT l.granted AND l.locktype = 'relation' LIMIT 1) AS relation
 FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1::int8::int4)) b (pid)
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
-ORDER BY a.xact_start NULLS LAST LIMIT 1";
+ORDER BY a.xact_start NULLS LAST LIMIT 1"
+);
 
 /// Returns who holds what a server process waits for; `None` while it does not wait.
 pub(crate) async fn blocked_by(
@@ -178,13 +188,15 @@ impl fmt::Display for Waiter {
     }
 }
 
-const WAITED_FOR_BY: &str = "\
-SELECT l.relation::regclass::text AS relation, l.pid::int8 AS pid,
-       concat_ws(', ', coalesce(a.usename, a.backend_type), nullif(a.application_name, '')) AS who
+const WAITED_FOR_BY: &str = concat!(
+    "SELECT l.relation::regclass::text AS relation, l.pid::int8 AS pid, ",
+    who!(),
+    "
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-WHERE NOT l.granted AND l.locktype = 'relation' AND l.pid IS NOT NULL
+WHERE NOT l.granted AND l.locktype = 'relation'
   AND ($2 OR l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'))
-  AND $1::int8::int4 = ANY (pg_catalog.pg_blocking_pids(l.pid)) LIMIT 1";
+  AND $1::int8::int4 = ANY (pg_catalog.pg_blocking_pids(l.pid)) LIMIT 1"
+);
 
 /// Who counts of those that wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,7 @@ pub(super) fn lock_timeout(job: &Job) -> Duration {
 }
 
 /// Returns the guards of a batch: nobody waits longer on it than `give_way`, and it waits for
-/// nobody longer than half of that.
+/// nobody longer than [`lock_timeout`] says.
 pub(super) fn batch_guards(job: &Job, target: &Target, follow: Follow) -> Guards {
     Guards {
         search_path: target.search_path.clone(),

@@ -281,3 +281,7 @@ impl Told {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "week_tests.rs"]
+mod tests;
