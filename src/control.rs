@@ -21,8 +21,8 @@ use crate::ledger::{Actor, snapshot};
 use crate::pg::fault::is_duplicate;
 use crate::pg::{Database, Fault, Lane, Session, patiently};
 use crate::plan::{Plan, cuts, extent};
-use crate::run::{Expiry, Intent, Overrides, Snapshot, Status, as_timestamp};
-use crate::walk::Key;
+use crate::run::{Expiry, Intent, Overrides, Phase, Snapshot, Status, as_timestamp};
+use crate::walk::{Key, KeyColumn};
 
 pub use self::install::ledger_sql;
 pub use self::quarantine::{Bad, Skipped};
@@ -189,6 +189,7 @@ impl Desk {
             has_where: plan.job.table.filter.is_some(),
             table_oid: plan.target.oid,
             upto: upto.as_ref(),
+            key: &plan.target.keyset.columns,
             cuts: &cuts,
             filenode,
             estimate: plan.estimate.and_then(|rows| i64::try_from(rows).ok()),
@@ -225,6 +226,7 @@ impl Desk {
             )
             .because("a table of the same name was created since; its rows were never done"));
         }
+        check_key(plan, run)?;
         self.check_origin(run).await
     }
 
@@ -407,6 +409,27 @@ pub fn check_definition(now: &Identity, run: &Run) -> Result<(), Error> {
     let error = refused("definition-changed", what, &start_anew(run));
     let differences = run.identity.as_ref().map(|before| before.differences(now));
     Err(differences.unwrap_or_default().into_iter().fold(error, Error::because))
+}
+
+/// Checks that the key is still the one along which the walk of `run` is under way: where it is another, or
+/// has another order, rows behind the cursor were never done.
+fn check_key(plan: &Plan, run: &Run) -> Result<(), Error> {
+    let now = &plan.target.keyset.columns;
+    let walks = matches!(run.phase, Phase::Backfill | Phase::Verify) && !run.status.is_final();
+    let Some(then) = run.key.as_ref().filter(|_| walks) else { return Ok(()) };
+    let is_same = |(now, then): (&KeyColumn, &KeyColumn)| now.is_still(then);
+    if now.len() == then.len() && now.iter().zip(then).all(is_same) {
+        return Ok(());
+    }
+    let (job, table) = (&run.job, &plan.target.keyset.table);
+    let listed = |columns: &[KeyColumn]| {
+        columns.iter().map(KeyColumn::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let what = format!("the key of {table} is not the one along which run `{job}` walks");
+    let hint = format!("give the table that key back, or {}", start_anew(run));
+    Err(refused("key-replaced", what, &hint)
+        .because(format!("when the walk began: {}; now: {}", listed(then), listed(now)))
+        .because("rows behind the cursor may never have been done"))
 }
 
 fn start_anew(run: &Run) -> String {

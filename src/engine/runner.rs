@@ -23,7 +23,7 @@ use crate::batch::Fence;
 use crate::error::{Error, ErrorKind};
 use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Claim, Holder};
-use crate::ledger::{members, snapshot};
+use crate::ledger::{members, runs, snapshot};
 use crate::pg::{Database, Fault, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, Turn, as_timestamp};
@@ -63,11 +63,15 @@ struct Lines {
 }
 
 impl Runner {
-    async fn bring_to_end(self) -> Result<Report, Error> {
+    async fn bring_to_end(mut self) -> Result<Report, Error> {
         let holder = self.holder().await?;
         if let Some(ending) = self.take_lease(&holder).await? {
             return self.report(ending).await;
         }
+        let run = self.run;
+        let key =
+            self.insist(|mut session| async move { runs::noted_key(&mut session, run).await });
+        self.plan = Arc::new(self.plan.scattered_as(key.await?.as_deref()));
         let snapshot = self.snapshot().await?;
         self.voice.say(Event::Started(Box::new(snapshot.clone())));
         let mut lines = self.lines(&holder, &snapshot).await?;

@@ -7,9 +7,9 @@ use super::journal::Actor;
 use super::lease::IS_LIVE;
 use super::partitions;
 use crate::job::Identity;
-use crate::pg::{Fault, Guards, Param, Session};
+use crate::pg::{DbMessage, Fault, Guards, Param, Session};
 use crate::run::{Failure, FailureKind, Intent, Phase, Status, Transition};
-use crate::walk::Key;
+use crate::walk::{Key, KeyColumn};
 
 /// A run as the ledger has it.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct Run {
     pub identity: Option<Identity>,
     /// The table that it was started on; unknown before its walk begins.
     pub table_oid: Option<u32>,
+    /// The columns of its key when its walk began; `None` if it did not begin, or an older release began it.
+    pub key: Option<Vec<KeyColumn>>,
     /// The cluster that it was started on.
     pub system_id: String,
     /// The database that it was started in.
@@ -67,8 +69,14 @@ impl Run {
 #[error("run {0} in the ledger cannot be read: {1}")]
 pub(crate) struct Unreadable(i64, String);
 
+impl Unreadable {
+    fn into_fault(self) -> Fault {
+        Fault::Fatal(DbMessage::local(self.to_string()))
+    }
+}
+
 const FIND: &str = "\
-SELECT id, job, nth::int8 AS nth, fingerprint, spec, table_oid, system_id, database, phase, status, intent, reason, asked_by,
+SELECT id, job, nth::int8 AS nth, fingerprint, spec, table_oid, key, system_id, database, phase, status, intent, reason, asked_by,
        failure, pass::int8 AS pass, $live AS is_live,
        CASE WHEN lease_token IS NOT NULL
             THEN concat_ws(' ', owner ->> 'host', owner ->> 'pid') END AS owner,
@@ -83,7 +91,7 @@ pub(crate) async fn newest(session: &mut Session, job: &str) -> Result<Option<Ru
     match rows.first().map(run) {
         None => Ok(None),
         Some(Ok(run)) => Ok(Some(run)),
-        Some(Err(error)) => Err(Fault::Fatal(crate::pg::DbMessage::local(error.to_string()))),
+        Some(Err(error)) => Err(error.into_fault()),
     }
 }
 
@@ -98,6 +106,7 @@ fn run(row: &Row) -> Result<Run, Unreadable> {
         fingerprint: word("fingerprint"),
         identity: serde_json::from_value(row.get("spec")).ok(),
         table_oid: row.get("table_oid"),
+        key: key(id, row.get("key"))?,
         system_id: word("system_id"),
         database: word("database"),
         phase: Phase::from_word(&word("phase")).ok_or_else(|| unknown("phase"))?,
@@ -115,6 +124,21 @@ fn run(row: &Row) -> Result<Run, Unreadable> {
     })
 }
 
+fn key(run: i64, noted: Option<Value>) -> Result<Option<Vec<KeyColumn>>, Unreadable> {
+    let columns = noted.map(serde_json::from_value).transpose();
+    columns.map_err(|why| Unreadable(run, format!("key: {why}")))
+}
+
+/// Returns the columns of a run's key as they were when its walk began, if that is noted.
+pub(crate) async fn noted_key(
+    session: &mut Session,
+    run: i64,
+) -> Result<Option<Vec<KeyColumn>>, Fault> {
+    let sql = "SELECT key FROM piecemeal.run WHERE id = $1";
+    let rows = session.transact(&Guards::reading(), sql, &[run.into()]).await?;
+    key(run, rows.first().and_then(|row| row.get(0))).map_err(Unreadable::into_fault)
+}
+
 /// What a new run is made of.
 #[derive(Debug)]
 pub(crate) struct NewRun<'a> {
@@ -130,6 +154,8 @@ pub(crate) struct NewRun<'a> {
     pub table_oid: u32,
     /// Where the walk ends; `None` if the table is empty.
     pub upto: Option<&'a Key>,
+    /// The columns of the key.
+    pub key: &'a [KeyColumn],
     /// The keys below it at which the walk is cut into ranges, in their order.
     pub cuts: &'a [Key],
     /// The file of which that is a place, if the walk does not go by the key.
@@ -147,9 +173,9 @@ pub(crate) struct NewRun<'a> {
 const CREATE: &str = "\
 WITH made AS (
     INSERT INTO piecemeal.run (job, nth, fingerprint, spec, has_where, table_oid, system_id, database,
-                               phase, status, intent, estimate, filenode, upto, spreads)
+                               phase, status, intent, estimate, filenode, upto, key)
     VALUES ($1, $9::int8::int4, $2, $3, $4, ($5::int8)::oid, (SELECT system_identifier::text FROM pg_control_system()),
-            current_database(), 'backfill', 'ready', 'run', $6, ($11::int8)::oid, $7, true)
+            current_database(), 'backfill', 'ready', 'run', $6, ($11::int8)::oid, $7, $12)
     RETURNING id
 )";
 
@@ -177,7 +203,7 @@ SELECT id FROM made";
 const BEGIN_WALK: &str = "\
 WITH made AS (
     UPDATE piecemeal.run r SET phase = 'backfill', has_where = $4, table_oid = ($5::int8)::oid, estimate = $6,
-           filenode = ($11::int8)::oid, upto = $7, spreads = true, updated_at = clock_timestamp()
+           filenode = ($11::int8)::oid, upto = $7, key = $12, updated_at = clock_timestamp()
     WHERE r.id = $9 AND r.job = $1 AND r.fingerprint = $2 AND r.phase IN ('expand', 'sync')
       AND NOT EXISTS (SELECT FROM piecemeal.range g WHERE g.run_id = r.id)
     RETURNING id
@@ -207,7 +233,7 @@ async fn with_ranges(
 ) -> Result<Option<i64>, Fault> {
     let spec = serde_json::to_value(new.identity).unwrap_or_default();
     let fingerprint = crate::job::fingerprint(new.identity);
-    let cuts = json!(new.cuts);
+    let (cuts, key) = (json!(new.cuts), json!(new.key));
     let params = [
         new.job.into(),
         fingerprint.as_str().into(),
@@ -220,6 +246,7 @@ async fn with_ranges(
         which.into(),
         (&cuts).into(),
         Param::MaybeInt(new.filenode.map(i64::from)),
+        (&key).into(),
     ];
     let of_table = partitions::now("($5::int8)::oid");
     let sql = sql.replace("$noted", partitions::WHAT).replace("$partitions", &of_table);

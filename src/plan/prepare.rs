@@ -13,7 +13,7 @@ use crate::job::{Identity, Job, Size};
 use crate::ledger::lease::backend;
 use crate::pg::{Database, Fault, Guards, Lane, Session, patiently};
 use crate::sync::Trigger;
-use crate::walk::{Key, Sizer};
+use crate::walk::{Key, KeyColumn, Sizer};
 
 /// How long a table that was never analyzed may be counted for, and after that a sample of it.
 const COUNTING: Duration = Duration::from_secs(2);
@@ -132,7 +132,17 @@ impl Plan {
 
     /// The same with batches that count the rows that match, because a trigger could suppress some.
     pub(crate) fn counting(&self) -> Plan {
-        let target = Target { has_before_update_trigger: true, ..self.target.clone() };
+        self.on(Target { has_before_update_trigger: true, ..self.target.clone() })
+    }
+
+    /// The same for a run that noted these columns of the key when its walk began: what it has open is
+    /// parted by their stripes.
+    pub(crate) fn scattered_as(&self, noted: Option<&[KeyColumn]>) -> Plan {
+        let keyset = self.target.keyset.clone().scattered_as(noted);
+        self.on(Target { keyset, ..self.target.clone() })
+    }
+
+    fn on(&self, target: Target) -> Plan {
         let statements = Statements::compose(&self.job, &target, self.served.is_some());
         Plan { target, statements, ..self.clone() }
     }

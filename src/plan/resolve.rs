@@ -6,7 +6,7 @@ use super::facts::{Column, Facts};
 use super::target::Target;
 use crate::finding::Severity;
 use crate::job::{Job, Work};
-use crate::walk::{KeyColumn, Keyset};
+use crate::walk::{KeyColumn, Keyset, Scatter};
 
 impl Facts {
     /// Returns the table as the walk needs it, or nothing if any finding refuses the job.
@@ -20,12 +20,15 @@ impl Facts {
         let key = check::key::walked_columns(table, job).into_iter().map(|number| {
             let column = table.numbered(number)?;
             Some(KeyColumn {
+                number,
                 name: column.quoted.clone(),
                 sql_type: column.bare_type.clone(),
+                collation: column.collation.as_ref().map(|collation| collation.name.clone()),
+                stripe: Scatter::Hashed,
                 is_it: column.is_it.clone(),
-                is_of_partition: check::key::is_of_partition(table, number),
             })
         });
+        let keyset = Keyset { table: relation.name.clone(), columns: key.collect::<Option<_>>()? };
         let leading =
             check::key::walked_columns(table, job).first().and_then(|it| table.numbered(*it));
         let follows =
@@ -47,7 +50,7 @@ impl Facts {
             is_partitioned: leaves.is_some(),
             needs_all_partitions: follows == Some(false),
             leaves: leaves.unwrap_or_else(|| vec![relation.oid]),
-            keyset: Keyset { table: relation.name.clone(), columns: key.collect::<Option<_>>()? },
+            keyset: keyset.scattered(|it| check::key::is_of_partition(table, it.number)),
             index: index.name.clone(),
             search_path: path.cloned().collect(),
             set_numbers: set_numbers.collect(),

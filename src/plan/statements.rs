@@ -49,9 +49,6 @@ const STRIPES: usize = 13;
 pub(super) const STANDS: usize = 14;
 const LOWER: usize = 18;
 
-/// Whether the run began with stripes that spread keys of several numbers.
-const SPREADS: &str = "(SELECT spreads FROM piecemeal.run WHERE id = $1)";
-
 /// The end of the WAL: its difference is what the server has written meanwhile, for us and for others.
 pub(super) const LSN: &str = "pg_catalog.pg_current_wal_insert_lsn()";
 
@@ -364,7 +361,7 @@ SELECT seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) 
         if !is_striped {
             return String::new();
         }
-        format!("\nAND {}", self.keyset.in_stripe(STRIPE, STRIPES, SPREADS))
+        format!("\nAND {}", self.keyset.in_stripe(STRIPE, STRIPES))
     }
 
     /// Whether places still mean what they meant: the table was not rewritten, by VACUUM FULL, CLUSTER or

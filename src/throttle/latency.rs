@@ -98,16 +98,10 @@ impl Throttler for Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::walk::KeyColumn;
+    use crate::walk::column;
 
     #[test]
     fn a_probe_names_the_whole_key_and_qualifies_its_operators() {
-        let column = |name: &str, sql_type: &str| KeyColumn {
-            name: name.into(),
-            sql_type: sql_type.into(),
-            is_it: String::new(),
-            is_of_partition: false,
-        };
         let columns = vec![column("tenant", "text"), column("id", "bigint")];
         let keyset = Keyset { table: "public.posts".into(), columns };
         let key = Key::new(vec!["de".into(), "7".into()]);

@@ -72,20 +72,6 @@ fn value(value: &Value) -> Result<String, String> {
     }
 }
 
-/// A column of the key, as the catalog has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyColumn {
-    /// The name, quoted by the server where it must be.
-    pub name: String,
-    /// The exact type, to which a value is cast back (F26, F32): without its modifier, which would cut or
-    /// round the value should the column have become wider.
-    pub sql_type: String,
-    /// A condition on `pg_attribute` that the column fulfils as long as its values have the same order.
-    pub is_it: String,
-    /// Whether it says in which partition a row is: then its value changes when the row moves.
-    pub is_of_partition: bool,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@
 //! Columns are qualified by their table, because `SELECT id::text … ORDER BY id` sorts text.
 
 use super::axis::Axis;
-use super::key::KeyColumn;
+use super::column::KeyColumn;
 
 /// A table and the unique index along which it is walked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,61 +57,6 @@ impl Keyset {
         format!("ARRAY[{}]", values.join(", "))
     }
 
-    /// Returns the condition for keys in the stripe bound as parameter `no`, of as many as are bound as
-    /// `of`, a power of two.
-    ///
-    /// It goes by the key alone, so that a row is in the same stripe for every session and for ever; and
-    /// where the key has others, by the columns that do not change when a row moves to another partition.
-    /// Numbers that follow each other are in different stripes, also if they are even, or multiples
-    /// of a thousand: their bits are folded. Everything else is hashed; and so are all numbers but the last
-    /// where `spreads` is true, since equal ones that are folded cancel each other out. It is not for walks
-    /// that began without: what they have open is parted by the other stripes.
-    pub fn in_stripe(&self, no: usize, of: usize, spreads: &str) -> String {
-        let is_any = self.columns.iter().all(|column| column.is_of_partition);
-        let stays = |at: &usize| is_any || !self.columns[*at].is_of_partition;
-        let counted: Vec<_> = (0..self.columns.len()).filter(stays).collect();
-        let last = counted.iter().copied().rfind(|at| self.is_number(*at));
-        let all = |is_folded: &dyn Fn(usize) -> bool| {
-            let of_column = |at| if is_folded(at) { self.folded(at) } else { self.hashed(at) };
-            let columns: Vec<_> = counted.iter().map(|at| of_column(*at)).collect();
-            columns.join(" OPERATOR(pg_catalog.#) ")
-        };
-        let (folded, spread) = (all(&|at| self.is_number(at)), all(&|at| Some(at) == last));
-        let number = if folded == spread {
-            folded
-        } else {
-            format!("CASE WHEN {spreads} THEN {spread} ELSE {folded} END")
-        };
-        format!("(({number}) OPERATOR(pg_catalog.&) (${of} - 1)) = ${no}")
-    }
-
-    fn is_number(&self, at: usize) -> bool {
-        ["smallint", "integer", "bigint"].contains(&self.columns[at].sql_type.as_str())
-    }
-
-    /// A number that scatters rows that follow each other; the low bits are what counts.
-    fn folded(&self, at: usize) -> String {
-        let number = format!("{}::pg_catalog.int8", self.column(at));
-        let folds = [3, 6, 9].map(|bits| {
-            format!(" OPERATOR(pg_catalog.#) ({number} OPERATOR(pg_catalog.>>) {bits})")
-        });
-        format!("({number}{})", folds.concat())
-    }
-
-    /// A number that scatters rows by one column, in each place of the key another one.
-    fn hashed(&self, at: usize) -> String {
-        let column = self.column(at);
-        match self.columns[at].sql_type.as_str() {
-            "smallint" | "integer" | "bigint" => {
-                format!("pg_catalog.hashint8extended({column}::pg_catalog.int8, {at})")
-            }
-            "uuid" => format!("pg_catalog.uuid_hash_extended({column}, {at})"),
-            _ => format!(
-                "pg_catalog.hashtextextended({column}::pg_catalog.text COLLATE pg_catalog.\"C\", {at})"
-            ),
-        }
-    }
-
     /// Returns the query for keys that cut the table into as many parts of equal numbers of rows as the
     /// first parameter says, in their order, below the key that is the second: from a sample of whole
     /// pages, so that it takes the same time for any table. They are keys of rows, so nothing is
@@ -154,7 +99,7 @@ impl Keyset {
         columns.join(", ")
     }
 
-    fn column(&self, at: usize) -> String {
+    pub(super) fn column(&self, at: usize) -> String {
         format!("{}.{}", self.table, self.columns[at].name)
     }
 
@@ -185,18 +130,11 @@ impl Keyset {
 
 #[cfg(test)]
 mod tests {
+    use super::super::column::column;
     use super::*;
 
     fn keyset(columns: &[(&str, &str)]) -> Keyset {
-        let columns = columns
-            .iter()
-            .map(|(name, sql_type)| KeyColumn {
-                name: (*name).into(),
-                sql_type: (*sql_type).into(),
-                is_it: String::new(),
-                is_of_partition: false,
-            })
-            .collect();
+        let columns = columns.iter().map(|(name, sql_type)| column(name, sql_type)).collect();
         Keyset { table: "public.posts".into(), columns }
     }
 
@@ -212,43 +150,6 @@ mod tests {
             "SELECT ARRAY[piecemeal_key.id::text] FROM (SELECT public.posts.id FROM public.posts \
              WHERE public.posts.id OPERATOR(pg_catalog.<=) ($2::text[])[1]::bigint \
              ORDER BY public.posts.id OFFSET $1 LIMIT 1) AS piecemeal_key"
-        );
-    }
-
-    const FOLDED: &str = "(public.posts.id::pg_catalog.int8 OPERATOR(pg_catalog.#) (public.posts.id::pg_catalog.int8 \
-        OPERATOR(pg_catalog.>>) 3) OPERATOR(pg_catalog.#) (public.posts.id::pg_catalog.int8 OPERATOR(pg_catalog.>>) 6) \
-        OPERATOR(pg_catalog.#) (public.posts.id::pg_catalog.int8 OPERATOR(pg_catalog.>>) 9))";
-
-    #[test]
-    fn a_stripe_goes_by_what_stays_when_a_row_moves_to_another_partition() {
-        let mut posts = keyset(&[("id", "bigint"), ("region", "text")]);
-        let whole = posts.in_stripe(1, 2, "spreads");
-        posts.columns[1].is_of_partition = true;
-        let id = keyset(&[("id", "bigint")]).in_stripe(1, 2, "spreads");
-        assert_eq!(posts.in_stripe(1, 2, "spreads"), id);
-        posts.columns[0].is_of_partition = true;
-        assert_eq!(posts.in_stripe(1, 2, "spreads"), whole, "there is nothing else to go by");
-    }
-
-    #[test]
-    fn the_stripe_of_a_single_number_is_what_it_was_at_all_times() {
-        let stripe = format!("(({FOLDED}) OPERATOR(pg_catalog.&) ($2 - 1)) = $1");
-        assert_eq!(keyset(&[("id", "bigint")]).in_stripe(1, 2, "spreads"), stripe);
-        let text = keyset(&[("tenant", "text"), ("id", "bigint")]).in_stripe(1, 2, "spreads");
-        assert!(!text.contains("spreads"), "one number among other columns: {text}");
-    }
-
-    #[test]
-    fn of_several_numbers_the_last_is_folded_and_in_walks_of_old_all_of_them_are() {
-        let both = keyset(&[("tenant", "bigint"), ("id", "bigint")]).in_stripe(1, 2, "spreads");
-        let tenant = FOLDED.replace("posts.id", "posts.tenant");
-        assert_eq!(
-            both,
-            format!(
-                "((CASE WHEN spreads THEN pg_catalog.hashint8extended(public.posts.tenant::pg_catalog.int8, 0) \
-                 OPERATOR(pg_catalog.#) {FOLDED} ELSE {tenant} OPERATOR(pg_catalog.#) {FOLDED} END) \
-                 OPERATOR(pg_catalog.&) ($2 - 1)) = $1"
-            )
         );
     }
 

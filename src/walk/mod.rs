@@ -8,17 +8,22 @@ mod chunk;
 mod range;
 mod leg;
 mod axis;
+mod column;
 mod keyset;
+mod scatter;
 mod heap;
 mod sizer;
 
 pub(crate) use axis::Axis;
 pub use chunk::{Chunk, Stripe};
 pub(crate) use chunk::{DENSE, PASSES};
+pub(crate) use column::KeyColumn;
+#[cfg(test)]
+pub(crate) use column::column;
 pub(crate) use heap::Heap;
 pub use key::Key;
-pub(crate) use key::KeyColumn;
 pub(crate) use keyset::Keyset;
 pub(crate) use leg::Leg;
 pub(crate) use range::{Gap, Open, Range, Walk};
+pub(crate) use scatter::Scatter;
 pub(crate) use sizer::{FIRST, Sizer};

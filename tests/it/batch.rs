@@ -247,7 +247,8 @@ fn a_batch_that_goes_on_without_us_is_not_done_again() {
     db.exec(
         "CREATE ROLE wired SUPERUSER LOGIN PASSWORD 'wired';
          CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-             'BEGIN IF NEW.id = 30 THEN PERFORM pg_advisory_xact_lock(1); END IF; RETURN NEW; END';
+             'BEGIN IF NEW.id = 30 THEN PERFORM pg_advisory_xact_lock(1); END IF; RETURN NEW; END'
+             SET lock_timeout = 0;
          CREATE TRIGGER slow BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
     );
     let holder = db.session();

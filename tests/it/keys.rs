@@ -80,3 +80,42 @@ fn a_key_that_gets_another_collation_or_type_stops_the_run() {
         done_once(&db, "job");
     }
 }
+
+/// A table of a hundred rows, of which a run has done a quarter and gone.
+fn quarter(columns: &str, values: &str) -> (Db, Cli) {
+    let db = Db::with(&format!(
+        "CREATE TABLE t ({columns}, n int NOT NULL DEFAULT 0);
+         INSERT INTO t SELECT {values} FROM generate_series(1, 100) i"
+    ));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(5).text());
+    cli.call(&["run", "job", "-y", "--limit", "25"]).exits(4);
+    (db, cli)
+}
+
+#[test]
+fn a_primary_key_that_has_become_another_between_two_processes_is_refused() {
+    let (db, cli) = quarter("id int8 PRIMARY KEY, code int8 NOT NULL", "i, 101 - i");
+    db.exec("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (code)");
+    for command in ["run", "resume"] {
+        let answer = cli.call(&[command, "job"]).exits(3);
+        answer
+            .says("is not the one along which run `job` walks")
+            .says("id bigint; now: code bigint");
+    }
+    db.exec("ALTER TABLE t RENAME id TO old_id");
+    db.exec("ALTER TABLE t RENAME code TO id");
+    cli.call(&["run", "job"]).exits(3).says("when the walk began: id bigint; now: id bigint");
+    db.exec("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (old_id)");
+    cli.done(&["run", "job"]);
+    done_once(&db, "job");
+}
+
+#[test]
+fn a_key_of_another_order_is_refused_between_two_processes_and_a_wider_integer_goes_on() {
+    let (db, cli) = quarter("id int4 PRIMARY KEY", "i");
+    db.exec("ALTER TABLE t ALTER id TYPE text");
+    cli.call(&["run", "job"]).exits(3).says("id integer; now: id text COLLATE");
+    db.exec("ALTER TABLE t ALTER id TYPE int8 USING id::int8");
+    cli.done(&["run", "job"]);
+    done_once(&db, "job");
+}

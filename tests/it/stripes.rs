@@ -243,7 +243,7 @@ fn a_chunk_that_an_earlier_release_has_opened_is_gone_on_with_in_its_stripes() {
     // The run is as one of an earlier release from its first batch on.
     db.exec(
         "CREATE FUNCTION of_old() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             NEW.spreads := false; NEW.upto := NULL; RETURN NEW; END $$;
+             NEW.key := NULL; NEW.upto := NULL; RETURN NEW; END $$;
          CREATE TRIGGER of_old BEFORE INSERT ON piecemeal.run FOR EACH ROW EXECUTE FUNCTION of_old()",
     );
     let cli = Cli::new(&db, "old", &striped(100).text());
@@ -256,13 +256,32 @@ fn a_chunk_that_an_earlier_release_has_opened_is_gone_on_with_in_its_stripes() {
     assert_eq!(db.number(&wrong), 0, "its first pass is not that of the earlier release");
     db.exec(
         "DROP TRIGGER of_old ON piecemeal.run;
-         ALTER TABLE piecemeal.run DROP COLUMN spreads, DROP COLUMN upto;
+         ALTER TABLE piecemeal.run DROP COLUMN key, DROP COLUMN upto;
          DELETE FROM piecemeal.ledger WHERE version = 6",
     );
     cli.call(&["run", "old", "-y"]).exits(3);
     cli.done(&["init"]);
     cli.call(&["run", "old", "-y"]).exits(0);
     done_once(&db, "old");
+}
+
+#[test]
+fn a_chunk_that_is_open_keeps_its_stripes_when_a_partition_comes_that_another_column_parts() {
+    let db = Db::with(
+        "CREATE TABLE t (id int8, part int, n int NOT NULL DEFAULT 0, PRIMARY KEY (id, part)) PARTITION BY LIST (part);
+         CREATE TABLE t1 PARTITION OF t FOR VALUES IN (0, 1, 2, 3);
+         INSERT INTO t SELECT i, i * 7 / 10 % 4 FROM generate_series(1, 2000) i",
+    );
+    let cli = Cli::new(&db, "parted", &striped(100).text());
+    cli.call(&["run", "parted", "-y", "--limit", "330"]).exits(4);
+    assert!(db.is("(SELECT stripe > 0 AND front IS NOT NULL FROM piecemeal.range)"));
+    // By now both columns say in which partition a row is.
+    db.exec(
+        "CREATE TABLE t9 PARTITION OF t FOR VALUES IN (9) PARTITION BY HASH (id);
+         CREATE TABLE t9a PARTITION OF t9 FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+    );
+    cli.call(&["run", "parted", "-y"]).exits(0);
+    done_once(&db, "parted");
 }
 
 /// Lets the first batch that comes when a pass is whole wait for a lock.
