@@ -54,7 +54,7 @@ impl fmt::Display for KeyColumn {
 
 /// Returns a column of this name and type.
 #[cfg(test)]
-pub fn column(name: &str, sql_type: &str) -> KeyColumn {
+pub(crate) fn column(name: &str, sql_type: &str) -> KeyColumn {
     KeyColumn {
         number: 1,
         name: name.into(),
