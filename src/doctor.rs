@@ -363,8 +363,10 @@ impl fmt::Display for Checkup {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::job::Signal;
+    use crate::job::{Limit, Signal};
     use crate::throttle::Origin;
 
     #[test]
@@ -373,7 +375,12 @@ mod tests {
             |state| Surveyed { signal: Signal::ReplicaLag, name: "replica-lag".into(), state };
         let mut checkup = Checkup::default();
         checkup.take_signals(&Survey(vec![
-            surveyed(State::On { limit: "10s".into(), floor: None, origin: Origin::Default }),
+            surveyed(State::On {
+                limit: Limit::Time(Duration::from_secs(10)),
+                is_at_url: false,
+                floor: None,
+                origin: Origin::Default,
+            }),
             surveyed(State::Off { why: "no standby".into() }),
             surveyed(State::Hidden {
                 why: "it is dark".into(),

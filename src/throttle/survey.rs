@@ -40,12 +40,14 @@ impl Origin {
 }
 
 /// What is the matter with a signal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum State {
     /// It holds the run above its limit.
     On {
-        /// The limit, in words.
-        limit: String,
+        /// The limit.
+        limit: Limit,
+        /// Whether it is of one standby that is asked itself, beside those that the primary shows.
+        is_at_url: bool,
         /// What goes on through its hold; without one, nothing, or a share of the speed.
         floor: Option<Rate>,
         /// Who says so.
@@ -68,7 +70,7 @@ pub enum State {
 }
 
 /// One signal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Surveyed {
     /// What is read.
     pub signal: Signal,
@@ -79,7 +81,7 @@ pub struct Surveyed {
 }
 
 /// Every signal: what the job names in its order, then the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Survey(pub Vec<Surveyed>);
 
 /// Looks at every signal for a job, or without one at those that need none.
@@ -135,10 +137,14 @@ pub(crate) async fn survey_in(
         let builder = Builder { plan, application_name, roll: Roll::default() };
         let mut guarded = builder.of_job(hold);
         let state = match guarded.throttler.read(session).await {
-            Ok(_) => on(hold.above, hold.floor, Origin::Job),
+            Ok(_) => State::On {
+                limit: hold.above,
+                is_at_url: hold.url.is_some(),
+                floor: hold.floor,
+                origin: Origin::Job,
+            },
             Err(blind) => hidden(blind, Origin::Job),
         };
-        let state = if hold.url.is_some() { state.at_url() } else { state };
         all.push(Surveyed { signal: hold.on, name: hold.name.clone(), state });
     }
     let rows = session.transact(&ask::guards(), FACTS, &[]).await?;
@@ -163,10 +169,6 @@ fn not_understood() -> State {
     hidden(Blind::new("the server's answer is not understood"), Origin::Default)
 }
 
-fn on(limit: Limit, floor: Option<Rate>, origin: Origin) -> State {
-    State::On { limit: limit.to_string(), floor, origin }
-}
-
 fn off(why: &str) -> State {
     State::Off { why: why.to_owned() }
 }
@@ -179,7 +181,8 @@ impl Facts {
     /// What is the matter with a signal that the job does not name.
     fn state(&self, signal: Signal) -> State {
         let Some(limit) = signal.default_limit() else { return off("until a job names it") };
-        let on = || on(limit, signal.default_floor(), Origin::Default);
+        let floor = signal.default_floor();
+        let on = || State::On { limit, is_at_url: false, floor, origin: Origin::Default };
         match (signal, self.role.sees_all) {
             (Signal::CommitLatency, _) if self.in_recovery => off("nothing commits in recovery"),
             (Signal::CommitLatency, _) if !self.syncs => off("fsync is off"),
@@ -197,14 +200,6 @@ impl Facts {
 }
 
 impl State {
-    /// The same of one standby that is asked itself, beside those that the primary shows.
-    fn at_url(mut self) -> State {
-        if let State::On { limit, .. } = &mut self {
-            limit.push_str(" at `url`");
-        }
-        self
-    }
-
     /// Returns the word that people and JSON see.
     pub fn word(&self) -> &'static str {
         match self {
@@ -218,13 +213,14 @@ impl State {
     pub fn why(&self) -> String {
         let by = |origin: &Origin| if *origin == Origin::Job { "by the job" } else { "by default" };
         match self {
-            State::On { limit, floor, origin } => {
-                let when = match limit.as_str() {
-                    "never" => "while it is true".to_owned(),
+            State::On { limit, is_at_url, floor, origin } => {
+                let when = match limit {
+                    Limit::Never => "while it is true".to_owned(),
                     limit => format!("above {limit}"),
                 };
+                let place = if *is_at_url { " at `url`" } else { "" };
                 let floor = floor.map_or_else(String::new, |floor| format!("; {floor} go on"));
-                format!("{when}, {}{floor}", by(origin))
+                format!("{when}{place}, {}{floor}", by(origin))
             }
             State::Off { why } => why.clone(),
             State::Hidden { why, origin: Origin::Job, .. } => format!("{why}, so it holds the run"),
@@ -250,13 +246,18 @@ impl State {
 }
 
 impl Survey {
-    /// Returns the limits of the signals that hold a run.
+    /// Returns the limits of the signals that hold a run, as somebody would write them: of a signal that has
+    /// several, and of standbys that are asked themselves, none.
     pub(crate) fn limits(&self) -> BTreeMap<String, HoldChange> {
-        let limit = |signal: &Surveyed| match &signal.state {
-            State::On { limit, .. } => HoldChange::parse(&signal.name, limit).ok(),
-            State::Off { .. } | State::Hidden { .. } => None,
-        };
-        self.0.iter().filter_map(|it| Some((it.name.clone(), limit(it)?))).collect()
+        let limits = self.0.iter().filter_map(|signal| match signal.state {
+            State::On { limit, is_at_url: false, .. } => Some((signal.name.as_str(), limit)),
+            State::On { .. } | State::Off { .. } | State::Hidden { .. } => None,
+        });
+        let all: Vec<_> = limits.collect();
+        let is_single = |name: &str| all.iter().filter(|(other, _)| *other == name).count() == 1;
+        let written = |limit: &Limit| !matches!(limit, Limit::Never | Limit::Times { .. });
+        let single = all.iter().filter(|(name, limit)| is_single(name) && written(limit));
+        single.map(|(name, limit)| ((*name).to_owned(), HoldChange::Above(*limit))).collect()
     }
 
     /// Warns of what the job names and nobody can see: a run of it would stand still.
@@ -312,6 +313,8 @@ impl fmt::Display for Survey {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn facts(sees_all: bool, standbys: u32, archives: bool) -> Facts {
@@ -376,5 +379,28 @@ mod tests {
     fn a_hidden_signal_of_the_job_says_that_it_holds() {
         let state = hidden(Blind::new("the query returned NULL"), Origin::Job);
         assert_eq!(state.to_string(), "hidden  the query returned NULL, so it holds the run");
+    }
+
+    fn on(name: &str, limit: Limit) -> Surveyed {
+        let state = State::On { limit, is_at_url: false, floor: None, origin: Origin::Job };
+        Surveyed { signal: Signal::Query, name: name.into(), state }
+    }
+
+    #[test]
+    fn a_limit_that_can_be_written_is_what_a_change_is_from_and_of_several_none_is() {
+        let (time, bytes) = (Limit::Time(Duration::from_secs(10)), Limit::Bytes(1 << 20));
+        let times = Limit::Times { factor: 10.0, least: Duration::from_millis(6) };
+        let survey = Survey(vec![
+            on("replica-lag", time),
+            on("replica-lag", bytes),
+            on("slot-lag", bytes),
+            on("mine", Limit::Never),
+            on("commit-latency", times),
+        ]);
+        let limits = survey.limits();
+        assert_eq!(
+            limits.into_iter().collect::<Vec<_>>(),
+            [("slot-lag".to_owned(), HoldChange::Above(bytes))]
+        );
     }
 }
