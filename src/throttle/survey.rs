@@ -214,9 +214,10 @@ impl State {
         let by = |origin: &Origin| if *origin == Origin::Job { "by the job" } else { "by default" };
         match self {
             State::On { limit, is_at_url, floor, origin } => {
-                let when = match limit {
-                    Limit::Never => "while it is true".to_owned(),
-                    limit => format!("above {limit}"),
+                let when = if *limit == Limit::Never {
+                    "while it is true".to_owned()
+                } else {
+                    format!("above {limit}")
                 };
                 let place = if *is_at_url { " at `url`" } else { "" };
                 let floor = floor.map_or_else(String::new, |floor| format!("; {floor} go on"));
