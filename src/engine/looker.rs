@@ -191,7 +191,7 @@ impl Looker {
             }
         };
         self.steering.tell_retry(fault.message().to_string(), wait, self.sizer.rows());
-        self.steering.wait(jittered(wait)).await;
+        self.steering.back_off(jittered(wait)).await;
         match self.steering.asked() {
             Some(asked) => Err(Stop::Asked(asked)),
             None => Ok(()),

@@ -272,6 +272,17 @@ impl Steering {
         }
     }
 
+    /// Waits for `time` after a fault, whatever the signals say meanwhile. Of what people say, only a
+    /// reason to stop ends it: a new pace makes nothing better.
+    pub(super) async fn back_off(&mut self, time: Duration) {
+        let since = Instant::now();
+        while let Some(left) = time.checked_sub(since.elapsed())
+            && self.asked().is_none()
+        {
+            self.sleep_or_order(left).await;
+        }
+    }
+
     async fn sleep_or_order(&mut self, time: Duration) {
         tokio::select! {
             () = tokio::time::sleep(time) => {}
@@ -333,6 +344,30 @@ mod tests {
         let (began, time) = (Instant::now(), Duration::from_millis(30));
         steering.wait(time).await;
         assert!(began.elapsed() >= time);
+    }
+
+    #[tokio::test]
+    async fn a_back_off_lasts_whatever_is_read_or_said_of_the_pace_and_an_order_ends_it() {
+        let (steering, tell, _leave, _events) = steering();
+        let (gate, read) = View::of_nothing();
+        let mut steering = steering.held_by(gate, Duration::MAX);
+        let tell = Arc::new(tell);
+        let teller = Arc::clone(&tell);
+        let news = tokio::spawn(async move {
+            loop {
+                read();
+                teller
+                    .send_modify(|brief| brief.pace.rate = Some(brief.pace.rate.unwrap_or(0) + 1));
+                tokio::task::yield_now().await;
+            }
+        });
+        let (began, time) = (Instant::now(), Duration::from_millis(30));
+        steering.back_off(time).await;
+        assert!(began.elapsed() >= time, "{:?} of {time:?}", began.elapsed());
+        news.abort();
+        let order = async { tell.send_modify(|brief| brief.orders.intent = Intent::Pause) };
+        tokio::join!(steering.back_off(Duration::from_hours(1)), order);
+        assert_eq!(steering.asked(), Some(Asked::For(Intent::Pause)));
     }
 
     #[tokio::test]

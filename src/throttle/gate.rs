@@ -111,6 +111,16 @@ impl View {
         verdict(&self.readings.borrow_and_update(), &changes, now)
     }
 
+    /// Returns a view of no signal, and what reads them once more.
+    #[cfg(test)]
+    pub(crate) fn of_nothing() -> (View, impl Fn()) {
+        let (publish, readings) = watch::channel(Vec::new());
+        let (asks, _) = watch::channel(Instant::now());
+        let changes = watch::channel(Changes::new()).1;
+        let view = View { readings, changes, asked: Arc::new(asks) };
+        (view, move || publish.send_modify(|_| {}))
+    }
+
     /// Waits for something that the last verdict did not know.
     pub(crate) async fn changed(&mut self) {
         tokio::select! {

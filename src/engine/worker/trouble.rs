@@ -79,7 +79,7 @@ impl Worker {
     pub(super) async fn try_again(&mut self, message: &DbMessage, pause: Duration) -> Next {
         let next = self.next_leg().map_or(1, |leg| self.keys(&leg));
         self.steering.tell_retry(message.to_string(), pause, next);
-        self.steering.wait(pause).await;
+        self.steering.back_off(pause).await;
         self.reread().await
     }
 
@@ -112,7 +112,7 @@ impl Worker {
         self.barren += 1;
         self.steering.voice.say(Event::PutAside { upto: chunk.upto, keys: chunk.keys });
         let pause = if parts > 1 { Duration::ZERO } else { between_asides(self.barren) };
-        self.steering.wait(jittered(pause)).await;
+        self.steering.back_off(jittered(pause)).await;
         Next::AnotherRange
     }
 
