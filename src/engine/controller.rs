@@ -263,7 +263,7 @@ impl Controller {
             let gauge = self.gauge();
             (self.held_before.clone().plus(&gauge.held), gauge.busy)
         };
-        lease::renew(session, self.run, &self.holder, (pulse, &held, busy)).await
+        lease::renew(session, self.run, &self.holder, (pulse, Some(&held), busy)).await
     }
 
     /// Tells workers and gate what holds from now on; returns whether people asked for something

@@ -14,7 +14,7 @@ use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Holder};
 use crate::ledger::snapshot;
 use crate::pg::{Database, Fault, Lane};
-use crate::run::{Event, Held, Pulse};
+use crate::run::{Event, Pulse};
 
 /// How often it looks, and renews the lease.
 const EVERY: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ impl Keeper {
         let mut session = self.database.session(Lane::Watch).await?;
         let trouble = self.gauge.lock().unwrap_or_else(PoisonError::into_inner).trouble.clone();
         let pulse = Pulse { trouble, ..Pulse::default() };
-        lease::renew(&mut session, self.run, &self.holder, (&pulse, &Held::default(), 0)).await?;
+        lease::renew(&mut session, self.run, &self.holder, (&pulse, None, 0)).await?;
         let lease = (self.run, self.holder.token.as_str());
         if let Some(orders) = control::orders(&mut session, lease, false).await? {
             self.orders.send_replace(orders);

@@ -173,7 +173,7 @@ const RENEW: &str = concat!(
     UPDATE piecemeal.run
     SET lease_until = clock_timestamp() + $3 * interval '1 second', pulse = ",
     kept!("pulse"),
-    " || $4, held = $6,
+    " || $4, held = coalesce($6, held),
         owner = (owner - 'backend' - 'backend_start') || $backend, updated_at = clock_timestamp()
     WHERE id = $1 AND lease_token = $2 RETURNING id
 )
@@ -185,23 +185,23 @@ RETURNING run_id"
 );
 
 /// Renews the leases of a process, of which so many workers are busy. Who leads the run stores what
-/// was measured, too.
+/// was measured, too; sums of holds that it does not know stay what they are.
 pub(crate) async fn renew(
     session: &mut Session,
     run: i64,
     holder: &Holder,
-    (pulse, held, busy): (&Pulse, &Held, u32),
+    (pulse, held, busy): (&Pulse, Option<&Held>, u32),
 ) -> Result<bool, Fault> {
     let sql = RENEW.replace("$backend", &backend_noted());
     let pulse = serde_json::to_value(pulse).unwrap_or_default();
-    let held = serde_json::to_value(held).unwrap_or_default();
+    let held = held.map(|held| serde_json::to_value(held).unwrap_or_default());
     let params = [
         run.into(),
         holder.token.as_str().into(),
         Param::Float(TTL.as_secs_f64()),
         (&pulse).into(),
         Param::Bool(holder.is_direct),
-        (&held).into(),
+        Param::Json(held.as_ref()),
         i64::from(busy).into(),
     ];
     Ok(!session.transact(&Guards::ledger(), &sql, &params).await?.is_empty())

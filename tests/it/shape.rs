@@ -24,6 +24,13 @@ const CONTRACT: &str = "\
 up = ['ALTER TABLE t DROP COLUMN lat, DROP COLUMN lng']
 ";
 
+/// One that takes nothing away.
+const STRICT: &str = "\
+[contract]
+up = ['ALTER TABLE t ALTER COLUMN loc SET NOT NULL']
+down = ['ALTER TABLE t ALTER COLUMN loc DROP NOT NULL']
+";
+
 fn rows() -> Toml {
     Toml::on("t").set("loc", "lat + lng").filter("loc IS NULL").rows(20)
 }
@@ -388,6 +395,24 @@ fn a_contract_that_was_killed_goes_on_and_a_run_does_not() {
 }
 
 #[test]
+fn what_held_a_run_is_known_after_its_contract_and_after_down() {
+    let db = Db::with(&format!("{POSTS} CREATE TABLE knob AS SELECT true AS shut"));
+    let hold = "[[hold]]\non = 'query'\nname = 'knob'\nsql = 'SELECT shut FROM knob'\n";
+    let cli = Cli::new(&db, "job", &rows().with(EXPAND).with(STRICT).with(hold).text());
+    let running = cli.start(&["run", "job", "-y"]);
+    running.until_it_says("holding: knob");
+    db.until("SELECT (held #>> '{knob,held_s}')::float8 > 0.5 FROM piecemeal.run");
+    db.exec("UPDATE knob SET shut = false");
+    running.wait().exits(0);
+    let held = cli.status("job")["held"].clone();
+    assert!(held["knob"]["held_s"].as_f64() > Some(0.5), "{held}");
+    cli.done(&["contract", "job", "-y"]);
+    assert_eq!(cli.status("job")["held"], held);
+    cli.done(&["down", "job", "-y"]);
+    assert_eq!(cli.status("job")["held"], held);
+}
+
+#[test]
 fn down_takes_a_run_back_from_where_it_is() {
     let db = Db::with(POSTS);
     let before = pg_dump(&db);
@@ -457,8 +482,7 @@ fn down_refuses_before_it_touches_anything_where_no_way_back_is_given() {
 fn what_contract_only_added_is_taken_back_and_what_it_dropped_is_refused() {
     let db = Db::with(POSTS);
     let before = pg_dump(&db);
-    let strict = "[contract]\nup = ['ALTER TABLE t ALTER COLUMN loc SET NOT NULL']\ndown = ['ALTER TABLE t ALTER COLUMN loc DROP NOT NULL']\n";
-    let cli = Cli::new(&db, "job", &rows().with(EXPAND).with(strict).text());
+    let cli = Cli::new(&db, "job", &rows().with(EXPAND).with(STRICT).text());
     cli.done(&["run", "job", "-y"]);
     cli.done(&["contract", "job", "-y"]);
     cli.done(&["down", "job", "-y"]).says("[contract] down 1/1").says("undone: job, 2 statements");
