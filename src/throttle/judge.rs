@@ -65,6 +65,8 @@ pub(super) struct Watched {
     calm: Option<Instant>,
     /// The limit for which the three above were found.
     judged: f64,
+    /// What people had changed about it by then.
+    change: Option<HoldChange>,
 }
 
 /// What one signal asks for; the worst is the largest.
@@ -94,6 +96,7 @@ impl Watched {
             is_held: false,
             calm: None,
             judged: f64::NAN,
+            change: None,
         }
     }
 
@@ -125,6 +128,10 @@ impl Watched {
         let seconds = since.as_secs_f64();
         if let Ok(reading) = &seen {
             let reading = with(*reading, change);
+            if self.change != change {
+                // A hold of another limit says nothing about this one.
+                (self.is_held, self.calm, self.change) = (false, None, change);
+            }
             self.hold_or_release(&reading, now);
             // A blind time is no reason to begin anew: the share waits where it was.
             self.share = if self.is_held {

@@ -255,6 +255,22 @@ fn a_hold_ends_when_its_limit_is_raised() {
 }
 
 #[test]
+fn a_hold_of_another_limit_says_nothing_about_a_new_one_that_is_just_above() {
+    let above = |seconds| HoldChange::Above(Limit::Time(Duration::from_secs(seconds)));
+    let mut scene = Scene::one();
+    scene.read(&[lag(14.5)]);
+    scene.changes.insert("replica-lag".into(), above(15));
+    assert!(matches!(scene.verdict(), Verdict::Go(..)));
+    assert_eq!(text(&scene.read(&[lag(14.5)])), "go 0.05: replica-lag 14.5s of 15s");
+    // From then on the new one holds and releases as any other.
+    scene.read(&[lag(15.5)]);
+    assert_eq!(text(&scene.read(&[lag(14.5)])), "hold: replica-lag 14.5s > 13.5s (90 % of 15s)");
+    // One that people take back is a new one, too.
+    scene.changes.clear();
+    assert!(matches!(scene.read(&[lag(9.5)]), Verdict::Go(..)));
+}
+
+#[test]
 fn a_signal_that_is_off_does_not_hold_even_if_it_cannot_be_read() {
     let mut scene = Scene::one();
     scene.changes.insert("replica-lag".into(), HoldChange::Off);
