@@ -235,7 +235,8 @@ impl Controller {
         self.meter.observe(snapshot.now, done);
         self.meter.rate(&mut pulse);
         let brief = self.brief.borrow();
-        pulse.limit = brief.pace.rate;
+        let floor = pulse.holding.as_ref().and_then(|it| it.floor);
+        pulse.limit = brief.pace.limit().into_iter().chain(floor).min();
         pulse.window.clone_from(&brief.pace.window);
         pulse.signals.clone_from(&self.signals);
         pulse.target_bounds = Some(self.target_bounds);

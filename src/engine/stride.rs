@@ -203,15 +203,8 @@ impl Stride {
     fn tell_share(&mut self, share: f64, cause: Option<&Cause>) {
         let now = self.now();
         let was_held = std::mem::take(&mut self.was_held);
-        let told = self.told.take();
-        let Some(cause) = cause else {
-            if let Some((last, _)) = told {
-                let lasted = Duration::try_from_secs_f64(now - last.since).unwrap_or_default();
-                self.voice.say(Event::Unslowed { by: last.by, lasted });
-            }
-            return self.note(|gauge| gauge.slowing = None);
-        };
-        let last = told.filter(|(last, _)| !was_held && last.by == cause.signal);
+        let Some(cause) = cause else { return self.speed_up() };
+        let last = self.told.take().filter(|(last, _)| !was_held && last.by == cause.signal);
         let since = last.as_ref().map_or(now, |(last, _)| last.since);
         let slowing = slowing(cause, share, since);
         self.told = Some(match last {
@@ -224,6 +217,15 @@ impl Stride {
         self.note(|gauge| gauge.slowing = Some(slowing));
     }
 
+    /// Says that nothing slows the run down any more, if it was said that something does.
+    fn speed_up(&mut self) {
+        if let Some((last, _)) = self.told.take() {
+            let lasted = Duration::try_from_secs_f64(self.now() - last.since).unwrap_or_default();
+            self.voice.say(Event::Unslowed { by: last.by, lasted });
+        }
+        self.note(|gauge| gauge.slowing = None);
+    }
+
     fn now(&self) -> f64 {
         self.gauge.lock().unwrap_or_else(PoisonError::into_inner).now()
     }
@@ -233,11 +235,12 @@ impl Stride {
     }
 }
 
-/// A walk can end in the trickle of a hold; what comes after it is not held until it is told so.
+/// A walk can end in the trickle of a hold, or slowed down; what comes after it is neither until it is
+/// told so. The last worker that leaves says it for all.
 impl Drop for Stride {
     fn drop(&mut self) {
         self.release();
-        self.note(|gauge| gauge.slowing = None);
+        self.speed_up();
     }
 }
 
@@ -318,6 +321,24 @@ mod tests {
         let is_told_again =
             matches!(told[..], [Slowed(_), Held(_), Released { .. }, Slowed(_), Unslowed { .. }]);
         assert!(is_told_again, "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn a_slowing_that_a_walk_ends_in_is_over_when_the_last_of_its_workers_leaves() {
+        let gauge: Arc<Mutex<Gauge>> = Arc::default();
+        let (voice, mut events) = voice::pair();
+        let mut stride = Stride::new(Arc::clone(&gauge), voice);
+        let cause = Cause { signal: "busy".into(), text: "busy 4 of 5".into(), reading: None };
+        stride.tell_share(0.5, Some(&cause));
+        let one = Arc::new(Mutex::new(stride));
+        let another = Arc::clone(&one);
+        drop(one);
+        assert!(gauge.lock().unwrap().slowing.is_some());
+        drop(another);
+        assert!(gauge.lock().unwrap().slowing.is_none());
+        assert!(matches!(events.next().await, Some(Event::Slowed(_))));
+        assert!(matches!(events.next().await, Some(Event::Unslowed { by, .. }) if by == "busy"));
+        assert!(events.next().await.is_none());
     }
 
     #[tokio::test]

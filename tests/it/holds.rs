@@ -225,7 +225,9 @@ fn a_floor_keeps_a_trickle_and_counts_as_no_standstill() {
     let speed = f64::from(i32::try_from(done(&db) - before).expect("few"))
         / started.elapsed().as_secs_f64();
     assert!((60.0..140.0).contains(&speed), "{speed} rows/s");
-    assert_eq!(cli.status("job")["holding"]["floor_rows_per_s"], 100);
+    let run = cli.status("job");
+    assert_eq!(run["holding"]["floor_rows_per_s"], 100);
+    assert_eq!(run["rate"]["limit_rows_per_s"], 100, "the job's own is 1,000");
     assert!(cli.done(&["status", "job"]).stdout.contains("knob 20 > 10, at 100 rows/s, for "));
     // Blind, it does not even trickle.
     db.exec("ALTER TABLE knob RENAME TO knobs");
