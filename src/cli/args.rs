@@ -240,7 +240,7 @@ pub(crate) struct RunPace {
     /// Stop, resumable, after so many changed rows: a canary
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
-    /// Stop, resumable, after so long, as in 2h
+    /// Stop, resumable, so long after the start of this command, as in 2h
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) max_runtime: Option<Duration>,
     /// Stop, resumable, at this hour by the server's clock, as in 06:00 or "06:00 Europe/Berlin"; in

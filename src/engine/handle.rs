@@ -1,7 +1,7 @@
 //! What a caller holds of a run in progress: its events, its end, and the way to leave it.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -28,10 +28,8 @@ pub struct Options {
     pub workers: Option<u32>,
     /// Help a run that another process leads, instead of leaving it to that; without one, lead it.
     pub joins: bool,
-    /// Stop, resumable, after so long.
-    pub max_runtime: Option<Duration>,
-    /// Stop, resumable, at this instant of the server's clock.
-    pub until: Option<Timestamp>,
+    /// Stop, resumable, when this is up.
+    pub term: Term,
     /// Who starts it, for the journal.
     pub actor: Actor,
 }
@@ -45,10 +43,33 @@ impl Options {
             target: None,
             workers: None,
             joins: false,
-            max_runtime: None,
-            until: None,
+            term: Term::default(),
             actor,
         }
+    }
+}
+
+/// The time that a process is given, for all that it works on: until whichever comes first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Term {
+    /// An instant of the server's clock.
+    pub until: Option<Timestamp>,
+    /// One by the time that goes by here.
+    pub deadline: Option<Instant>,
+}
+
+impl Term {
+    /// Whether it is up, if the server's clock shows `now`.
+    pub fn is_up(self, now: Timestamp) -> bool {
+        self.ends(now).is_some_and(|end| end <= Instant::now())
+    }
+
+    /// Returns its end by the time that goes by here, if the server's clock shows `now`.
+    pub(super) fn ends(self, now: Timestamp) -> Option<Instant> {
+        // What is over ends now.
+        let left = |until: Timestamp| Duration::try_from(until.duration_since(now)).ok();
+        let until = self.until.map(|until| Instant::now() + left(until).unwrap_or_default());
+        until.into_iter().chain(self.deadline).min()
     }
 }
 
@@ -138,5 +159,31 @@ impl Leaver {
         let cancels = tokens.values().map(|token| self.database.cancel(token));
         // The statements may have ended meanwhile; there is nothing more to do then.
         let _ = join_all(cancels).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_is_up_when_the_first_of_its_ends_has_come() {
+        let now = Timestamp::UNIX_EPOCH;
+        let at = |seconds| Some(now + jiff::SignedDuration::from_secs(seconds));
+        let (come, to_come) = (Instant::now(), Instant::now() + Duration::from_mins(1));
+        for (until, deadline, is_up) in [
+            (None, None, false),
+            (at(-1), None, true),
+            (at(0), None, true),
+            (at(1), None, false),
+            (at(1), Some(to_come), false),
+            (at(1), Some(come), true),
+            (at(0), Some(to_come), true),
+        ] {
+            let term = Term { until, deadline };
+            assert_eq!(term.is_up(now), is_up, "{term:?}");
+        }
+        let term = Term { until: at(3_600), deadline: Some(to_come) };
+        assert_eq!(term.ends(now), Some(to_come));
     }
 }

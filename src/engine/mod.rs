@@ -46,7 +46,7 @@ mod shape_sync;
 #[cfg(test)]
 mod scale_tests;
 
-pub use handle::{Ending, Handle, Leaver, Options, Report};
+pub use handle::{Ending, Handle, Leaver, Options, Report, Term};
 pub use reverify::{Verified, verify};
 pub use runner::start;
 pub use shaper::{Statements, shape};

@@ -30,7 +30,7 @@ use crate::ledger::steps::{self, Steps};
 use crate::ledger::{Actor, members, snapshot};
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::path_of;
-use crate::run::{Event, Failure, FailureKind, Intent, Snapshot, Status, Transition};
+use crate::run::{Event, Failure, FailureKind, Intent, Snapshot, Status, Transition, as_timestamp};
 
 /// How often a lease that somebody else holds is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -124,7 +124,8 @@ enum Ahead {
 impl Shaper {
     async fn bring_to_end(self) -> Result<Report, Error> {
         let holder = self.holder().await?;
-        if let Some(ending) = self.take_lease(&holder).await? {
+        let deadline = self.deadline().await?;
+        if let Some(ending) = self.take_lease(&holder, deadline).await? {
             return self.report(ending).await;
         }
         self.voice.say(Event::Started(Box::new(self.snapshot().await?)));
@@ -139,8 +140,11 @@ impl Shaper {
         };
         let (stop, stopped) = watch::channel(false);
         let keeping = tokio::spawn(keeper.drive(stopped));
-        let ended = match self.hand(holder.clone(), orders).await {
-            Ok(hand) => self.all_and_let_go(&hand).await,
+        let ended = match self.path().await {
+            Ok(path) => {
+                let hand = Hand { holder: holder.clone(), path, orders, deadline };
+                self.all_and_let_go(&hand).await
+            }
             Err(fault) => Err(Halt::from(fault)),
         };
         stop.send_replace(true);
@@ -154,19 +158,25 @@ impl Shaper {
         self.report(ending?).await
     }
 
-    async fn hand(&self, holder: Holder, orders: watch::Receiver<Orders>) -> Result<Hand, Fault> {
+    async fn path(&self) -> Result<Path, Fault> {
         let mut session = self.database.session(Lane::Watch).await?;
         let path = path_of(&mut session, &self.job).await?;
-        let path = path.map_or(Path::Own, Path::Schemas);
-        let now = runs::clock(&mut session).await?;
-        let until = self.options.until.map(|at| at.as_duration().as_secs_f64() - now);
-        let until = until.map(|left| Duration::try_from_secs_f64(left).unwrap_or_default());
-        let left = [until, self.options.max_runtime].into_iter().flatten().min();
-        Ok(Hand { holder, path, orders, deadline: left.map(|left| Instant::now() + left) })
+        Ok(path.map_or(Path::Own, Path::Schemas))
+    }
+
+    /// Returns when the time that this process was given is up.
+    async fn deadline(&self) -> Result<Option<Instant>, Error> {
+        let now = self.insist(|mut session| async move { runs::clock(&mut session).await }).await;
+        let now = now.map_err(|fault| self.broken(&fault))?;
+        Ok(self.options.term.ends(as_timestamp(now)))
     }
 
     async fn all_and_let_go(&self, hand: &Hand) -> Result<(), Halt> {
         self.all(hand).await?;
+        if !self.statements.is_all {
+            // Whoever is asked to stop during the last one does not begin with the rows.
+            self.asked(hand)?;
+        }
         if self.statements.lets_go { self.let_go(hand).await } else { Ok(()) }
     }
 
@@ -231,7 +241,11 @@ impl Shaper {
     }
 
     /// Takes the lease; returns how it ended if the run was brought to an end by somebody else.
-    async fn take_lease(&self, holder: &Holder) -> Result<Option<Ending>, Error> {
+    async fn take_lease(
+        &self,
+        holder: &Holder,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Ending>, Error> {
         let run = self.run;
         let (mut first_seen, mut planned_since): (Option<String>, _) = (None, None);
         loop {
@@ -243,8 +257,8 @@ impl Shaper {
                 }
             }
             if planned_since.is_some_and(|since| since.elapsed() < lease::TTL) {
-                if *self.leaving.borrow() {
-                    return Ok(Some(Ending::Left));
+                if let Some(ending) = self.leaves(deadline) {
+                    return Ok(Some(ending));
                 }
                 tokio::time::sleep(LOOK).await;
                 continue;
@@ -270,11 +284,18 @@ impl Shaper {
                     }
                 }
             }
-            if *self.leaving.borrow() {
-                return Ok(Some(Ending::Left));
+            if let Some(ending) = self.leaves(deadline) {
+                return Ok(Some(ending));
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// How it ends for a process that waits for the lease, if it is not to wait any longer.
+    fn leaves(&self, deadline: Option<Instant>) -> Option<Ending> {
+        let is_time_up = deadline.is_some_and(|at| at <= Instant::now());
+        let time_up = is_time_up.then_some(Ending::TimeUp);
+        if *self.leaving.borrow() { Some(Ending::Left) } else { time_up }
     }
 
     /// How far those are whom this process joins.

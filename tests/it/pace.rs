@@ -386,12 +386,12 @@ fn a_plan_counts_what_people_have_changed_of_the_pace() {
 }
 
 #[test]
-fn a_run_that_may_take_a_second_leaves_after_it_and_goes_on_later() {
+fn a_run_that_may_take_two_seconds_leaves_after_them_and_goes_on_later() {
     let db = Db::with(&numbers(2_000));
     let cli = Cli::new(&db, "job", &Toml::increment().rows(20).text());
     let started = Instant::now();
-    let left = cli.call(&["run", "job", "-y", "--rate", "200/s", "--max-runtime", "1s"]).exits(4);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let left = cli.call(&["run", "job", "-y", "--rate", "200/s", "--max-runtime", "2s"]).exits(4);
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
     left.says("time is up").says("left: job; committed: ").says("`piecemeal run job` continues");
     assert_eq!(status(&db), "ready");
     assert!((20..1_000).contains(&done(&db)), "{} rows", done(&db));
@@ -415,5 +415,58 @@ fn a_run_that_may_go_on_until_an_hour_leaves_then_also_out_of_a_hold() {
     assert_eq!((status(&db), done(&db)), ("ready".to_owned(), 0));
     cli.done(&["throttle", "job", "--schedule", "off"]);
     cli.done(&["run", "job"]);
+    done_once(&db, "job");
+}
+
+/// A statement that lasts for so many seconds.
+fn slow(seconds: u32) -> String {
+    format!("[expand]\nup = ['SELECT pg_sleep({seconds})']\n")
+}
+
+#[test]
+fn the_jobs_of_a_command_have_its_time_together_and_one_that_comes_too_late_is_not_begun() {
+    for end in [["--max-runtime", "2s"], ["--until", "12:00 Here"]] {
+        let db = Db::with(&numbers(100));
+        let zones = Zones::new();
+        let mut cli = Cli::new(&db, "a", &slow(5));
+        cli.write("b", &Toml::increment().rows(50).text());
+        zones.noon_in(&db, 4, "Here");
+        cli.zones = Some(zones.dir());
+        let left = cli.call(&[&["run", "-y"], &end[..]].concat()).exits(4);
+        left.says("done: a, 1 statement")
+            .says("time is up\nnot begun: b; `piecemeal run b` begins it");
+        assert_eq!((db.number("SELECT count(*) FROM piecemeal.run"), done(&db)), (1, 0));
+        cli.done(&["run", "b", "-y", "--max-runtime", "1h"]);
+        done_once(&db, "b");
+    }
+}
+
+#[test]
+fn the_rows_of_a_job_are_not_begun_when_its_statements_took_all_the_time() {
+    let db = Db::with(&numbers(100));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(50).with(&slow(4)).text());
+    let left = cli.call(&["run", "job", "-y", "--max-runtime", "2s"]).exits(4);
+    left.says("time is up")
+        .says("left: job; committed: 1 statement of expand; `piecemeal run job`");
+    assert_eq!((status(&db), done(&db)), ("ready".to_owned(), 0));
+    assert_eq!(db.text("SELECT phase FROM piecemeal.run"), "expand");
+    // What was left goes on in the time of the next command, and not before that begins.
+    cli.call(&["run", "job", "--max-runtime", "1ms"])
+        .exits(4)
+        .says("left: job; committed: 1 statement");
+    cli.done(&["run", "job", "--max-runtime", "1h"]);
+    done_once(&db, "job");
+}
+
+#[test]
+fn one_that_joins_others_waits_for_their_statements_no_longer_than_its_time() {
+    let db = Db::with(&numbers(100));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(50).with(&slow(8)).text());
+    let first = cli.start(&["join", "job", "-y"]);
+    db.until("to_regclass('piecemeal.step') IS NOT NULL");
+    db.until("EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%')");
+    cli.call(&["join", "job", "-y", "--max-runtime", "2s"]).exits(4).says("time is up");
+    assert_eq!(db.text("SELECT phase || ' ' || status FROM piecemeal.run"), "expand running");
+    first.wait().exits(0);
     done_once(&db, "job");
 }

@@ -1,12 +1,14 @@
 //! `run`, `join` and `resume`: starts a job or goes on with it, in the foreground, with progress.
 
+use std::time::Instant;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use piecemeal::control::{Desk, RACED, Run as LedgerRun, check_definition, check_open};
-use piecemeal::engine::{self, Ending, Handle, Options, Report};
+use piecemeal::engine::{self, Ending, Handle, Options, Report, Term};
 use piecemeal::job::{Identity, in_order};
 use piecemeal::report::{json, words};
-use piecemeal::run::{Shown, Status};
+use piecemeal::run::{Shown, Snapshot, Status};
 use piecemeal::sync::Blocker;
 use piecemeal::{Error, ErrorKind, Job, Plan};
 
@@ -14,7 +16,7 @@ use super::Done;
 use super::control::check_target;
 use super::plan::{build, show_findings};
 use super::{check, shape};
-use crate::cli::args::{Join, Resume, Run, RunPace};
+use crate::cli::args::{Join, Output, Resume, Run, RunPace};
 use crate::cli::exit::Exit;
 use crate::cli::settings::{Problem, Settings, actor};
 use crate::cli::{reporter, signals};
@@ -28,12 +30,13 @@ pub(super) struct How<'a> {
     again: bool,
     joins: bool,
     pace: &'a RunPace,
+    term: Term,
 }
 
 impl<'a> How<'a> {
     /// Begins it if need be, and works on it alone.
     pub(super) fn plain(pace: &'a RunPace) -> How<'a> {
-        How { again: false, joins: false, pace }
+        How { again: false, joins: false, pace, term: Term::default() }
     }
 
     /// Begins a new run if `again`, after one that is done.
@@ -42,17 +45,24 @@ impl<'a> How<'a> {
     }
 
     /// Returns how this process works on the run.
-    async fn options(self, desk: &Desk) -> Result<Options, Error> {
-        Ok(Options { joins: self.joins, ..options(desk, self.pace).await? })
+    fn options(self) -> Options {
+        Options { joins: self.joins, ..options(self.pace, self.term) }
     }
 }
 
 pub(crate) async fn run(settings: &Settings, args: &Run) -> Done {
-    let how = How { again: args.again, joins: false, pace: &args.pace };
+    let began = Instant::now();
     // All files are read before anything is done.
     let jobs = if args.jobs.is_empty() { all_in_order(settings)? } else { named(settings, args)? };
+    let mut known = None;
     for job in &jobs {
-        let exit = one(settings, job, how).await?;
+        let desk = settings.desk(Some(&job.name)).await?;
+        let term = match known {
+            Some(term) => term,
+            None => *known.insert(term(&desk, &args.pace, began).await?),
+        };
+        let how = How { again: args.again, joins: false, pace: &args.pace, term };
+        let exit = go(settings, &desk, job, how).await?;
         if exit != Exit::Done {
             return Ok(exit);
         }
@@ -76,17 +86,14 @@ fn all_in_order(settings: &Settings) -> Result<Vec<Job>, Problem> {
 }
 
 pub(crate) async fn join(settings: &Settings, args: &Join) -> Done {
+    let began = Instant::now();
     let job = settings.job(&args.job)?;
-    one(settings, &job, How { again: false, joins: true, pace: &args.pace }).await
+    let desk = settings.desk(Some(&job.name)).await?;
+    let term = term(&desk, &args.pace, began).await?;
+    go(settings, &desk, &job, How { again: false, joins: true, pace: &args.pace, term }).await
 }
 
 /// Looks, plans and begins; looks again if somebody else began meanwhile, who may even be done.
-async fn one(settings: &Settings, job: &Job, how: How<'_>) -> Done {
-    let desk = settings.desk(Some(&job.name)).await?;
-    go(settings, &desk, job, how).await
-}
-
-/// The same at a desk that is there.
 pub(super) async fn go(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Done {
     for _ in 1..LOOKS {
         match Box::pin(begin(settings, desk, job, how)).await {
@@ -121,7 +128,10 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
     }
     // What was typed is read in full before anything is written.
     check_target(&job.name, how.pace.target, Some(job.batch.target_bounds()))?;
-    let options = how.options(desk).await?;
+    if is_time_up(desk, how.term).await? {
+        return not_begun(settings, desk, &job.name, open).await;
+    }
+    let options = how.options();
     if job.shape.expands() && open.is_none_or(LedgerRun::is_before_walk) {
         let expanding = shape::expand(settings, desk, (job, open, found.as_ref()), options);
         return Box::pin(expanding).await;
@@ -175,6 +185,7 @@ fn not_ended(run: &LedgerRun) -> Error {
 }
 
 pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
+    let began = Instant::now();
     let name = settings.job_name(&args.job);
     let desk = settings.desk(Some(&name)).await?;
     let Some(mut run) = desk.find(&name).await? else { return Err(desk.no_run(&name).into()) };
@@ -185,11 +196,11 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
     // What stands against going on is said before the pause, or the failure, is taken back.
     let job = settings.job(&args.job)?;
     check_target(&name, args.pace.target, Some(job.batch.target_bounds()))?;
-    let options = options(&desk, &args.pace).await?;
+    let term = term(&desk, &args.pace, began).await?;
     if run.is_before_walk() {
         check_definition(&Identity::of(&job), &run)?;
         desk.resume(&name).await?;
-        let how = How { again: false, joins: false, pace: &args.pace };
+        let how = How { again: false, joins: false, pace: &args.pace, term };
         return Box::pin(begin(settings, &desk, &job, how)).await;
     }
     let plan = build(&job, &desk).await?;
@@ -199,7 +210,7 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
     }
     desk.check_same(&plan, &run).await?;
     keep_in_step(settings, &desk, &plan, Some(run.id)).await?;
-    Box::pin(go_on(settings, &desk, plan, &run, options)).await
+    Box::pin(go_on(settings, &desk, plan, &run, options(&args.pace, term))).await
 }
 
 /// Takes back what made a run stand, and goes on with it here, unless somebody stands by to do so.
@@ -228,20 +239,42 @@ async fn hand_over(settings: &Settings, desk: &Desk, run: &LedgerRun) -> Done {
     Ok(Exit::Done)
 }
 
-async fn options(desk: &Desk, pace: &RunPace) -> Result<Options, Error> {
-    let until = match &pace.until {
-        Some(hour) => Some(until(hour, desk.clock().await?)?),
-        None => None,
-    };
-    Ok(Options {
+fn options(pace: &RunPace, term: Term) -> Options {
+    Options {
         limit: pace.limit,
         rate: pace.rate.map(piecemeal::job::Rate::rows_per_second),
         target: pace.target,
         workers: pace.workers,
-        max_runtime: pace.max_runtime,
-        until,
+        term,
         ..Options::new(actor())
-    })
+    }
+}
+
+/// Returns the time that a process is given that began then: all its jobs and their phases have it together.
+async fn term(desk: &Desk, pace: &RunPace, began: Instant) -> Result<Term, Error> {
+    let deadline = pace.max_runtime.and_then(|time| began.checked_add(time));
+    let until = match &pace.until {
+        Some(hour) => Some(until(hour, desk.clock().await?)?),
+        None => None,
+    };
+    Ok(Term { until, deadline })
+}
+
+async fn is_time_up(desk: &Desk, term: Term) -> Result<bool, Error> {
+    Ok(term != Term::default() && term.is_up(desk.clock().await?))
+}
+
+/// Says that a job is not begun, or not gone on with, as the time is up.
+async fn not_begun(settings: &Settings, desk: &Desk, job: &str, open: Option<&LedgerRun>) -> Done {
+    let snapshots = if open.is_some() { desk.status(Some(job)).await? } else { Vec::new() };
+    let what = format!("time is up\nnot begun: {job}; `piecemeal run {job}` begins it");
+    let report =
+        |snapshot: &Snapshot| Report { ending: Ending::TimeUp, snapshot: snapshot.clone() };
+    settings.printer.say(&snapshots.first().map_or(what, |it| in_words(job, &report(it))));
+    if settings.output == Output::Json {
+        settings.printer.data(&json::runs(&snapshots).to_string())?;
+    }
+    Ok(Exit::Stopped)
 }
 
 fn until(hour: &str, now: Timestamp) -> Result<Timestamp, Error> {
@@ -308,7 +341,7 @@ pub(super) async fn watch(
     }
     reporter.end(&ended);
     let report = ended?;
-    if settings.output == crate::cli::args::Output::Json {
+    if settings.output == Output::Json {
         settings.printer.data(&json::runs(std::slice::from_ref(&report.snapshot)).to_string())?;
     }
     let exit = match (&report.ending, seen.exit()) {
