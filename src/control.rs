@@ -426,7 +426,15 @@ fn check_key(plan: &Plan, run: &Run) -> Result<(), Error> {
         columns.iter().map(KeyColumn::to_string).collect::<Vec<_>>().join(", ")
     };
     let what = format!("the key of {table} is not the one along which run `{job}` walks");
-    let hint = format!("give the table that key back, or {}", start_anew(run));
+    let anew = start_anew(run);
+    let is_resorted = now.iter().zip(then).any(|(now, then)| now.is_resorted(then));
+    let hint = if is_resorted {
+        format!(
+            "what the server sorts otherwise cannot be given back: {anew}, which does rows again that are done, unless `where` under [table] leaves them out"
+        )
+    } else {
+        format!("give the table that key back, or {anew}")
+    };
     Err(refused("key-replaced", what, &hint)
         .because(format!("when the walk began: {}; now: {}", listed(then), listed(now)))
         .because("rows behind the cursor may never have been done"))

@@ -24,6 +24,11 @@ impl Facts {
                 name: column.quoted.clone(),
                 sql_type: column.bare_type.clone(),
                 collation: column.collation.as_ref().map(|collation| collation.name.clone()),
+                version: column
+                    .collation
+                    .as_ref()
+                    .and_then(|collation| table.versions(collation)?.1)
+                    .map(str::to_owned),
                 stripe: Scatter::Hashed,
                 is_it: column.is_it.clone(),
             })

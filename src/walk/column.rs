@@ -19,6 +19,9 @@ pub struct KeyColumn {
     pub sql_type: String,
     /// By what its values are ordered, if they are text.
     pub collation: Option<String>,
+    /// The version that the server has of that, if it has one: another one may order them otherwise.
+    #[serde(default)]
+    pub version: Option<String>,
     /// What it adds to the number by which a row gets its stripe.
     pub stripe: Scatter,
     /// A condition on `pg_attribute` that the column fulfils as long as its values have the same order.
@@ -37,6 +40,14 @@ impl KeyColumn {
         self.number == noted.number
             && (self.sql_type == noted.sql_type || is_alike)
             && self.collation == noted.collation
+            && !self.is_resorted(noted)
+    }
+
+    /// Whether the server has another version of its collation than when `noted` was, as after an update of
+    /// the operating system.
+    pub fn is_resorted(&self, noted: &KeyColumn) -> bool {
+        let versions = self.version.as_ref().zip(noted.version.as_ref());
+        self.collation == noted.collation && versions.is_some_and(|(now, then)| now != then)
     }
 
     /// Whether its values are integers.
@@ -48,7 +59,8 @@ impl KeyColumn {
 impl fmt::Display for KeyColumn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.sql_type)?;
-        self.collation.as_ref().map_or(Ok(()), |collation| write!(f, " COLLATE {collation}"))
+        self.collation.as_ref().map_or(Ok(()), |collation| write!(f, " COLLATE {collation}"))?;
+        self.version.as_ref().map_or(Ok(()), |version| write!(f, " (version {version})"))
     }
 }
 
@@ -60,6 +72,7 @@ pub(crate) fn column(name: &str, sql_type: &str) -> KeyColumn {
         name: name.into(),
         sql_type: sql_type.into(),
         collation: None,
+        version: None,
         stripe: Scatter::Hashed,
         is_it: String::new(),
     }
@@ -91,11 +104,30 @@ mod tests {
     }
 
     #[test]
+    fn a_column_of_another_version_of_its_collation_is_another_if_both_are_known() {
+        let of = |version: Option<&str>| KeyColumn {
+            collation: Some("x".into()),
+            version: version.map(Into::into),
+            ..column("id", "text")
+        };
+        let (old, new) = (of(Some("1.0")), of(Some("2.0")));
+        assert!(new.is_still(&new) && !new.is_resorted(&new));
+        assert!(!new.is_still(&old) && new.is_resorted(&old));
+        assert!(new.is_still(&of(None)) && of(None).is_still(&new), "nobody knows");
+        let other = KeyColumn { collation: Some("y".into()), ..old };
+        assert!(!new.is_still(&other) && !new.is_resorted(&other), "that can be given back");
+        assert_eq!(new.to_string(), "id text COLLATE x (version 2.0)");
+    }
+
+    #[test]
     fn what_a_run_notes_of_a_column_is_read_as_it_was_written() {
         let id = KeyColumn { stripe: Scatter::Folded, ..column("id", "bigint") };
         let noted = serde_json::to_value(&id).unwrap();
-        let fields = serde_json::json!({"number": 1, "name": "id", "type": "bigint", "collation": null, "stripe": "folded"});
+        let mut fields = serde_json::json!({"number": 1, "name": "id", "type": "bigint", "collation": null,
+            "version": null, "stripe": "folded"});
         assert_eq!(noted, fields);
+        fields.as_object_mut().unwrap().remove("version");
+        assert_eq!(serde_json::from_value::<KeyColumn>(fields).unwrap(), id);
         assert_eq!(serde_json::from_value::<KeyColumn>(noted).unwrap(), id);
     }
 }

@@ -119,3 +119,29 @@ fn a_key_of_another_order_is_refused_between_two_processes_and_a_wider_integer_g
     cli.done(&["run", "job"]);
     done_once(&db, "job");
 }
+
+#[test]
+fn text_that_the_server_sorts_otherwise_by_now_is_refused_although_its_version_was_refreshed() {
+    let (db, cli) = quarter("id text COLLATE \"de-x-icu\" PRIMARY KEY", "(1000 + i)::text");
+    let now = db.text("SELECT key -> 0 ->> 'version' FROM piecemeal.run");
+    // As if the library had been updated since.
+    db.exec("UPDATE piecemeal.run SET key = jsonb_set(key, '{0,version}', '\"1.0\"')");
+    db.exec("UPDATE pg_collation SET collversion = '1.0' WHERE collname = 'de-x-icu'");
+    cli.call(&["run", "job"]).exits(3).says("key-collation-version");
+    db.exec("REINDEX INDEX t_pkey");
+    db.exec("ALTER COLLATION \"de-x-icu\" REFRESH VERSION");
+    for command in ["run", "resume"] {
+        let answer = cli.call(&[command, "job"]).exits(3);
+        answer
+            .says(
+                "when the walk began: id text COLLATE pg_catalog.\"de-x-icu\" (version 1.0); now:",
+            )
+            .says(&format!("(version {now})"))
+            .says("cannot be given back: `piecemeal cancel job`");
+    }
+    db.exec(&format!(
+        "UPDATE piecemeal.run SET key = jsonb_set(key, '{{0,version}}', '\"{now}\"')"
+    ));
+    cli.done(&["run", "job"]);
+    done_once(&db, "job");
+}

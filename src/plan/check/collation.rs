@@ -57,16 +57,16 @@ fn encoding(facts: &Facts, column: &Column) -> Option<Finding> {
 }
 
 fn stale(facts: &Facts, table: &Table, column: &Column, collation: &Collation) -> Option<Finding> {
-    let (recorded, actual, owner) = if collation.is_default {
-        let version = table.database_collation.as_ref()?;
-        (&version.recorded, &version.actual, format!("database {}", facts.server.database))
-    } else {
-        (collation.recorded.as_ref()?, &collation.actual, format!("collation {}", collation.name))
-    };
-    if actual.as_ref() == Some(recorded) {
+    let (recorded, actual) = table.versions(collation)?;
+    if actual == Some(recorded) {
         return None;
     }
-    let now = actual.as_deref().unwrap_or("none");
+    let owner = if collation.is_default {
+        format!("database {}", facts.server.database)
+    } else {
+        format!("collation {}", collation.name)
+    };
+    let now = actual.unwrap_or("none");
     let what = format!(
         "column `{}` of the key was sorted with version {recorded} of {owner}, which is {now} now",
         column.name

@@ -77,6 +77,19 @@ impl Table {
         self.columns.iter().find(|column| column.number == number)
     }
 
+    /// Returns the version of a collation with which indexes were built, and the one that the server has now;
+    /// nothing if it has none.
+    pub(crate) fn versions<'t>(
+        &'t self,
+        collation: &'t Collation,
+    ) -> Option<(&'t str, Option<&'t str>)> {
+        if collation.is_default {
+            let version = self.database_collation.as_ref()?;
+            return Some((&version.recorded, version.actual.as_deref()));
+        }
+        Some((collation.recorded.as_deref()?, collation.actual.as_deref()))
+    }
+
     /// Returns the columns of these numbers as a list for people and SQL.
     pub(crate) fn list(&self, numbers: &[i32]) -> String {
         let columns = numbers.iter().filter_map(|number| self.numbered(*number));
