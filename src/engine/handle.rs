@@ -28,6 +28,8 @@ pub struct Options {
     pub workers: Option<u32>,
     /// Help a run that another process leads, instead of leaving it to that; without one, lead it.
     pub joins: bool,
+    /// This process has begun the run, or its walk: one that leads it has come in between, and is helped.
+    pub has_begun: bool,
     /// Stop, resumable, when this is up.
     pub term: Term,
     /// Who starts it, for the journal.
@@ -43,9 +45,15 @@ impl Options {
             target: None,
             workers: None,
             joins: false,
+            has_begun: false,
             term: Term::default(),
             actor,
         }
+    }
+
+    /// Whether another process that leads the run is helped.
+    pub(super) fn helps(&self) -> bool {
+        self.joins || self.has_begun
     }
 }
 

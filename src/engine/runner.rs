@@ -182,10 +182,10 @@ impl Runner {
         Ok(Holder::here(&self.options.actor, is_direct, workers))
     }
 
-    /// Takes the lease: at once if nobody alive holds it, else when it is over; who joins helps its
-    /// holder instead. Returns how it ended if there is nothing left to do: this process is to leave,
+    /// Takes the lease: at once if nobody alive holds it, else when it is over; who joins, or has begun what
+    /// the holder leads, helps it instead. Returns how it ended if there is nothing left to do: this process is to leave,
     /// or the other one was done first.
-    async fn take_lease(&self, holder: &Holder) -> Result<Option<Ending>, Error> {
+    async fn take_lease(&mut self, holder: &Holder) -> Result<Option<Ending>, Error> {
         let run = self.run;
         let mut first_seen: Option<String> = None;
         loop {
@@ -199,12 +199,13 @@ impl Runner {
                     return Ok(None);
                 }
                 Claim::Closed => return self.closed().await.map(Some),
-                Claim::Held(..) if self.options.joins => {
+                Claim::Held(..) if self.options.helps() => {
                     let joined = self.insist(|mut session| async move {
                         members::join(&mut session, run, holder).await
                     });
                     // If it stands by now, the next claim says so.
                     if let Some(leader) = joined.await? {
+                        self.options.joins = true;
                         self.voice.say(Event::Joined { leader });
                         return Ok(None);
                     }

@@ -249,7 +249,7 @@ impl Shaper {
         let run = self.run;
         let (mut first_seen, mut planned_since): (Option<String>, _) = (None, None);
         loop {
-            if self.options.joins && first_seen.is_some() {
+            if self.options.helps() && first_seen.is_some() {
                 match self.ahead().await? {
                     Ahead::Runs => planned_since = None,
                     Ahead::Plans => planned_since = planned_since.or_else(|| Some(Instant::now())),
@@ -275,7 +275,7 @@ impl Shaper {
                 Claim::Closed => return self.closed().await.map(Some),
                 Claim::Held(owner, renewed) => {
                     let is_renewed = first_seen.as_ref().is_some_and(|first| *first != renewed);
-                    if is_renewed && !self.options.joins {
+                    if is_renewed && !self.options.helps() {
                         return Err(self.owned(&owner));
                     }
                     if first_seen.is_none() {

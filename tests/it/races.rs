@@ -17,6 +17,63 @@ fn a_job_that_five_start_at_once_is_done_once() {
     done_once(&db, "job");
 }
 
+const EXPAND: &str = "[expand]\nup = ['ALTER TABLE t ADD COLUMN m int']\n";
+
+/// A process that `run`s a job and is stopped where it has sent what begins a run, or its walk, and has not seen that
+/// this was done.
+fn stopped_at(what: &str, expand: &str) -> (Db, Cli, Running) {
+    let db = Db::with(&numbers(3_000));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(10).with(expand).text());
+    cli.done(&["init"]);
+    db.exec(&format!(
+        "CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END';
+         CREATE TRIGGER gate AFTER INSERT ON piecemeal.journal FOR EACH ROW WHEN (NEW.what = '{what}')
+         EXECUTE FUNCTION gate()"
+    ));
+    let gate = db.session();
+    gate.exec("SELECT pg_advisory_lock(7)");
+    let first = cli.start(&["run", "job", "-y"]);
+    db.until_waiting("advisory");
+    first.freeze(&db);
+    gate.exec("SELECT pg_advisory_unlock(7)");
+    db.until(&format!("EXISTS (SELECT FROM piecemeal.journal WHERE what = '{what}')"));
+    (db, cli, first)
+}
+
+#[test]
+fn one_that_joins_before_a_run_has_its_lease_leads_it_and_is_helped() {
+    for (what, expand) in [("created", ""), ("walk", EXPAND)] {
+        let (db, cli, first) = stopped_at(what, expand);
+        let second = cli.start(&["join", "job", "-y", "--rate", "500/s"]);
+        db.until("(SELECT sum(seen) FROM piecemeal.range) > 0");
+        first.signal("CONT");
+        first.until_it_says("leads the run");
+        cli.done(&["throttle", "job", "--rate", "1M/s"]);
+        for running in [first, second] {
+            running.wait().exits(0);
+        }
+        done_once(&db, "job");
+    }
+}
+
+#[test]
+fn one_that_joins_before_a_run_has_its_lease_runs_its_statements() {
+    let (db, cli, first) = stopped_at("created", EXPAND);
+    let reader = db.session();
+    reader.exec("BEGIN; LOCK TABLE t IN ACCESS SHARE MODE");
+    let second = cli.start(&["join", "job", "-y"]);
+    second.until_it_says("waiting: ");
+    first.signal("CONT");
+    first.until_it_says("waiting: ");
+    let lease = db.text("SELECT lease_until FROM piecemeal.run");
+    db.until(&format!("EXISTS (SELECT FROM piecemeal.run WHERE lease_until > '{lease}')"));
+    reader.exec("ROLLBACK");
+    for running in [first, second] {
+        running.wait().exits(0);
+    }
+    done_once(&db, "job");
+}
+
 #[test]
 fn a_table_that_takes_the_place_of_the_one_walked_is_not_touched() {
     let db = Db::with(&numbers(100));

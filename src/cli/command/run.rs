@@ -131,7 +131,7 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
     if is_time_up(desk, how.term).await? {
         return not_begun(settings, desk, &job.name, open).await;
     }
-    let options = how.options();
+    let mut options = how.options();
     if job.shape.expands() && open.is_none_or(LedgerRun::is_before_walk) {
         let expanding = shape::expand(settings, desk, (job, open, found.as_ref()), options);
         return Box::pin(expanding).await;
@@ -153,6 +153,7 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
         }
         desk.install(None).await?;
         keep_in_step(settings, desk, &plan, None).await?;
+        options.has_begun = true;
         desk.create(&plan, found.as_ref()).await?
     };
     follow(settings, desk, plan, run, options).await

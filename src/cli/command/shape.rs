@@ -32,7 +32,7 @@ pub(super) async fn expand(
     settings: &Settings,
     desk: &Desk,
     (job, open, last): (&Job, Option<&Run>, Option<&Run>),
-    options: Options,
+    mut options: Options,
 ) -> Done {
     let run = if let Some(run) = open {
         desk.check_origin(run).await?;
@@ -44,6 +44,7 @@ pub(super) async fn expand(
         if !agrees(settings, &outline.to_string(), &question) {
             return Err(not_agreed(&job.name).into());
         }
+        options.has_begun = true;
         desk.begin(&outline, last).await?
     };
     let statements = Statements { is_all: !job.has_work(), ..Statements::of(vec![Part::ExpandUp]) };
@@ -62,6 +63,7 @@ pub(super) async fn expand(
     }
     keep_in_step(settings, desk, &plan, Some(run)).await?;
     desk.begin_walk(&plan, run).await?;
+    options.has_begun = true;
     follow(settings, desk, plan, run, options).await
 }
 
