@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::error::{Error, ErrorKind};
-use crate::job::{Identity, Job, fingerprint};
+use crate::job::{Identity, Job, Order, fingerprint};
 use crate::ledger::control;
 use crate::ledger::journal;
 use crate::ledger::runs::{self, NewRun};
@@ -412,7 +412,8 @@ pub fn check_definition(now: &Identity, run: &Run) -> Result<(), Error> {
 }
 
 /// Checks that the key is still the one along which the walk of `run` is under way: where it is another, or
-/// has another order, rows behind the cursor were never done.
+/// has another order, rows behind the cursor were never done. In physical order the cursor is a place, but
+/// stripes, sweeps and the quarantine go by the key.
 fn check_key(plan: &Plan, run: &Run) -> Result<(), Error> {
     let now = &plan.target.keyset.columns;
     let walks = matches!(run.phase, Phase::Backfill | Phase::Verify) && !run.status.is_final();
@@ -437,7 +438,12 @@ fn check_key(plan: &Plan, run: &Run) -> Result<(), Error> {
     };
     Err(refused("key-replaced", what, &hint)
         .because(format!("when the walk began: {}; now: {}", listed(then), listed(now)))
-        .because("rows behind the cursor may never have been done"))
+        .because(match plan.job.table.order {
+            Order::Key => "rows behind the cursor may never have been done",
+            Order::Physical => {
+                "stripes, sweeps and the quarantine go by the key, also in physical order"
+            }
+        }))
 }
 
 fn start_anew(run: &Run) -> String {

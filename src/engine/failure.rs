@@ -91,6 +91,13 @@ pub(super) fn unfit(job: &str, unfit: Unfit) -> Failure {
                 "if the order is the same (a number of a wider type), `piecemeal resume {job}` goes on; if not, give the column its type and collation back, then resume"
             ),
         ),
+        Unfit::Unindexed => (
+            "the key along which it walks has no unique index any more",
+            "without one, each batch reads the whole table; what is done stays done, and nothing was done twice",
+            format!(
+                "make its primary key, or unique index, again, then `piecemeal resume {job}` goes on"
+            ),
+        ),
     };
     Failure {
         kind: FailureKind::Unfit,

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::recover::{ATTEMPTS, Choice, FIRST_WAIT, Situation, choose, jittered, timeouts};
 use super::steering::Steering;
-use super::worker::Stop;
+use super::worker::{Stop, unindexed};
 use crate::batch;
+use crate::pg::fault::is_timeout;
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::{self, Plan};
 use crate::run::Pending;
@@ -164,6 +165,11 @@ impl Looker {
         Ok(self.session.insert(session))
     }
 
+    async fn unindexed(&mut self) -> Option<Stop> {
+        let plan = Arc::clone(&self.plan);
+        unindexed(self.session().await.ok()?, &plan).await
+    }
+
     async fn recover(
         &mut self,
         attempts: &mut Attempts,
@@ -172,6 +178,11 @@ impl Looker {
     ) -> Result<(), Stop> {
         if fault.spoils_connection() {
             self.session = None;
+        }
+        if is_timeout(fault.message())
+            && let Some(stop) = self.unindexed().await
+        {
+            return Err(stop);
         }
         let max_hold = self.plan.job.pace.max_hold;
         let at = Situation { max_hold, ..attempts.count(rows, fault) };

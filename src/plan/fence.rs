@@ -5,6 +5,7 @@ use super::target::Target;
 use crate::job::Job;
 use crate::pg::{GUARDED, literal};
 use crate::sync::name_of;
+use crate::walk::KeyColumn;
 
 impl Text<'_> {
     /// What everything that changes rows begins with, with `columns`: the range as we remember it, locked,
@@ -66,6 +67,25 @@ pub(super) fn same_key(target: &Target) -> String {
         format!("EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE {})", column.is_it)
     });
     columns.collect::<Vec<_>>().join(" AND ")
+}
+
+/// Whether an index leads to the rows of the key, by the form that preflight asks for; not by its identity,
+/// since REINDEX makes another one. Without it each batch reads the whole table, and none is wrong.
+pub(super) fn has_index(target: &Target) -> String {
+    let columns = &target.keyset.columns;
+    let is_at = |(at, column): (usize, &KeyColumn)| format!("indkey[{at}] = {}", column.number);
+    let begins: Vec<_> = columns.iter().enumerate().map(is_at).collect();
+    let others: Vec<_> = target.partition_numbers.iter().map(i32::to_string).collect();
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = {oid} AND indisunique AND indimmediate \
+         AND indisvalid AND indisready AND indislive AND indpred IS NULL AND indnkeyatts >= {many} AND {begins} \
+         AND (indkey::pg_catalog.int2[])[{many}:indnkeyatts - 1] OPERATOR(pg_catalog.<@) \
+         '{{{others}}}'::pg_catalog.int2[])",
+        oid = target.oid,
+        many = columns.len(),
+        begins = begins.join(" AND "),
+        others = others.join(","),
+    )
 }
 
 /// Whether every row that a trigger could suppress is counted: there is none that could, or the batches

@@ -272,6 +272,8 @@ pub enum Standing {
     OtherKey,
     /// A trigger could suppress rows, and batches do not count with that.
     Uncounted,
+    /// No unique index leads to the rows of its key any more.
+    Unindexed,
 }
 
 /// Returns whether the table is still the one that `plan` was made for, with the same key.
@@ -279,13 +281,14 @@ pub enum Standing {
 /// # Errors
 /// When the server cannot be asked.
 pub async fn standing(session: &mut Session, plan: &Plan) -> Result<Standing, Fault> {
-    let rows = session.transact(&Guards::reading(), &plan.statements.same_table, &[]).await?;
+    let rows = session.transact(&Guards::reading(), &plan.statements.standing, &[]).await?;
     let is = |at| rows.first().and_then(|row| row.get::<_, Option<bool>>(at)).unwrap_or(false);
-    Ok(match (is(0), is(1), is(2)) {
+    Ok(match (is(0), is(1), is(2), is(3)) {
         (false, ..) => Standing::OtherTable,
-        (true, false, _) => Standing::OtherKey,
-        (true, true, false) => Standing::Uncounted,
-        (true, true, true) => Standing::Same,
+        (true, false, ..) => Standing::OtherKey,
+        (true, true, false, _) => Standing::Uncounted,
+        (true, true, true, false) => Standing::Unindexed,
+        (true, true, true, true) => Standing::Same,
     })
 }
 

@@ -45,6 +45,8 @@ impl Facts {
             column.is_generated || assignments.iter().any(|set| set.column == column.name)
         };
         let set_numbers = table.columns.iter().filter(is_set).map(|column| column.number);
+        let parts = |column: &&Column| check::key::is_of_partition(table, column.number);
+        let partition_numbers = table.columns.iter().filter(parts).map(|column| column.number);
         let schemas = self.surroundings.iter().flat_map(|around| &around.search_path);
         let path = std::iter::once(&relation.schema).chain(schemas.map(|schema| &schema.quoted));
         let columns = table.columns.iter().filter(|column| !column.is_dropped);
@@ -53,6 +55,7 @@ impl Facts {
             readable_columns: readable.collect(),
             oid: relation.oid,
             is_partitioned: leaves.is_some(),
+            partition_numbers: partition_numbers.collect(),
             needs_all_partitions: follows == Some(false),
             leaves: leaves.unwrap_or_else(|| vec![relation.oid]),
             keyset: keyset.scattered(|it| check::key::is_of_partition(table, it.number)),

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::fence::{all_counted, same_key, same_table};
+use super::fence::{all_counted, has_index, same_key, same_table};
 use super::forms::Forms;
 use super::limits::batch_guards;
 use super::target::Target;
@@ -95,9 +95,9 @@ pub struct Route {
 /// Everything that the walk and the verification send.
 #[derive(Debug, Clone)]
 pub struct Statements {
-    /// Whether the table is still the one that the run was started on; whether its key is as it was; and
-    /// whether every row that a trigger could suppress is counted.
-    pub same_table: String,
+    /// Whether the table is still the one that the run was started on; whether its key is as it was; whether
+    /// every row that a trigger could suppress is counted; and whether the key has an index.
+    pub standing: String,
     /// The table's highest key.
     pub last_key: String,
     /// The table's file, and its last place.
@@ -142,11 +142,12 @@ impl Statements {
         let one_by_one = batch_guards(job, target, one_by_one);
         let lifted = Guards { statement_timeout: LIFTED, ..one_by_one.clone() };
         Statements {
-            same_table: format!(
-                "SELECT {}, {}, {}",
+            standing: format!(
+                "SELECT {}, {}, {}, {}",
                 same_table(target),
                 same_key(target),
-                all_counted(job, target)
+                all_counted(job, target),
+                has_index(target)
             ),
             last_key: keyset.last_key(),
             extent: Heap::extent(target.oid),

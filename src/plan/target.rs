@@ -38,6 +38,8 @@ pub struct Target {
     pub leaves: Vec<u32>,
     /// Whether it is partitioned.
     pub is_partitioned: bool,
+    /// The numbers of the columns that say in which partition a row is.
+    pub partition_numbers: Vec<i32>,
     /// Whether a batch goes through all partitions, and not only through those that its keys are in.
     pub needs_all_partitions: bool,
     /// Rows, as the catalog estimates; `None` if it was never counted.

@@ -3,8 +3,8 @@
 
 use crate::support::cli::{Cli, Running};
 use crate::support::db::Db;
-use crate::support::job::Toml;
-use crate::support::oracle::{done_once, status};
+use crate::support::job::{Toml, numbers};
+use crate::support::oracle::{done_once, ended, status};
 
 /// A job that takes five seconds for a thousand rows.
 fn slowly() -> Toml {
@@ -144,4 +144,37 @@ fn text_that_the_server_sorts_otherwise_by_now_is_refused_although_its_version_w
     ));
     cli.done(&["run", "job"]);
     done_once(&db, "job");
+}
+
+/// A job whose batches have so little time that a table of a million rows cannot be read in it.
+fn briefly() -> Toml {
+    Toml::increment()
+        .batch("target = \"5ms\"\ngive_way = \"10ms\"")
+        .with("[pace]\nrate = \"500/s\"")
+}
+
+#[test]
+fn a_key_that_has_lost_its_index_stops_a_process_that_ran_into_its_time_limit() {
+    let db = Db::with(&format!("{}; ALTER TABLE t ADD code int8", numbers(2_000)));
+    db.exec("UPDATE t SET code = -id; ALTER TABLE t ALTER code SET NOT NULL");
+    let cli = Cli::new(&db, "job", &briefly().text());
+    let running = cli.start(&["run", "job", "-y", "-v"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    db.until("(SELECT sum(n) FROM t) > 100");
+    cli.done(&["pause", "job", "--wait"]);
+    // It becomes large behind the end of the walk.
+    db.exec("ALTER TABLE t DROP CONSTRAINT t_pkey");
+    db.exec("INSERT INTO t SELECT 5000 + i, 1, i FROM generate_series(1, 1000000) i");
+    db.exec("ALTER TABLE t ADD PRIMARY KEY (code)");
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    cli.done(&["resume", "job"]);
+    let answer = running.wait().exits(3);
+    answer.says("the key along which it walks has no unique index any more");
+    assert_eq!(status(&db), "failed");
+    cli.call(&["resume", "job"]).exits(3).says("now: code bigint");
+    db.exec("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (id)");
+    cli.done(&["resume", "job"]);
+    let wrong = db.rows("SELECT * FROM t WHERE n IS DISTINCT FROM 1 LIMIT 5");
+    assert_eq!(wrong, Vec::<Vec<String>>::new(), "rows that were not done exactly once");
+    ended(&db, "job", "books");
 }

@@ -21,7 +21,7 @@ use super::suspect::Suspect;
 use crate::batch::{self, Ahead, Attempt, Fence};
 use crate::ledger::ranges::Taken;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
-use crate::plan::{Plan, Standing};
+use crate::plan::{self, Plan, Standing};
 use crate::run::{Event, Outcome};
 use crate::walk::{Chunk, Gap, Key, Leg, Range};
 
@@ -65,6 +65,8 @@ pub(super) enum Unfit {
     Rewritten,
     /// The key is not what it was when the walk was planned.
     OtherKey,
+    /// The key has no index any more.
+    Unindexed,
 }
 
 /// What one step came to.
@@ -394,10 +396,17 @@ fn lasted(outcome: Outcome, time: Duration) -> Outcome {
 /// Why to stop where the table stands like this.
 pub(super) fn misled(standing: Standing) -> Option<Stop> {
     match standing {
-        Standing::Same | Standing::Uncounted => None,
+        // Whether that is too slow, its time limit tells.
+        Standing::Same | Standing::Uncounted | Standing::Unindexed => None,
         Standing::OtherTable => Some(Stop::Fatal(DbMessage::local(REPLACED))),
         Standing::OtherKey => Some(Stop::Unfit(Unfit::OtherKey)),
     }
+}
+
+/// Why to stop after a time limit: smaller batches are no faster where each reads the whole table.
+pub(super) async fn unindexed(session: &mut Session, plan: &Plan) -> Option<Stop> {
+    let standing = plan::standing(session, plan).await;
+    (standing == Ok(Standing::Unindexed)).then_some(Stop::Unfit(Unfit::Unindexed))
 }
 
 /// Why to stop when the ledger could not be asked.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Next, Stop, Unfit, Worker, lost, misled};
+use super::{Next, Stop, Unfit, Worker, lost, misled, unindexed};
 use crate::batch;
 use crate::engine::insist::insist;
 use crate::engine::recover::{
@@ -17,7 +17,7 @@ use crate::engine::recover::{
 use crate::engine::striper::Striper;
 use crate::ledger::ranges;
 use crate::ledger::rewrite::{self, Rewrite};
-use crate::pg::fault::is_not_pending;
+use crate::pg::fault::{is_not_pending, is_timeout};
 use crate::pg::{DbMessage, Fault, Session};
 use crate::plan::{self, Standing};
 use crate::run::Event;
@@ -32,6 +32,11 @@ impl Worker {
             self.session = None;
         }
         let message = fault.message().clone();
+        if is_timeout(&message)
+            && let Some(stop) = self.unindexed().await
+        {
+            return Next::Stop(stop);
+        }
         let mut pause = Duration::ZERO;
         match choose(&fault, self.situation(keys, chunk.as_ref())) {
             Choice::Again(wait) => pause = jittered(wait),
@@ -50,6 +55,18 @@ impl Worker {
             Choice::Stop => return Next::Stop(Stop::Fatal(message)),
         }
         self.try_again(&message, pause).await
+    }
+
+    /// Why to stop after a time limit. A walk through the blocks of the file needs no index.
+    async fn unindexed(&mut self) -> Option<Stop> {
+        let is_by_key = self.plan.statements.of_range(&self.range).is_by_key();
+        if !is_by_key && !self.range.is_requeued {
+            return None;
+        }
+        let mut session = self.session().await.ok()?;
+        let stop = unindexed(&mut session, &self.plan).await;
+        self.session = Some(session);
+        stop
     }
 
     pub(super) fn situation(&mut self, keys: u32, chunk: Option<&Chunk>) -> Situation {

@@ -4,6 +4,7 @@
 //! One server, one database for each case. The snapshot holds every text, for people to review.
 
 mod cases;
+mod standing;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -261,6 +262,26 @@ async fn a_resolved_table_has_what_the_walk_needs() {
     assert_eq!(target.set_columns, ["\"select\"", "n"]);
     assert!(target.has_before_update_trigger);
     assert_eq!(target.estimate, Some(3));
+}
+
+#[tokio::test]
+async fn text_in_the_key_is_noted_with_the_version_of_its_collation() {
+    let mut server = Server::start().await;
+    let text = |collation: &str| {
+        let table = format!("CREATE TABLE t (id text {collation} PRIMARY KEY, n int)");
+        let job = "[table]\nname = 't'\n[set]\nn = '1'".to_owned();
+        Case::new("version", &table, job, &[])
+    };
+    let icu = "LOCALE_PROVIDER icu ICU_LOCALE 'en' ENCODING 'UTF8' TEMPLATE template0";
+    for (case, has_version) in [
+        (text("COLLATE \"de-x-icu\""), true),
+        (text("").in_database(icu), true),
+        (text("COLLATE \"C\"").in_database(icu), false),
+    ] {
+        let (job, facts) = server.look(&case).await;
+        let column = facts.resolve(&job).unwrap().keyset.columns.remove(0);
+        assert_eq!(column.version.is_some(), has_version, "{column}");
+    }
 }
 
 #[tokio::test]
