@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::batch::took;
-use crate::pg::{Fault, Param, Session};
+use crate::pg::{Begin, Fault, Param, Session};
 use crate::plan::Statements;
 use crate::run::{Failure, FailureKind, Pending, Rows, count, counted};
 use crate::walk::{Key, Walk};
@@ -80,17 +80,24 @@ impl Tally {
     }
 }
 
+/// Returns what begins a look at a stretch; one that `is_lifted` may take longer than others should wait.
+fn begin(statements: &Statements, is_lifted: bool) -> &Begin {
+    let route = &statements.by_key;
+    if is_lifted { &route.begin_lifted_read } else { &route.begin_read }
+}
+
 /// Looks at one stretch, `(after, upto]`. Rows in the quarantine of the run are accounted for there.
 pub(crate) async fn look(
     session: &mut Session,
     statements: &Statements,
-    run: i64,
+    (run, is_lifted): (i64, bool),
     (after, upto): (Option<&Key>, &Key),
 ) -> Result<Window, Fault> {
     let mut params = vec![Param::Int(run), Param::Texts(Some(upto.values()))];
     params.extend(after.map(|after| Param::Texts(Some(after.values()))));
     let sql = statements.look.of_stretch(after.is_some());
-    let rows = session.transact_prepared(&statements.by_key.begin_read, sql, &params).await?;
+    let begin = begin(statements, is_lifted);
+    let rows = session.transact_prepared(begin, sql, &params).await?;
     let count = |name: &str| {
         rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(name)).ok()).unwrap_or(0)
     };
@@ -108,7 +115,7 @@ pub(crate) async fn look(
 pub(crate) async fn sample(
     session: &mut Session,
     statements: &Statements,
-    run: i64,
+    (run, is_lifted): (i64, bool),
     window: &Window,
     is_where_checked: bool,
 ) -> Result<Vec<Key>, Fault> {
@@ -120,7 +127,8 @@ pub(crate) async fn sample(
     ];
     params.extend(window.after.as_ref().map(|after| Param::Texts(Some(after.values()))));
     let sql = statements.sample.of_stretch(window.after.is_some());
-    let rows = session.transact_prepared(&statements.by_key.begin_read, sql, &params).await?;
+    let begin = begin(statements, is_lifted);
+    let rows = session.transact_prepared(begin, sql, &params).await?;
     Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
 }
 

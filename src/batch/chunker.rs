@@ -51,20 +51,21 @@ impl Ahead {
     }
 }
 
-/// Returns the chunk of at most `keys` keys with which `leg` begins.
+/// Returns the chunk that `look` is for: of at most so many keys, with which its leg begins.
 ///
 /// The end comes from a plain read along the index, or of blocks, never from rows that were locked or
 /// changed (R5). When fewer keys are left than asked for, the chunk ends with the leg, whatever lies
-/// in between: a leg is over when this finds no key, not when a batch changed no row (R6).
+/// in between: a leg is over when this finds no key, not when a batch changed no row (R6). One that
+/// `is_lifted` may take longer than others should wait.
 pub(crate) async fn next(
     session: &mut Session,
     route: &Route,
-    leg: Leg,
-    keys: u32,
+    look: Look,
+    is_lifted: bool,
 ) -> Result<Chunk, Fault> {
-    let look = Look { leg, keys };
+    let begin = if is_lifted { &route.begin_lifted_read } else { &route.begin_end };
     let (sql, params) = boundary(route, &look);
-    let found = session.transact_prepared(&route.begin_end, sql, &params).await?;
+    let found = session.transact_prepared(begin, sql, &params).await?;
     Ok(Chunk::from(Ahead { look, end: End::of(&found) }))
 }
 
@@ -104,7 +105,7 @@ pub(crate) async fn key_of(
 ) -> Result<Option<Key>, Fault> {
     let sql = route.keys.of_stretch(chunk.after.is_some());
     let params = stretch(chunk.after.as_ref(), &chunk.upto);
-    let rows = session.transact_prepared(&route.begin_read, sql, &params).await?;
+    let rows = session.transact_prepared(&route.begin_rare_read, sql, &params).await?;
     let [row] = &rows[..] else { return Ok(None) };
     Ok(Some(Key::new(row.get(0))))
 }

@@ -1,7 +1,8 @@
 //! The fence against a real server: what a superseded owner, or one whose memory is old, can do.
 
 use super::{
-    Applied, Attempt, Fence, Place, Recorded, Requeue, apply, apply_one, next, quarantine, requeued,
+    Applied, Attempt, Fence, Look, Place, Recorded, Requeue, apply, apply_one, next, quarantine,
+    requeued,
 };
 use crate::control::Desk;
 use crate::job::Job;
@@ -78,7 +79,7 @@ impl Scene {
         let mut session = self.session().await;
         let route = self.plan.statements.of_range(range);
         let leg = range.leg(1, false).unwrap();
-        let chunk = next(&mut session, route, leg, 10).await.unwrap();
+        let chunk = next(&mut session, route, Look { leg, keys: 10 }, false).await.unwrap();
         let fence = Fence { run: self.run, token: token.into() };
         let place = Place::new(range.clone(), chunk);
         let attempt = Attempt::default();
@@ -94,7 +95,7 @@ impl Scene {
         let mut session = self.session().await;
         let route = self.plan.statements.of_range(range);
         let leg = range.leg(1, false).unwrap();
-        let chunk = next(&mut session, route, leg, keys).await.unwrap();
+        let chunk = next(&mut session, route, Look { leg, keys }, false).await.unwrap();
         let after = range.after_batch(&chunk);
         let fence = Fence { run: self.run, token: token.into() };
         let (range, why) = ((range, &chunk, &after), DbMessage::local("x"));
@@ -132,7 +133,8 @@ async fn a_batch_whose_transaction_did_not_begin_does_not_stand_by_itself() {
     let begin = std::mem::replace(&mut scene.plan.statements.by_key.begin_batch, Begin::refused());
     let mut session = scene.session().await;
     let route = &scene.plan.statements.by_key;
-    let chunk = next(&mut session, route, range.leg(1, false).unwrap(), 10).await.unwrap();
+    let look = Look { leg: range.leg(1, false).unwrap(), keys: 10 };
+    let chunk = next(&mut session, route, look, false).await.unwrap();
     let fence = Fence { run: scene.run, token: "a".into() };
     let place = Place::new(range.clone(), chunk);
     let applied = apply_one(&mut session, route, &fence, &place, &Attempt::default()).await;
@@ -149,10 +151,11 @@ async fn convoy_behind_a_locked_row(scene: &Scene, range: &Range) -> [Result<App
     let (locker, _) = scene.database.connect().open().await.unwrap();
     locker.batch_execute("BEGIN; SELECT FROM t WHERE id = 5 FOR UPDATE").await.unwrap();
     let mut session = scene.session().await;
-    let first = next(&mut session, route, range.leg(1, false).unwrap(), 10).await.unwrap();
+    let look = Look { leg: range.leg(1, false).unwrap(), keys: 10 };
+    let first = next(&mut session, route, look, false).await.unwrap();
     let first = Place::new(range.clone(), first);
     let leg = first.after.leg(1, false).unwrap();
-    let second = next(&mut session, route, leg, 10).await.unwrap();
+    let second = next(&mut session, route, Look { leg, keys: 10 }, false).await.unwrap();
     let second = Place::new(first.after.clone(), second);
     let fence = Fence { run: scene.run, token: "a".into() };
     let convoy = [first, second];
@@ -196,7 +199,7 @@ async fn a_convoy_is_done_one_batch_after_the_other() {
     let mut convoy = Vec::new();
     for _ in 0..3 {
         let leg = range.leg(1, false).unwrap();
-        let chunk = next(&mut session, route, leg, 10).await.unwrap();
+        let chunk = next(&mut session, route, Look { leg, keys: 10 }, false).await.unwrap();
         let place = Place::new(range, chunk);
         range = place.after.clone();
         convoy.push(place);

@@ -6,23 +6,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::recover::{ATTEMPTS, Choice, FIRST_WAIT, Situation, choose, jittered, timeouts};
+use super::recover::{Choice, FIRST_WAIT, Locked, Situation, choose, jittered, timeouts};
 use super::steering::Steering;
 use super::worker::{Stop, unindexed};
-use crate::batch;
+use crate::batch::{self, Look};
 use crate::pg::fault::is_timeout;
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::{self, Plan};
-use crate::run::Pending;
+use crate::run::{Event, Pending};
 use crate::verify::{self, Tally, Window};
-use crate::walk::{Key, Leg, Sizer};
+use crate::walk::{Chunk, Key, Leg, Sizer};
 
 /// How many rows may be read for the price of one written. Skipping a row costs about a sixtieth
 /// of rewriting it on a small machine; this is three times as careful.
 const READS_PER_WRITE: u64 = 20;
 
-/// Bounds of a window, in rows: a read locks nothing, so it may begin bigger than a batch.
-const WINDOW: (u32, u32) = (1_000, 50_000);
+/// Bounds of a window, in rows. Fewer are read where a time limit was hit.
+const WINDOW: (u32, u32) = (50, 50_000);
 
 /// A stretch of the key space, and what was seen of it.
 #[derive(Debug, PartialEq, Eq)]
@@ -112,26 +112,37 @@ impl Looker {
     async fn window(&mut self, left: &Leg) -> Result<(Window, bool), Stop> {
         let mut attempts = Attempts::default();
         loop {
-            let rows = self.sizer.rows();
-            match self.look_once(left.clone(), rows).await {
-                Ok((window, is_last)) => {
-                    self.sizer.observe(rows, window.took, 0);
-                    return Ok((window, is_last));
-                }
-                Err(fault) => self.recover(&mut attempts, rows, &fault).await?,
-            }
+            let keys = self.sizer.rows();
+            let (keys, fault) = match self.chunk(left.clone(), keys, &attempts).await {
+                Err(fault) => (keys, fault),
+                Ok(chunk) => match self.look_once(&chunk, &attempts).await {
+                    Ok(window) => {
+                        self.sizer.observe(chunk.keys.max(1), window.took, 0);
+                        return Ok((window, chunk.last));
+                    }
+                    Err(fault) => (chunk.keys.max(1), fault),
+                },
+            };
+            self.recover(&mut attempts, keys, &fault).await?;
         }
     }
 
-    async fn look_once(&mut self, left: Leg, rows: u32) -> Result<(Window, bool), Fault> {
+    async fn chunk(&mut self, leg: Leg, keys: u32, attempts: &Attempts) -> Result<Chunk, Fault> {
         let plan = Arc::clone(&self.plan);
-        let run = self.run;
         let session = self.session().await?;
-        let chunk = batch::next(session, &plan.statements.by_key, left, rows).await?;
-        let window =
-            verify::look(session, &plan.statements, run, (chunk.after.as_ref(), &chunk.upto))
-                .await?;
-        Ok((window, chunk.last))
+        let look = Look { leg, keys };
+        batch::next(session, &plan.statements.by_key, look, attempts.is_lifted).await
+    }
+
+    async fn look_once(&mut self, chunk: &Chunk, attempts: &Attempts) -> Result<Window, Fault> {
+        if attempts.is_lifted {
+            let (key, give_way) = (chunk.upto.clone(), self.plan.job.batch.give_way);
+            self.steering.voice.say(Event::Lifted { key, give_way });
+        }
+        let plan = Arc::clone(&self.plan);
+        let how = (self.run, attempts.is_lifted);
+        let session = self.session().await?;
+        verify::look(session, &plan.statements, how, (chunk.after.as_ref(), &chunk.upto)).await
     }
 
     async fn sample(&mut self, window: &Window, tally: &mut Tally) -> Result<(), Stop> {
@@ -139,10 +150,10 @@ impl Looker {
         let mut attempts = Attempts::default();
         while is_wrong && tally.samples.is_empty() {
             let plan = Arc::clone(&self.plan);
-            let (run, is_checked) = (self.run, self.pending.is_checked());
+            let (how, is_checked) = ((self.run, attempts.is_lifted), self.pending.is_checked());
             let found = match self.session().await {
                 Ok(session) => {
-                    verify::sample(session, &plan.statements, run, window, is_checked).await
+                    verify::sample(session, &plan.statements, how, window, is_checked).await
                 }
                 Err(fault) => Err(fault),
             };
@@ -193,16 +204,20 @@ impl Looker {
                 wait
             }
             Choice::GiveUp => return Err(Stop::GaveUp(fault.message().clone())),
-            // More time than a batch has would help no read of one row; another attempt may.
-            Choice::Lift if attempts.timeouts <= ATTEMPTS => FIRST_WAIT,
+            Choice::Lift => {
+                self.sizer.shrink(rows);
+                attempts.lift();
+                FIRST_WAIT
+            }
             // Reading a row cannot fail for the row's sake except in the job's own expressions, and
             // then no smaller window would help.
-            Choice::PutAside | Choice::Lift | Choice::Bisect | Choice::BadRow | Choice::Stop => {
+            Choice::PutAside | Choice::Bisect | Choice::BadRow | Choice::Stop => {
                 return Err(Stop::Fatal(fault.message().clone()));
             }
         };
+        let wait = jittered(wait);
         self.steering.tell_retry(fault.message().to_string(), wait, self.sizer.rows());
-        self.steering.back_off(jittered(wait)).await;
+        self.steering.back_off(wait).await;
         match self.steering.asked() {
             Some(asked) => Err(Stop::Asked(asked)),
             None => Ok(()),
@@ -216,6 +231,8 @@ struct Attempts {
     failures: u32,
     timeouts: u32,
     since: Option<Instant>,
+    /// Whether it may take longer than others should wait: a single row that cannot be made smaller.
+    is_lifted: bool,
 }
 
 impl Attempts {
@@ -228,7 +245,16 @@ impl Attempts {
             attempts: self.failures,
             timeouts: self.timeouts,
             stuck,
+            locked: Locked::Table,
+            is_lifted: self.is_lifted,
             ..Situation::default()
+        }
+    }
+
+    /// Lifts the bound; what has hit it says nothing of the next one.
+    fn lift(&mut self) {
+        if !self.is_lifted {
+            (self.is_lifted, self.timeouts) = (true, 0);
         }
     }
 }

@@ -71,6 +71,8 @@ pub(super) enum Locked {
     /// There is nothing else to do: it is waited for.
     #[default]
     Wait,
+    /// Its rows are only read, so it is the table that is locked, and fewer of them would wait as long.
+    Table,
     /// It was met for the first time.
     First,
     /// It was put aside before.
@@ -115,6 +117,7 @@ pub(super) fn choose(fault: &Fault, at: Situation) -> Choice {
 /// that are locked are left, and waits its turn again.
 fn after_lock(at: Situation) -> Choice {
     match at.locked {
+        Locked::Table => Choice::Again(backoff(at.attempts, LONGEST_WAIT)),
         Locked::Wait if at.rows == 1 => Choice::Again(backoff(at.attempts, LONGEST_WAIT)),
         Locked::First | Locked::Again if at.attempts == 1 => Choice::Again(FIRST_WAIT),
         Locked::First => Choice::PutAside,
@@ -202,6 +205,12 @@ mod tests {
     fn where_nothing_else_is_left_a_lock_is_waited_for() {
         assert_eq!(locked(1, 100, Locked::Wait), Choice::Again(LONGEST_WAIT));
         assert_eq!(locked(2, 2, Locked::Wait), Choice::Smaller(FIRST_WAIT));
+    }
+
+    #[test]
+    fn a_read_that_waits_for_the_table_does_not_get_smaller() {
+        assert_eq!(locked(1_000, 1, Locked::Table), Choice::Again(FIRST_WAIT));
+        assert_eq!(locked(1_000, 100, Locked::Table), Choice::Again(LONGEST_WAIT));
     }
 
     #[test]

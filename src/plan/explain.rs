@@ -214,7 +214,7 @@ async fn explain(
     sql: &str,
     params: &[Param<'_>],
 ) -> Result<(Vec<Row>, Vec<Row>), Fault> {
-    let begin = &route.begin_read;
+    let begin = &route.begin_rare_read;
     let [json, text] = ["FORMAT JSON", "COSTS OFF"].map(|how| format!("EXPLAIN ({how}) {sql}"));
     let json = Act { begin, sql: &json, params };
     let (json, _, text) = session.transact_both(&json, &Act { begin, sql: &text, params }).await?;
@@ -223,7 +223,7 @@ async fn explain(
 
 /// Returns the first key of the table, and the one that ends the first chunk, or the last.
 async fn ends(session: &mut Session, route: &Route, last: &Key) -> Result<(Key, Key), Fault> {
-    let (begin, sql) = (&route.begin_read, route.boundary.of_stretch(false));
+    let (begin, sql) = (&route.begin_rare_read, route.boundary.of_stretch(false));
     let params = |n: i64| [Param::Int(n - 1), Param::Texts(Some(last.values()))];
     let (first, upto) = (params(1), params(SAMPLE));
     let first = Act { begin, sql, params: &first };

@@ -236,8 +236,8 @@ pub async fn last_key(
     session: &mut Session,
     statements: &Statements,
 ) -> Result<Option<Key>, Fault> {
-    let rows =
-        session.transact_prepared(&statements.by_key.begin_read, &statements.last_key, &[]).await?;
+    let begin = &statements.by_key.begin_rare_read;
+    let rows = session.transact_prepared(begin, &statements.last_key, &[]).await?;
     Ok(rows.first().map(|row| Key::new(row.get(0))))
 }
 

@@ -4,9 +4,11 @@
 //! processes join. There are more ranges than workers, so that none is idle for long at the end. The
 //! server sorts and compares; a table that cannot be sampled in time is walked as one range.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::limits::lock_timeout;
 use super::prepare::Plan;
+use crate::pg::fault::is_lock_timeout;
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::walk::{Heap, Key};
 
@@ -17,12 +19,12 @@ const ROWS: u64 = 50_000;
 /// The most ranges, and so the most workers that can be busy.
 const MOST: u64 = 64;
 
-/// Pages that are sampled, at first and when that took too long. With 64 ranges the first are 30 pages
-/// for each, and a range is a fifth larger or smaller than the others at most times.
-const PAGES: [f64; 2] = [2_000.0, 200.0];
-/// Rows of a sample; more would only take longer to sort.
-const SAMPLE: f64 = 200_000.0;
-/// How long sampling may take.
+/// Pages that are sampled, at first and whenever that took longer than others should wait. With 64 ranges
+/// the first are 30 pages for each, and a range is a fifth larger or smaller than the others at most times.
+const PAGES: [f64; 6] = [2_000.0, 1_000.0, 400.0, 400.0, 80.0, 80.0];
+/// Rows that are taken of these pages, 300 for each of 64 ranges: more would only take longer to sort.
+const SAMPLE: f64 = 20_000.0;
+/// How long it is waited for a table that somebody has locked.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The bytes of a page, unless the server was built with another size; then the sample is another.
 pub(super) const PAGE: u64 = 8_192;
@@ -33,16 +35,23 @@ pub(super) fn ranges(rows: Option<u64>) -> u32 {
     u32::try_from(wanted).unwrap_or(1)
 }
 
-/// Decides how much of a table is sampled, in percent.
-fn percent(pages: u64, rows: u64, wanted: f64) -> f64 {
+/// Decides how many of a table's pages are sampled, in percent.
+fn percent(pages: u64, wanted: f64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a share")]
-    let (pages, rows) = (pages.max(1) as f64, rows.max(1) as f64);
-    (wanted.min(SAMPLE / (rows / pages)) * 100.0 / pages).clamp(0.001, 100.0)
+    let pages = pages.max(1) as f64;
+    (wanted * 100.0 / pages).clamp(0.001, 100.0)
+}
+
+/// Decides which share of the rows on so many percent of the pages is taken.
+fn share(rows: u64, percent: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    let rows = rows.max(1) as f64;
+    (SAMPLE * 100.0 / percent / rows).min(1.0)
 }
 
 /// Decides the same where it is not known how many rows a page has.
 pub(super) fn percent_of_unknown(bytes: u64) -> f64 {
-    percent(bytes / PAGE, 0, PAGES[0])
+    percent(bytes / PAGE, PAGES[0])
 }
 
 /// Returns the keys at which the walk of `plan` up to `upto` is cut, or the places.
@@ -71,8 +80,9 @@ async fn cut_into(session: &mut Session, plan: &Plan, upto: &Key, ranges: u32) -
     }
     let pages = plan.relpages.max(plan.heap_bytes / PAGE);
     for wanted in PAGES {
-        let percent = percent(pages, plan.estimate.unwrap_or(0), wanted);
-        if let Ok(cuts) = sampled(session, plan, upto, (ranges, percent)).await {
+        let percent = percent(pages, wanted);
+        let sql = plan.target.keyset.cuts(percent, share(plan.estimate.unwrap_or(0), percent));
+        if let Ok(cuts) = sampled(session, plan, &sql, (upto, ranges)).await {
             return cuts;
         }
     }
@@ -82,18 +92,25 @@ async fn cut_into(session: &mut Session, plan: &Plan, upto: &Key, ranges: u32) -
 async fn sampled(
     session: &mut Session,
     plan: &Plan,
-    upto: &Key,
-    (ranges, percent): (u32, f64),
+    sql: &str,
+    (upto, ranges): (&Key, u32),
 ) -> Result<Vec<Key>, Fault> {
     let guards = Guards {
         search_path: plan.target.search_path.clone(),
-        statement_timeout: PATIENCE,
-        lock_timeout: PATIENCE / 2,
+        statement_timeout: plan.job.batch.give_way,
+        lock_timeout: lock_timeout(&plan.job),
         ..Guards::reading()
     };
     let params = [Param::Int(ranges.into()), Param::Texts(Some(upto.values()))];
-    let rows = session.transact(&guards, &plan.target.keyset.cuts(percent), &params).await?;
-    Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
+    let since = Instant::now();
+    loop {
+        match session.transact(&guards, sql, &params).await {
+            Ok(rows) => return Ok(rows.iter().map(|row| Key::new(row.get(0))).collect()),
+            // A smaller sample would wait as long.
+            Err(fault) if is_lock_timeout(fault.message()) && since.elapsed() < PATIENCE => {}
+            Err(fault) => return Err(fault),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -123,17 +140,26 @@ mod tests {
 
     #[test]
     fn a_small_table_is_sampled_whole_and_a_large_one_in_pages() {
-        assert!((percent(1_000, 100_000, PAGES[0]) - 100.0).abs() < 1e-9);
-        assert!((percent(1_000_000, 80_000_000, PAGES[0]) - 0.2).abs() < 1e-9);
-        // Of narrow rows a page has many.
-        assert!((percent(10_000, 2_000_000, PAGES[0]) - 10.0).abs() < 1e-9);
+        assert!((percent(1_000, PAGES[0]) - 100.0).abs() < 1e-9);
+        assert!((percent(1_000_000, PAGES[0]) - 0.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn of_rows_that_are_few_all_are_taken_and_of_many_a_share() {
+        let about = |share: f64, wanted: f64| assert!((share - wanted).abs() < 1e-9, "{share}");
+        about(share(20_000, 100.0), 1.0);
+        about(share(2_000_000, 1.0), 1.0);
+        about(share(2_000_000, 10.0), 0.1);
     }
 
     proptest! {
         #[test]
         fn it_is_a_percentage_whatever_the_catalog_says(pages: u64, rows: u64) {
             for wanted in PAGES {
-                prop_assert!((0.001..=100.0).contains(&percent(pages, rows, wanted)));
+                let percent = percent(pages, wanted);
+                prop_assert!((0.001..=100.0).contains(&percent));
+                let share = share(rows, percent);
+                prop_assert!(share > 0.0 && share <= 1.0, "{share}");
             }
         }
     }

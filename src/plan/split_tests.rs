@@ -1,5 +1,7 @@
 //! Cuts against a real server: keys of every kind tile the key space into ranges of equal rows.
 
+use std::time::Duration;
+
 use super::{Plan, cut_into};
 use crate::job::Job;
 use crate::pg::{Connect, Database, Environment, Guards, Lane, Param};
@@ -63,7 +65,11 @@ impl Scene {
     async fn sizes(&self, table: &str, ranges: u32) -> Vec<i64> {
         let job = Job::builder(table, format!("public.{table}")).set("n", "1");
         let job = if table == "shared" { job.key(["k"]) } else { job }.build().unwrap();
-        let plan = Plan::build(&job, &self.database).await.unwrap();
+        self.sizes_of(&job, ranges).await
+    }
+
+    async fn sizes_of(&self, job: &Job, ranges: u32) -> Vec<i64> {
+        let plan = Plan::build(job, &self.database).await.unwrap();
         let upto = plan.last_key.clone().unwrap();
         let mut session = self.database.session(Lane::Work).await.unwrap();
         let mut ends = cut_into(&mut session, &plan, &upto, ranges).await;
@@ -119,6 +125,21 @@ async fn a_key_that_many_rows_share_cuts_once() {
     let sizes = scene.sizes("shared", 16).await;
     assert_eq!((sizes.iter().sum::<i64>(), sizes.contains(&0)), (500, false), "{sizes:?}");
     assert!(sizes.len() > 5 && sizes[0] == 299, "{sizes:?}");
+}
+
+#[tokio::test]
+async fn a_table_that_is_sampled_for_longer_than_others_should_wait_is_one_range() {
+    let scene = Scene::set().await;
+    let (client, _) = scene.database.connect().open().await.unwrap();
+    let sql = "CREATE TABLE many (k int PRIMARY KEY, n int);
+        INSERT INTO many SELECT generate_series(1, 300000); ANALYZE many";
+    client.batch_execute(sql).await.unwrap();
+    for (give_way, is_cut) in [(Duration::from_mins(1), true), (Duration::from_millis(1), false)] {
+        let job = Job::builder("many", "public.many").set("n", "1").give_way(give_way);
+        let job = job.target(Duration::from_millis(1)).build().unwrap();
+        let sizes = scene.sizes_of(&job, 4).await;
+        assert_eq!((sizes.len() > 1, sizes.iter().sum()), (is_cut, 300_000_i64), "{sizes:?}");
+    }
 }
 
 #[tokio::test]

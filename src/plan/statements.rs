@@ -21,9 +21,9 @@ use crate::job::{Job, Order, Work};
 use crate::pg::{Begin, Follow, Guards, TAKES_BACK};
 use crate::walk::{Axis, Heap, Keyset, Range};
 
-/// How long the query for the end of a chunk may take. It locks nothing, and reads at most as many
-/// index entries as a chunk has keys, so more than this means that something is wrong (F63).
-const BOUNDARY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a read may take that comes once in a run, or before it: there is none that is smaller and
+/// would do as well. Whoever wants the table for himself waits for it.
+const RARE: Duration = Duration::from_secs(2);
 
 /// How long a single row may take that takes longer than `give_way` by itself. Nobody can say what a
 /// trigger does with a row; five minutes are more than any that is meant for live traffic.
@@ -86,10 +86,14 @@ pub struct Route {
     pub begin_rehearsal: Begin,
     /// Begins the batch of a single row that takes longer than others should wait.
     pub begin_lifted_batch: Begin,
-    /// Begins a read along the axis.
+    /// Begins a read along the axis: nobody waits longer for it than for a batch (F63).
     pub begin_read: Begin,
-    /// Begins the look for the end of a chunk.
+    /// The same for the end of a chunk.
     pub begin_end: Begin,
+    /// The same where a single row takes longer than others should wait.
+    pub begin_lifted_read: Begin,
+    /// Begins a read that comes once, and has no smaller one in its place.
+    pub begin_rare_read: Begin,
 }
 
 /// Everything that the walk and the verification send.
@@ -191,15 +195,11 @@ impl Route {
         let lifted = Guards { statement_timeout: LIFTED, ..batch.clone() };
         let rehearsal =
             Guards { statement_timeout: job.batch.give_way.mul_f64(REHEARSED), ..batch.clone() };
-        let read = Guards {
-            read_only: true,
-            synchronous_commit: None,
-            walk: None,
-            statement_timeout: BOUNDARY_TIMEOUT,
-            // Less, so that a table that is locked is told from one that is slow.
-            lock_timeout: BOUNDARY_TIMEOUT / 2,
-            ..batch.clone()
-        };
+        let read =
+            Guards { read_only: true, synchronous_commit: None, walk: None, ..batch.clone() };
+        let lifted_read = Guards { statement_timeout: LIFTED, ..read.clone() };
+        // It waits for less, so that a table that is locked is told from one that is slow.
+        let rare = Guards { statement_timeout: RARE, lock_timeout: RARE / 2, ..read.clone() };
         Route {
             is_by_key: follow == Follow::Index,
             stretch: Forms::of(|has_lower| text.stretch(1, has_lower.then_some(2))),
@@ -218,6 +218,8 @@ impl Route {
             begin_lifted_batch: lifted.begin(),
             begin_read: read.begin(),
             begin_end: read.begin().keeping(target.lets_keep()),
+            begin_lifted_read: lifted_read.begin(),
+            begin_rare_read: rare.begin(),
         }
     }
 }

@@ -10,10 +10,10 @@
 use super::axis::Axis;
 use super::key::Key;
 
-/// Blocks that one look for the end of a chunk goes over: 32 MB, which even a slow disk reads within
-/// the time that a look may take, and far more than a batch has rows in. More of them would make a
-/// table without rows faster to pass, and a batch over what they left behind slower.
-const BLOCKS: u32 = 4_096;
+/// Blocks that one look for the end of a chunk goes over: 8 MB, which most disks read within the time
+/// that a look may take, and more than a batch has rows in. More of them would make a table without
+/// rows faster to pass, and a batch over what they left behind slower.
+const BLOCKS: u32 = 1_024;
 
 /// The highest number of a row in a block; a block of 8 kB has 291 at most.
 const LAST: u32 = 65_535;

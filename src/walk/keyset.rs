@@ -59,18 +59,24 @@ impl Keyset {
 
     /// Returns the query for keys that cut the table into as many parts of equal numbers of rows as the
     /// first parameter says, in their order, below the key that is the second: from a sample of whole
-    /// pages, so that it takes the same time for any table. They are keys of rows, so nothing is
-    /// computed with a key. One that more rows share than a part has cuts once.
-    pub fn cuts(&self, percent: f64) -> String {
+    /// pages, of whose rows a share is taken, so that it takes the same time for any table. The pages are
+    /// the same each time, so that a second attempt finds what the first one has read. They are keys of
+    /// rows, so nothing is computed with a key. One that more rows share than a part has cuts once.
+    pub fn cuts(&self, percent: f64, share: f64) -> String {
         let columns: Vec<_> = (0..self.columns.len()).map(|at| self.column(at)).collect();
         let of = |alias: &str| {
             let names = self.columns.iter().map(|it| format!("{alias}.{}", it.name));
             names.collect::<Vec<_>>().join(", ")
         };
+        let thinned = if share < 1.0 {
+            format!(" AND pg_catalog.random() OPERATOR(pg_catalog.<) {share}")
+        } else {
+            String::new()
+        };
         format!(
             "SELECT DISTINCT ON ({cuts}) {key} FROM (SELECT {names}, row_number() OVER (ORDER BY {names}) \
              AS piecemeal_at, count(*) OVER () AS piecemeal_all FROM (SELECT {columns} FROM {table} \
-             TABLESAMPLE SYSTEM ({percent}) WHERE {below}) AS piecemeal_sample) AS piecemeal_key \
+             TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0) WHERE {below}{thinned}) AS piecemeal_sample) AS piecemeal_key \
              WHERE piecemeal_at * $1 / piecemeal_all > (piecemeal_at - 1) * $1 / piecemeal_all \
              AND piecemeal_at < piecemeal_all ORDER BY {cuts}",
             key = self.key_of("piecemeal_key"),

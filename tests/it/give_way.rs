@@ -63,6 +63,68 @@ fn ddl_that_is_issued_during_a_run_gets_its_lock_within_a_batch() {
     done_once(&db, "ddl");
 }
 
+/// A function whose value is true, after a time that a row of `t` needs.
+fn slow(seconds: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION is_done(id int8, n int) RETURNS bool STABLE LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep({seconds}); RETURN n = 1; END $$"
+    )
+}
+
+#[test]
+fn ddl_that_is_issued_during_the_verification_gets_its_lock_within_a_window() {
+    let db = Db::with(&numbers(4_000));
+    db.exec(&slow("0.001"));
+    let job = Toml::increment().expect("is_done(id, n)").with("[pace]\nvacuum = \"off\"");
+    let cli = Cli::new(&db, "ddl", &job.text());
+    let mut running = cli.start(&["run", "ddl", "-y"]);
+    db.until("to_regclass('piecemeal.run') IS NOT NULL");
+    db.until("SELECT count(*) = 1 FROM piecemeal.run WHERE phase = 'verify'");
+    let user = db.session();
+    // A window of a thousand rows takes longer than that. It is much longer than `give_way`, which is 100 ms, since a
+    // busy machine may be late.
+    user.exec("SET lock_timeout = '500ms'");
+    for nth in 0..8 {
+        db.until(
+            "SELECT count(*) > 0 FROM pg_locks
+             WHERE relation = 't'::regclass AND mode = 'AccessShareLock' AND pid <> pg_backend_pid()",
+        );
+        user.exec(&format!("ALTER TABLE t ADD COLUMN c{nth} int"));
+    }
+    assert!(running.is_alive(), "the run was over before all of them had come");
+    running.wait().exits(0).says("4,000 rows looked at");
+    ended(&db, "ddl", "rows");
+}
+
+#[test]
+fn a_row_at_which_the_verification_looks_for_longer_than_others_should_wait_is_looked_at_alone() {
+    let db = Db::with(&numbers(20));
+    db.exec(&slow("CASE WHEN id = 7 THEN 2.2 ELSE 0 END"));
+    let cli = Cli::new(&db, "job", &Toml::increment().expect("is_done(id, n)").text());
+    cli.done(&["run", "job", "-y"]).says("lifted: the row with key (7)").says("20 rows looked at");
+    ended(&db, "job", "rows");
+    // One that is wrong besides is named.
+    db.exec(&slow("CASE WHEN id = 7 THEN 0.3 ELSE 0 END"));
+    db.exec("UPDATE t SET n = 2 WHERE id = 7");
+    cli.call(&["verify", "job"]).exits(6).says("`expect` is not true for 1 row").says("(7)");
+}
+
+#[test]
+fn a_read_of_one_key_that_takes_longer_than_others_should_wait_stops_no_walk() {
+    let db = Db::with(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0) WITH (autovacuum_enabled = off);
+         INSERT INTO t SELECT generate_series(1, 1000000)",
+    );
+    // What it keeps alive is passed in the key's index by whoever looks for the row behind it.
+    let old = db.session();
+    old.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+    db.exec("DELETE FROM t WHERE id < 1000000");
+    let job = Toml::increment().batch("target = \"5ms\"\ngive_way = \"10ms\"");
+    let cli = Cli::new(&db, "job", &job.with("[pace]\nvacuum = \"off\"").text());
+    cli.done(&["run", "job", "-y"]).says("lifted: the row with key (1000000)");
+    done_once(&db, "job");
+}
+
 #[test]
 fn a_lock_on_ten_rows_delays_those_ten_rows_and_no_others() {
     let db = Db::with(&numbers(20_000));

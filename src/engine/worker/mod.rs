@@ -18,7 +18,7 @@ use super::crew::{Crew, Grant};
 use super::steering::{Asked, Steering};
 use super::striper::Striper;
 use super::suspect::Suspect;
-use crate::batch::{self, Ahead, Attempt, Fence};
+use crate::batch::{self, Ahead, Attempt, Fence, Look};
 use crate::ledger::ranges::Taken;
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::{self, Plan, Standing};
@@ -307,7 +307,7 @@ impl Worker {
         }
         match self.whole_pass(&self.striper, &self.range, &leg, most) {
             Some(chunk) => Ok(chunk),
-            None => batch::next(session, route, leg, keys).await,
+            None => batch::next(session, route, Look { leg, keys }, self.is_lifted).await,
         }
     }
 

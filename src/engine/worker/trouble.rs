@@ -71,7 +71,8 @@ impl Worker {
 
     pub(super) fn situation(&mut self, keys: u32, chunk: Option<&Chunk>) -> Situation {
         let locked = match chunk {
-            None => Locked::Wait,
+            None if self.range.is_requeued => Locked::Wait,
+            None => Locked::Table,
             Some(_) if self.range.aside == 0 => Locked::First,
             Some(_) => Locked::Again,
         };

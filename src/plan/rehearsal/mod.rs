@@ -177,7 +177,7 @@ impl Plan {
         params.extend(after.map(texts));
         let route = self.statements.of_walk();
         let sql = route.boundary.of_stretch(after.is_some());
-        let found = session.transact_prepared(&route.begin_read, sql, &params).await?;
+        let found = session.transact_prepared(&route.begin_rare_read, sql, &params).await?;
         let upto = found.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0));
         Ok(upto.map_or_else(|| last.clone(), Key::new))
     }
@@ -242,9 +242,8 @@ impl Plan {
         let mut params = vec![texts(upto)];
         params.extend(after.map(texts));
         let sql = self.looked(after.is_some());
-        let rows =
-            session.transact_prepared(&self.statements.of_walk().begin_read, &sql, &params).await;
-        match rows {
+        let begin = &self.statements.of_walk().begin_rare_read;
+        match session.transact_prepared(begin, &sql, &params).await {
             Ok(rows) => measured.row_before = rows.first().and_then(|row| row.get(1)),
             Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
             // Unknown, then.
