@@ -17,11 +17,7 @@ use crate::run::{Event, Pending};
 use crate::verify::{self, Tally, Window};
 use crate::walk::{Chunk, Key, Leg, Sizer};
 
-/// How many rows may be read for the price of one written. Skipping a row costs about a sixtieth
-/// of rewriting it on a small machine; this is three times as careful.
-const READS_PER_WRITE: u64 = 20;
-
-/// Bounds of a window, in rows. Fewer are read where a time limit was hit.
+/// Bounds of a window, in rows. Fewer are read where a time limit was hit, or by a low rate.
 const WINDOW: (u32, u32) = (50, 50_000);
 
 /// A stretch of the key space, and what was seen of it.
@@ -76,7 +72,7 @@ impl Looker {
                 gauge.looked += window.looked;
                 gauge.trouble = None;
             });
-            self.steering.owe(window.looked.div_ceil(READS_PER_WRITE));
+            self.steering.owe_reads(window.looked);
             self.steering.pay().await;
         }
         Ok(())
@@ -112,7 +108,7 @@ impl Looker {
     async fn window(&mut self, left: &Leg) -> Result<(Window, bool), Stop> {
         let mut attempts = Attempts::default();
         loop {
-            let keys = self.sizer.rows();
+            let keys = self.keys();
             let (keys, fault) = match self.chunk(left.clone(), keys, &attempts).await {
                 Err(fault) => (keys, fault),
                 Ok(chunk) => match self.look_once(&chunk, &attempts).await {
@@ -125,6 +121,13 @@ impl Looker {
             };
             self.recover(&mut attempts, keys, &fault).await?;
         }
+    }
+
+    /// The keys of the next window: what the time allows, and the rate.
+    fn keys(&mut self) -> u32 {
+        let give_way = self.plan.job.batch.give_way;
+        self.sizer.aim_at(self.steering.time(self.plan.window_target(), give_way));
+        self.steering.cap_reads(self.sizer.rows())
     }
 
     async fn chunk(&mut self, leg: Leg, keys: u32, attempts: &Attempts) -> Result<Chunk, Fault> {

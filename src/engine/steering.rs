@@ -147,15 +147,24 @@ impl Steering {
         self.share >= 1.0 && !has_rate && !self.stride().is_trickling()
     }
 
-    /// Returns the time that a batch should take, if anybody but the job said one.
-    pub(super) fn target(&self) -> Option<Duration> {
-        self.brief.borrow().pace.target
+    /// Returns the time that the next batch or window should take: what somebody has said, else what the
+    /// job says, and less where signals slow the run down.
+    pub(super) fn time(&self, of_job: Duration, give_way: Duration) -> Duration {
+        // What was asked for while nobody could say that it is too long.
+        let target = self.brief.borrow().pace.target.unwrap_or(of_job).min(give_way);
+        target.mul_f64(self.briefness())
     }
 
     /// Returns how many of `rows` keys the next chunk may have under the rate.
     pub(super) fn cap(&mut self, rows: u32) -> u32 {
         let portion = self.portion();
         self.stride().cap(rows, portion)
+    }
+
+    /// The same for keys whose rows are only read.
+    pub(super) fn cap_reads(&mut self, rows: u32) -> u32 {
+        let paid = self.cap(rows.div_ceil(READS_PER_WRITE));
+        paid.saturating_mul(READS_PER_WRITE).min(rows)
     }
 
     fn portion(&self) -> Portion {
@@ -215,6 +224,11 @@ impl Steering {
         self.stride().owe(rows, portion);
     }
 
+    /// The same for rows that were only read.
+    pub(super) fn owe_reads(&mut self, rows: u64) {
+        self.owe(rows.div_ceil(READS_PER_WRITE.into()));
+    }
+
     /// Pays what is owed, waiting as long as the rate asks for, and as much longer as a signal that
     /// comes near its limit asks for; ends early when there is an order.
     pub(super) async fn pay(&mut self) {
@@ -233,7 +247,7 @@ impl Steering {
 
     /// Returns the share of a batch's usual time that the next one should take: where signals slow the
     /// run down, batches become shorter, and not only rarer, since what they hold up comes in bursts.
-    pub(super) fn briefness(&self) -> f64 {
+    fn briefness(&self) -> f64 {
         self.share.max(BRIEFEST)
     }
 
@@ -315,6 +329,9 @@ async fn changed(halted: &mut Option<watch::Receiver<bool>>) {
     }
 }
 
+/// How many rows may be read for the price of one written. Skipping a row costs about a sixtieth
+/// of rewriting it on a small machine; this is three times as careful.
+const READS_PER_WRITE: u32 = 20;
 /// How often it is looked whether a hold is over, should nothing else say so.
 const RECHECK: Duration = Duration::from_millis(250);
 /// How often a worker that stands aside looks whether it has its place again.
@@ -381,6 +398,35 @@ mod tests {
         halt.send_replace(true);
         workers[0].wait(Duration::from_hours(1)).await;
         assert_eq!(workers[0].asked(), Some(Asked::ToStepBack));
+    }
+
+    #[tokio::test]
+    async fn a_window_has_as_many_rows_as_are_read_for_half_a_second_of_the_rate() {
+        let (mut steering, tell, _leave, _events) = steering();
+        assert_eq!(steering.cap_reads(10_001), 10_001);
+        for (rate, busy, expected) in
+            [(100, 1, 1_000), (100, 5, 200), (1, 1, 20), (1_000_000, 1, 10_001)]
+        {
+            tell.send_modify(|brief| brief.pace.rate = Some(rate));
+            steering.note(|gauge| gauge.busy = busy);
+            assert_eq!(steering.cap_reads(10_001), expected, "{rate} rows/s, {busy} workers");
+        }
+        assert_eq!(steering.cap_reads(7), 7);
+    }
+
+    #[tokio::test]
+    async fn what_was_said_of_the_time_comes_before_the_job_and_signals_make_it_shorter() {
+        let (mut steering, tell, _leave, _events) = steering();
+        let time = |steering: &Steering| {
+            steering.time(Duration::from_millis(20), Duration::from_millis(100)).as_millis()
+        };
+        assert_eq!(time(&steering), 20);
+        steering.share = 0.5;
+        assert_eq!(time(&steering), 10);
+        tell.send_modify(|brief| brief.pace.target = Some(Duration::from_secs(1)));
+        assert_eq!(time(&steering), 50, "never longer than others should wait");
+        steering.share = 0.0;
+        assert_eq!(time(&steering), 25);
     }
 
     #[tokio::test]

@@ -275,13 +275,9 @@ impl Worker {
         }
     }
 
-    /// The time that the next batch should take: what somebody has said, else the job's, and less where
-    /// signals slow the run down.
+    /// The time that the next batch should take.
     fn time(&self) -> Duration {
-        // What was asked for while nobody could say that it is too long.
-        let target =
-            self.steering.target().unwrap_or(self.target).min(self.plan.job.batch.give_way);
-        target.mul_f64(self.steering.briefness())
+        self.steering.time(self.target, self.plan.job.batch.give_way)
     }
 
     /// What came of a batch that was sent alone.
