@@ -13,4 +13,4 @@ mod tests;
 pub(crate) use apply::{Answer, Applied, Attempt, Fence, Place, apply, apply_one, took};
 pub(crate) use chunker::{Ahead, Look, key_of, next, nth_match};
 pub(crate) use quarantine::{Recorded, Requeue, quarantine, requeued};
-pub(crate) use sparse::{Search, search};
+pub(crate) use sparse::{Found, Search, search};

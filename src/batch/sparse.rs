@@ -19,9 +19,17 @@ pub(crate) struct Search {
     pub retries: u32,
 }
 
-/// What came of it: the chunk that was done, how the range is after it, and how long the answer took
-/// to arrive.
-pub(crate) type Found = (Chunk, Range, Outcome, Duration);
+/// What came of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// The chunk that was done.
+    pub chunk: Chunk,
+    /// The range after it.
+    pub after: Range,
+    pub outcome: Outcome,
+    /// How long the answer took to arrive.
+    pub answered: Duration,
+}
 
 /// Searches for rows from where `range` is, and does them, in one transaction; `None` if the fence
 /// found nothing. The range has no chunk that is open.
@@ -54,5 +62,5 @@ pub(crate) async fn search(
     let keys = u32::try_from(outcome.seen).unwrap_or(u32::MAX);
     let chunk = Chunk { after: lower.cloned(), upto, keys, last, stripe: None };
     let after = range.after_batch(&chunk);
-    Ok(Some((chunk, after, outcome, started.elapsed())))
+    Ok(Some(Found { chunk, after, outcome, answered: started.elapsed() }))
 }

@@ -1,8 +1,10 @@
 //! The fence against a real server: what a superseded owner, or one whose memory is old, can do.
 
+use std::time::Duration;
+
 use super::{
-    Applied, Attempt, Fence, Look, Place, Recorded, Requeue, apply, apply_one, next, quarantine,
-    requeued,
+    Applied, Attempt, Fence, Found, Look, Place, Recorded, Requeue, Search, apply, apply_one, next,
+    quarantine, requeued, search,
 };
 use crate::control::Desk;
 use crate::job::Job;
@@ -109,6 +111,15 @@ impl Scene {
     }
 }
 
+/// What a search for 50 rows comes to that may look for so long.
+async fn found(scene: &Scene, range: &Range, time: Duration) -> Found {
+    let fence = Fence { run: scene.run, token: "a".into() };
+    let wanted = Search { rows: 50, time, retries: 0 };
+    let statements = &scene.plan.statements;
+    let mut session = scene.session().await;
+    search(&mut session, statements, &fence, range, wanted).await.unwrap().unwrap()
+}
+
 fn holder(token: &str) -> Holder {
     Holder {
         token: token.into(),
@@ -142,6 +153,21 @@ async fn a_batch_whose_transaction_did_not_begin_does_not_stand_by_itself() {
     assert_eq!(scene.rows_with(0).await, 100);
     scene.plan.statements.by_key.begin_batch = begin;
     assert!(matches!(scene.batch("a", &range).await, Applied::Committed(_)));
+}
+
+#[tokio::test]
+async fn a_search_ends_at_so_many_rows_or_at_the_next_one_when_its_time_is_over() {
+    let scene = Scene::set().await;
+    scene.claim("a").await;
+    let first = taken(scene.take("a").await);
+    let late = found(&scene, &first, Duration::ZERO).await;
+    assert_eq!((late.chunk.upto.values(), late.outcome.changed), (&["1".to_owned()][..], 1));
+    let full = found(&scene, &late.after, Duration::from_mins(1)).await;
+    assert_eq!((full.chunk.upto.values(), full.outcome.changed), (&["51".to_owned()][..], 50));
+    let last = found(&scene, &full.after, Duration::from_mins(1)).await;
+    assert_eq!((last.chunk.last, last.outcome.changed), (true, 49));
+    let seen = [&late, &full, &last].map(|it| it.chunk.keys);
+    assert_eq!((seen, scene.rows_with(1).await), ([1, 50, 49], 100));
 }
 
 /// Two batches of ten rows that are sent together, of which the first waits for a row of its own for too

@@ -6,8 +6,14 @@
 //! it has found, by their keys, in the same snapshot; and the cursor moves to where the scan ended. So
 //! how many rows are read and how many are written have bounds of their own.
 //!
+//! Only LIMIT ends a scan. The row at which the time is over is therefore returned so often that it
+//! fills the limit by itself; what is done and counted is the first of them. Each match is written
+//! before the scan goes on, so the clock has seen that, too, but neither what runs at the end of the
+//! statement (AFTER triggers, foreign keys) nor the commit.
+//!
 //! Where an index serves `where`, and few rows match, the matches come from that index instead, in the
-//! order of the key: nothing in between is read, and how many rows were passed is not known.
+//! order of the key: nothing in between is read, and how many rows were passed is not known. Sorting
+//! them may take longer than a batch, so the clock begins to run with the first of them.
 //!
 //! The matches are joined to the table rather than listed: a row that somebody changes meanwhile is
 //! judged once more, as it is then.
@@ -15,6 +21,14 @@
 use super::statements::{LSN, TOOK, Text, fetched, hot};
 use super::target::Target;
 use crate::pg::TAKES_BACK;
+
+/// When the time of a scan is over; it begins when this is asked for the first time.
+const CLOCK: &str = "piecemeal_clock AS MATERIALIZED (
+    SELECT clock_timestamp() + $8::float8 * interval '1 second' AS over
+)";
+
+/// Whether it is.
+const IS_OVER: &str = "(SELECT over FROM piecemeal_clock) <= clock_timestamp()";
 
 impl Text<'_> {
     /// Parameters: run, range, rev, token, upper end, most matches, retries, seconds for the scan,
@@ -33,17 +47,19 @@ impl Text<'_> {
         });
         let (hot, fetched) = (hot(self.target), fetched(self.target));
         format!(
-            "{fence}, piecemeal_found AS MATERIALIZED (
-    SELECT {keys}, {to_do} AS piecemeal_is_match FROM {table}
-    WHERE {stretch}
-    AND {found}
-    AND EXISTS (SELECT FROM piecemeal_fence)
-    ORDER BY {order} LIMIT $6
+            "{fence}, {CLOCK}, piecemeal_found AS MATERIALIZED (
+    SELECT *, pg_catalog.generate_series(1, CASE WHEN piecemeal_is_over THEN $6::int8 ELSE 1 END) AS piecemeal_nth FROM (
+        SELECT {keys}, {to_do} AS piecemeal_is_match, {IS_OVER} AS piecemeal_is_over FROM {table}
+        WHERE {stretch}
+        AND {found}
+        AND EXISTS (SELECT FROM piecemeal_fence)
+        ORDER BY {order} LIMIT $6
+    ) AS piecemeal_row LIMIT $6
 ), piecemeal_end AS MATERIALIZED (
     SELECT ARRAY[{text}] AS key FROM piecemeal_found OFFSET $6 - 1 LIMIT 1
 ), piecemeal_work AS (
     UPDATE {table} SET {set} FROM piecemeal_found
-    WHERE {joined} AND piecemeal_is_match
+    WHERE {joined} AND piecemeal_is_match AND piecemeal_nth = 1
     AND {matches}
     RETURNING {still} AS still
 ), piecemeal_count AS (
@@ -99,18 +115,15 @@ SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM pie
     fn found(&self, is_served: bool) -> String {
         if is_served {
             let quarantined = self.is_quarantined(1);
-            return format!("{} AND NOT {quarantined} AND $8::float8 IS NOT NULL", self.filter());
+            return format!("{} AND NOT {quarantined}", self.filter());
         }
-        format!(
-            "({} OR clock_timestamp() > (SELECT clock_timestamp() + $8 * interval '1 second'))",
-            self.to_do()
-        )
+        format!("({} OR {IS_OVER})", self.to_do())
     }
 
     /// As for any batch: rows that a trigger suppresses are not returned by the UPDATE.
     fn matched_by_search(&self) -> &'static str {
         if self.target.has_before_update_trigger {
-            "(SELECT count(*) FROM piecemeal_found WHERE piecemeal_is_match)"
+            "(SELECT count(*) FROM piecemeal_found WHERE piecemeal_is_match AND piecemeal_nth = 1)"
         } else {
             "0"
         }

@@ -89,6 +89,22 @@ fn a_search_that_is_interrupted_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_search_has_no_more_time_for_the_rows_that_it_writes_than_for_those_that_it_reads() {
+    let db = Db::with(&numbers(6_000));
+    db.exec(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
+         CREATE TRIGGER slow BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let cli = Cli::new(&db, "long", &every(30).text());
+    cli.done(&["run", "long", "-y"]);
+    assert_eq!(done(&db, "id % 30 = 0"), ("1-1".into(), "0-0".into()));
+    // Two rows take the time of a batch, and the row at which that is over may be a third.
+    let batches = db.number("SELECT sum(batches) FROM piecemeal.range");
+    assert!(batches > 60, "{batches} batches");
+}
+
+#[test]
 fn in_physical_order_whole_stretches_of_blocks_are_searched() {
     let db = Db::with(&numbers(ROWS));
     // Rows that are to do close together, in the midst of those of which few are.

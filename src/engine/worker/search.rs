@@ -2,7 +2,7 @@
 //! which there are none. After a fault, chunks again: they can be made smaller, and put aside.
 
 use super::{Step, Worker};
-use crate::batch::{self, Applied, Attempt, Place, Search};
+use crate::batch::{self, Applied, Attempt, Found, Place, Search};
 use crate::pg::{Fault, Session};
 use crate::walk::{Chunk, Heap, Key};
 
@@ -74,7 +74,7 @@ impl Worker {
         let search = Search { rows, time: self.time(), retries: self.failures };
         let statements = &self.plan.statements;
         let found = batch::search(session, statements, &self.fence, &self.range, search).await?;
-        Ok(found.map(|(chunk, after, outcome, answered)| {
+        Ok(found.map(|Found { chunk, after, outcome, answered }| {
             let outcome = self.timed(outcome, answered);
             self.striper.observe_search(&chunk, &outcome);
             Step::Committed(chunk, after, outcome)
