@@ -29,6 +29,8 @@ pub(crate) struct Found {
     pub outcome: Outcome,
     /// How long the answer took to arrive.
     pub answered: Duration,
+    /// The time that had gone by when its clock began to run.
+    pub before: Duration,
 }
 
 /// Searches for rows from where `range` is, and does them, in one transaction; `None` if the fence
@@ -62,5 +64,6 @@ pub(crate) async fn search(
     let keys = u32::try_from(outcome.seen).unwrap_or(u32::MAX);
     let chunk = Chunk { after: lower.cloned(), upto, keys, last, stripe: None };
     let after = range.after_batch(&chunk);
-    Ok(Some(Found { chunk, after, outcome, answered: started.elapsed() }))
+    let before = Duration::try_from_secs_f64(row.get("before")).unwrap_or_default();
+    Ok(Some(Found { chunk, after, outcome, answered: started.elapsed(), before }))
 }

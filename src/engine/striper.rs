@@ -81,6 +81,8 @@ pub(super) struct Striper {
     later_size: Sizer,
     /// As they were at first.
     fresh_size: Sizer,
+    /// Of a search along the key: the rows that it finds.
+    found: Sizer,
     /// That of a search over blocks.
     blocks: Sizer,
     /// Whether few rows were to do lately.
@@ -107,6 +109,7 @@ impl Striper {
             paused: None,
             first_size: sizer.clone(),
             later_size: sizer.clone(),
+            found: sizer.clone(),
             blocks: sizer.of_blocks(),
             fresh_size: sizer,
             is_sparse: false,
@@ -138,9 +141,8 @@ impl Striper {
 
     /// Aims at another time from now on.
     pub(super) fn aim_at(&mut self, target: Duration) {
-        let sizers =
-            [&mut self.first_size, &mut self.later_size, &mut self.fresh_size, &mut self.blocks];
-        for sizer in sizers {
+        let chunks = [&mut self.first_size, &mut self.later_size, &mut self.fresh_size];
+        for sizer in chunks.into_iter().chain([&mut self.found, &mut self.blocks]) {
             sizer.aim_at(target);
         }
     }
@@ -177,7 +179,7 @@ impl Striper {
 
     /// Returns how many rows a search along the key ends at.
     pub(super) fn rows_of_search(&self) -> u32 {
-        self.fresh_size.rows()
+        self.found.rows()
     }
 
     /// Returns how many blocks a search of the file goes over.
@@ -185,15 +187,32 @@ impl Striper {
         self.blocks.rows()
     }
 
-    /// Learns what came of a search. Where rows are to do again, chunks begin small.
+    /// Learns what came of a search.
     pub(super) fn observe_search(&mut self, chunk: &Chunk, outcome: &Outcome) {
         // Blocks without rows say nothing of those that follow. After a search by an index that found as
         // many rows as it may, a chunk tells whether they lie close together.
         self.is_sparse =
             if self.is_served { chunk.last } else { chunk.keys == 0 || is_sparse(chunk, outcome) };
         if !self.is_sparse {
-            self.first_size = self.fresh_size.clone();
+            self.stop_searching();
         }
+    }
+
+    /// Learns what it took to find and do the rows of a search that ends at `rows` of them, beyond the time
+    /// `before` its clock began to run: that is the price of a search, however many they are.
+    pub(super) fn observe_rows(&mut self, rows: u32, outcome: &Outcome, before: Duration) {
+        let matched = u32::try_from(outcome.matched).unwrap_or(u32::MAX);
+        let took = outcome.took.saturating_sub(before);
+        if matched >= rows {
+            self.found.observe(rows, took, outcome.wal);
+        } else {
+            self.found.observe_cut(matched, took, outcome.wal);
+        }
+    }
+
+    /// Learns that a search for so many rows took too long.
+    pub(super) fn shrink_rows(&mut self, rows: u32) {
+        self.found.shrink(rows);
     }
 
     /// Learns how long it took to search so many blocks.
@@ -206,9 +225,12 @@ impl Striper {
         self.blocks.shrink(blocks);
     }
 
-    /// Goes on with chunks, until they too show that few rows are to do.
+    /// Goes on with chunks, small at first, until they too show that few rows are to do.
     pub(super) fn stop_searching(&mut self) {
         self.is_sparse = false;
+        if self.fresh_size.rows() < self.first_size.rows() {
+            self.first_size = self.fresh_size.clone();
+        }
     }
 
     /// Returns the keys of the chunk that is open, if its first pass was seen from the beginning.
@@ -414,6 +436,53 @@ mod tests {
         striper.begin(&Range { open: Some(open), ..Range::default() });
         batch(&mut striper, Some(0), 400, (100, 0), Instant::now());
         assert_eq!(striper.keys_of_chunk(), None);
+    }
+
+    /// What came of a search that has found so many rows in so many milliseconds.
+    fn found(matched: u64, took: u64) -> Outcome {
+        Outcome { matched, took: Duration::from_millis(took), ..Outcome::default() }
+    }
+
+    #[test]
+    fn a_search_learns_from_its_rows_and_not_from_the_clock_that_ends_it() {
+        let sizer = Sizer::aiming_at(Duration::from_millis(20), 100, 50_000);
+        let mut striper = Striper::new(Stripes::Auto, true, sizer);
+        let none = Duration::ZERO;
+        for (rows, matched, took, expected) in [
+            (1_000, 1_000, 5, 2_000),
+            (2_000, 3, 21, 2_000),
+            (2_000, 0, 90, 2_000),
+            (2_000, 1_500, 60, 500),
+            (500, 500, 40, 250),
+        ] {
+            striper.observe_rows(rows, &found(matched, took), none);
+            assert_eq!(striper.rows_of_search(), expected, "{matched} of {rows} in {took} ms");
+        }
+        striper.shrink_rows(250);
+        assert_eq!(striper.rows_of_search(), 125);
+        striper.observe_rows(125, &found(125, 90), Duration::from_millis(80));
+        assert_eq!(striper.rows_of_search(), 250, "sorting them takes as long for fewer of them");
+        striper.aim_at(Duration::from_millis(5));
+        striper.observe_rows(250, &found(250, 10), none);
+        assert_eq!(striper.rows_of_search(), 125, "what somebody says holds for them as well");
+    }
+
+    #[test]
+    fn after_a_search_chunks_are_no_longer_than_the_first_and_no_longer_than_they_were() {
+        let now = Instant::now();
+        for (seen, expected) in [(100_000, 1_000), (200, 200)] {
+            let sizer = Sizer::aiming_at(Duration::from_millis(20), 100, 50_000);
+            let mut striper = Striper::new(Stripes::Fixed(1), true, sizer);
+            for _ in 0..10 {
+                let keys = striper.sizer(None).rows();
+                let chunk = Chunk { after: None, upto: key(), keys, last: false, stripe: None };
+                let took = Duration::from_millis(20) * keys / seen;
+                let outcome = Outcome { took, ..Outcome::default() };
+                striper.observe(&chunk, &outcome, &Range::default(), now);
+            }
+            striper.stop_searching();
+            assert_eq!(striper.sizer(None).rows(), expected, "{seen} keys in the time of a batch");
+        }
     }
 
     #[test]

@@ -76,7 +76,9 @@ impl Text<'_> {
     RETURNING r.cursor, r.done, c.seen, c.matched, c.changed, c.still
 )
 SELECT cursor, done, seen, matched, changed, still, {hot} - (SELECT hot FROM piecemeal_fence) AS hot,
-       ({LSN} - (SELECT lsn FROM piecemeal_fence))::int8 AS wal, {TOOK} AS took FROM piecemeal_books",
+       ({LSN} - (SELECT lsn FROM piecemeal_fence))::int8 AS wal, {TOOK} AS took,
+       (SELECT extract(epoch FROM over - statement_timestamp())::float8 - $8 FROM piecemeal_clock) AS before
+FROM piecemeal_books",
             fence = self.fence(&format!(
                 "{hot} AS hot, {LSN} AS lsn, {fetched} AS fetched, {TAKES_BACK} AS plans"
             )),

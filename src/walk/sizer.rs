@@ -91,6 +91,15 @@ impl Sizer {
         self.rows = in_time.min(ceiling).max(floor).min(self.max).min(in_bytes);
     }
 
+    /// Learns of one that ended at `rows`, or none, for another reason than its size: however little it took,
+    /// more of them are no cheaper for that. Far over the target, or full of bytes, it had too many.
+    pub fn observe_cut(&mut self, rows: u32, took: Duration, wal: u64) {
+        let is_late = self.target.is_some_and(|target| took > target * 2);
+        if rows > 0 && (is_late || wal > MOST_WAL) {
+            self.observe(rows, took, wal);
+        }
+    }
+
     /// Learns that a batch over `rows` keys hit a time limit: half of that comes next, down to one.
     pub fn shrink(&mut self, rows: u32) {
         self.rows = (rows.min(self.rows) / 2).max(1);
@@ -193,6 +202,19 @@ mod tests {
         let mut sizer = Sizer::aiming_at(TARGET, 100, 50_000);
         sizer.observe(10, Duration::from_micros(10), 0);
         assert_eq!(sizer.rows(), 1_000);
+    }
+
+    #[test]
+    fn a_search_that_its_clock_has_ended_says_nothing_of_its_rows_unless_they_took_longer_still() {
+        let after = |rows, took, wal| {
+            let mut sizer = Sizer::aiming_at(TARGET, 100, 50_000);
+            sizer.observe_cut(rows, millis(took), wal);
+            sizer.rows()
+        };
+        assert_eq!([after(0, 500, 1 << 30), after(1, 21, 1 << 20), after(999, 40, 0)], [1_000; 3]);
+        assert_eq!(after(900, 60, 0), 300, "what came behind the scan took twice as long");
+        assert_eq!(after(900, 21, 48 << 20), 300, "the rows are large");
+        assert_eq!(after(3, 300, 0), 100, "no time makes it smaller than the minimum");
     }
 
     #[test]

@@ -89,6 +89,30 @@ fn a_search_that_is_interrupted_goes_on_where_it_was() {
 }
 
 #[test]
+fn rows_that_cost_much_make_searches_smaller_and_what_was_cut_off_is_in_the_books() {
+    let db = Db::with(&numbers(60_000));
+    // What runs behind the rows is not seen by the clock of the scan; a sequence keeps what is rolled back.
+    db.exec(
+        "CREATE SEQUENCE tried;
+         CREATE FUNCTION tried() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM nextval('public.tried'); RETURN NEW; END $$;
+         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.0005); RETURN NULL; END $$;
+         CREATE TRIGGER tried BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION tried();
+         CREATE TRIGGER slow AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let cli = Cli::new(&db, "slow", &every(30).text());
+    let running = cli.start(&["run", "slow", "-y", "--progress", "jsonl"]);
+    running.event("retried", 1);
+    running.wait().exits(0);
+    assert_eq!(done(&db, "id % 30 = 0"), ("1-1".into(), "0-0".into()));
+    let in_vain = db.number("SELECT last_value FROM tried") - 2_000;
+    assert!(in_vain < 2_500, "{in_vain} rows were locked and rolled back");
+    let retries = db.number("SELECT sum(retries) FROM piecemeal.range");
+    assert!((1..10).contains(&retries), "{retries} retries");
+}
+
+#[test]
 fn a_search_has_no_more_time_for_the_rows_that_it_writes_than_for_those_that_it_reads() {
     let db = Db::with(&numbers(6_000));
     db.exec(

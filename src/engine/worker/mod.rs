@@ -74,6 +74,8 @@ pub(super) enum Step {
     Committed(Chunk, Range, Outcome),
     End,
     Fenced,
+    /// A search was rolled back, and what it looked through is left to chunks.
+    CutOff(Fault),
     Failed(u32, Option<Chunk>, Fault),
 }
 
@@ -196,13 +198,14 @@ impl Worker {
             match &step {
                 Step::Committed(.., outcome) => self.settle(outcome.changed),
                 Step::Failed(.., fault) if fault.spoils_connection() => {}
-                Step::Failed(..) | Step::End => self.settle(0),
+                Step::Failed(..) | Step::CutOff(_) | Step::End => self.settle(0),
                 Step::Fenced => {}
             }
             let next = match step {
                 Step::Committed(chunk, range, outcome) => self.advance(chunk, range, outcome).await,
                 Step::End => Next::AnotherRange,
                 Step::Fenced => self.look_around().await,
+                Step::CutOff(fault) => self.leave_search(&fault).await,
                 Step::Failed(rows, chunk, fault) => self.recover(rows, chunk, fault).await,
             };
             match next {

@@ -1,8 +1,9 @@
 //! Where few rows are to do: one statement that searches for them, instead of chunk after chunk in
-//! which there are none. After a fault, chunks again: they can be made smaller, and put aside.
+//! which there are none. After a fault, chunks again: they can be put aside, and a row be named.
 
-use super::{Step, Worker};
+use super::{Next, Step, Worker};
 use crate::batch::{self, Applied, Attempt, Found, Place, Search};
+use crate::engine::recover::{FIRST_WAIT, jittered};
 use crate::pg::{Fault, Session};
 use crate::walk::{Chunk, Heap, Key};
 
@@ -55,15 +56,22 @@ impl Worker {
         match step {
             Ok(Some(step)) => step,
             Ok(None) => Step::Fenced,
-            Err(Fault::Smaller(_) | Fault::BadRow(_)) => {
-                if let Wanted::Blocks(blocks, _) = wanted {
-                    self.striper.shrink_blocks(blocks);
+            Err(fault @ (Fault::Smaller(_) | Fault::BadRow(_))) => {
+                match wanted {
+                    Wanted::Rows(rows) => self.striper.shrink_rows(rows),
+                    Wanted::Blocks(blocks, _) => self.striper.shrink_blocks(blocks),
                 }
-                self.striper.stop_searching();
-                Step::Fenced
+                Step::CutOff(fault)
             }
             Err(fault) => Step::Failed(wanted.most(), None, fault),
         }
+    }
+
+    /// Goes on with chunks after a search that was rolled back.
+    pub(super) async fn leave_search(&mut self, fault: &Fault) -> Next {
+        self.failures += 1;
+        self.striper.stop_searching();
+        self.try_again(fault.message(), jittered(FIRST_WAIT)).await
     }
 
     async fn search_rows(
@@ -74,9 +82,10 @@ impl Worker {
         let search = Search { rows, time: self.time(), retries: self.failures };
         let statements = &self.plan.statements;
         let found = batch::search(session, statements, &self.fence, &self.range, search).await?;
-        Ok(found.map(|Found { chunk, after, outcome, answered }| {
+        Ok(found.map(|Found { chunk, after, outcome, answered, before }| {
             let outcome = self.timed(outcome, answered);
             self.striper.observe_search(&chunk, &outcome);
+            self.striper.observe_rows(rows, &outcome, before);
             Step::Committed(chunk, after, outcome)
         }))
     }
