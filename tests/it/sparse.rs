@@ -159,7 +159,11 @@ fn in_physical_order_a_rate_bounds_what_is_written_and_not_what_is_read() {
     );
     let job = Toml::increment().filter("n = 0").physical().with("[pace]\nrate = \"80/s\"");
     let cli = Cli::new(&db, "slow", &job.text());
-    cli.done(&["run", "slow", "-y"]);
+    let running = cli.start(&["run", "slow", "-y"]);
+    db.until("SELECT phase = 'verify' FROM piecemeal.run");
+    // It keeps to the rate as well, and has 60,000 rows to look at.
+    cli.done(&["throttle", "slow", "--rate", "1M/s"]);
+    running.wait().exits(0);
     assert_eq!(db.number("SELECT count(*) FROM t WHERE n = 1"), 120);
     assert_eq!(db.number("SELECT max(rows) FROM most"), 40, "half a second of the rate");
     let batches = db.number("SELECT sum(batches) FROM piecemeal.range");
