@@ -19,6 +19,8 @@ pub(crate) trait Reporter: Send {
     fn event(&mut self, event: &Event);
     /// The run goes on with something else, for which there is another reporter.
     fn hand_on(&mut self) {}
+    /// Shows that there is no run, as the time was up before one was begun.
+    fn not_begun(&mut self) {}
     /// Shows how the run ended.
     fn end(&mut self, ended: &Result<Report, Error>);
 }
@@ -61,6 +63,10 @@ impl Reporter for JsonLines {
         if let Some(line) = json::event(&self.job, event) {
             self.write(line);
         }
+    }
+
+    fn not_begun(&mut self) {
+        self.write(json::last(&self.job, "left", None, None));
     }
 
     fn end(&mut self, ended: &Result<Report, Error>) {

@@ -146,15 +146,16 @@ impl Desk {
         shaped::begin_sync(&mut session, run).await.map_err(|fault| broken(&fault))
     }
 
-    /// Lets the rows of a run begin whose statements of `[expand]` have been run. The walk ends at the highest key there
-    /// is now, which is after everything that keeps new rows in step was committed.
+    /// Lets the rows of a run begin whose statements of `[expand]` have been run; returns whether nobody else had. The
+    /// walk ends at the highest key there is now, which is after everything that keeps new rows in step was committed.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    pub async fn begin_walk(&self, plan: &Plan, run: i64) -> Result<(), Error> {
+    pub async fn begin_walk(&self, plan: &Plan, run: i64) -> Result<bool, Error> {
         let begun =
             self.with_walk(plan, 0, async |session, new| runs::begin_walk(session, run, new).await);
-        begun.await?.map(drop).map_err(|fault| broken(&fault))
+        let begun = begun.await?.map_err(|fault| broken(&fault))?;
+        Ok(begun.is_some())
     }
 
     /// Checks that the old shape of a run may be taken away: verified, nothing in quarantine, and every gate holds.

@@ -111,7 +111,7 @@ impl Looker {
             let keys = self.keys();
             let (keys, fault) = match self.chunk(left.clone(), keys, &attempts).await {
                 Err(fault) => (keys, fault),
-                Ok(chunk) => match self.look_once(&chunk, &attempts).await {
+                Ok(chunk) => match self.look_once(&chunk, &mut attempts).await {
                     Ok(window) => {
                         self.sizer.observe(chunk.keys.max(1), window.took, 0);
                         return Ok((window, chunk.last));
@@ -120,14 +120,18 @@ impl Looker {
                 },
             };
             self.recover(&mut attempts, keys, &fault).await?;
+            if attempts.is_lifted {
+                // The row for which the bound is lifted stays alone.
+                self.sizer.shrink(keys);
+            }
         }
     }
 
-    /// The keys of the next window: what the time allows, and the rate.
+    /// The keys of the next window: what the time allows.
     fn keys(&mut self) -> u32 {
         let give_way = self.plan.job.batch.give_way;
         self.sizer.aim_at(self.steering.time(self.plan.window_target(), give_way));
-        self.steering.cap_reads(self.sizer.rows())
+        self.sizer.rows()
     }
 
     async fn chunk(&mut self, leg: Leg, keys: u32, attempts: &Attempts) -> Result<Chunk, Fault> {
@@ -137,8 +141,8 @@ impl Looker {
         batch::next(session, &plan.statements.by_key, look, attempts.is_lifted).await
     }
 
-    async fn look_once(&mut self, chunk: &Chunk, attempts: &Attempts) -> Result<Window, Fault> {
-        if attempts.is_lifted {
+    async fn look_once(&mut self, chunk: &Chunk, attempts: &mut Attempts) -> Result<Window, Fault> {
+        if attempts.is_lifted && !std::mem::replace(&mut attempts.is_told, true) {
             let (key, give_way) = (chunk.upto.clone(), self.plan.job.batch.give_way);
             self.steering.voice.say(Event::Lifted { key, give_way });
         }
@@ -208,7 +212,6 @@ impl Looker {
             }
             Choice::GiveUp => return Err(Stop::GaveUp(fault.message().clone())),
             Choice::Lift => {
-                self.sizer.shrink(rows);
                 attempts.lift();
                 FIRST_WAIT
             }
@@ -236,6 +239,8 @@ struct Attempts {
     since: Option<Instant>,
     /// Whether it may take longer than others should wait: a single row that cannot be made smaller.
     is_lifted: bool,
+    /// Whether that was said.
+    is_told: bool,
 }
 
 impl Attempts {

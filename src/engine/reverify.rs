@@ -9,7 +9,7 @@ use super::gauge::Gauge;
 use super::steering::{Brief, Steering};
 use super::verifier::Verifier;
 use super::voice;
-use super::worker::Stop;
+use super::worker::{Stop, Unfit};
 use crate::error::{Error, ErrorKind};
 use crate::job::Rate;
 use crate::ledger::control::Orders;
@@ -86,6 +86,14 @@ pub async fn verify(
 }
 
 fn stopped(job: &str, stop: &Stop) -> Error {
+    if matches!(stop, Stop::Unfit(Unfit::Unindexed)) {
+        let what = format!("`{job}` could not be verified: its key has no unique index any more");
+        return Error::new(ErrorKind::Refused, "unfit", what)
+            .because("without one, each look at a few rows reads the whole table")
+            .with_hint(format!(
+                "make its primary key, or unique index, again, then `piecemeal verify {job}`"
+            ));
+    }
     let (kind, code, message) = match stop {
         Stop::Fatal(message) | Stop::BadRow(_, message) | Stop::Full(_, message, _) => {
             (ErrorKind::Unverified, "not-verified", Some(message))
@@ -100,4 +108,17 @@ fn stopped(job: &str, stop: &Stop) -> Error {
     };
     let error = Error::new(kind, code, format!("`{job}` could not be verified"));
     message.map_or(error.clone(), |message| error.because_of(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_has_lost_its_index_is_no_mistake_of_ours_and_no_wrong_row() {
+        let error = stopped("posts", &Stop::Unfit(Unfit::Unindexed));
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.to_string().contains("no unique index"), "{error}");
+        assert_eq!(stopped("posts", &Stop::End).kind(), ErrorKind::Unexpected);
+    }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::limits::lock_timeout;
 use super::prepare::Plan;
-use crate::pg::fault::is_lock_timeout;
+use crate::pg::fault::{is_lock_timeout, is_timeout};
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::walk::{Heap, Key};
 
@@ -21,10 +21,10 @@ const MOST: u64 = 64;
 
 /// Pages that are sampled, at first and whenever that took longer than others should wait. With 64 ranges
 /// the first are 30 pages for each, and a range is a fifth larger or smaller than the others at most times.
-const PAGES: [f64; 6] = [2_000.0, 1_000.0, 400.0, 400.0, 80.0, 80.0];
+const PAGES: [f64; 4] = [2_000.0, 1_000.0, 400.0, 80.0];
 /// Rows that are taken of these pages, 300 for each of 64 ranges: more would only take longer to sort.
 const SAMPLE: f64 = 20_000.0;
-/// How long it is waited for a table that somebody has locked.
+/// How long the smallest sample is tried, and how long it is waited for a table that somebody has locked.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The bytes of a page, unless the server was built with another size; then the sample is another.
 pub(super) const PAGE: u64 = 8_192;
@@ -79,11 +79,20 @@ async fn cut_into(session: &mut Session, plan: &Plan, upto: &Key, ranges: u32) -
         return Vec::new();
     }
     let pages = plan.relpages.max(plan.heap_bytes / PAGE);
-    for wanted in PAGES {
+    let since = Instant::now();
+    // The same pages are in each sample, so that a try goes on where a slow disk has stopped the one before it.
+    let tries = PAGES.into_iter().chain(std::iter::repeat(PAGES[PAGES.len() - 1]));
+    for (no, wanted) in tries.enumerate() {
         let percent = percent(pages, wanted);
         let sql = plan.target.keyset.cuts(percent, share(plan.estimate.unwrap_or(0), percent));
-        if let Ok(cuts) = sampled(session, plan, &sql, (upto, ranges)).await {
-            return cuts;
+        match sampled(session, plan, &sql, (upto, ranges)).await {
+            Ok(cuts) => return cuts,
+            Err(fault) if is_timeout(fault.message()) => {}
+            // A smaller sample would meet the same.
+            Err(_) => break,
+        }
+        if no >= PAGES.len() && since.elapsed() >= PATIENCE {
+            break;
         }
     }
     Vec::new()
@@ -106,7 +115,6 @@ async fn sampled(
     loop {
         match session.transact(&guards, sql, &params).await {
             Ok(rows) => return Ok(rows.iter().map(|row| Key::new(row.get(0))).collect()),
-            // A smaller sample would wait as long.
             Err(fault) if is_lock_timeout(fault.message()) && since.elapsed() < PATIENCE => {}
             Err(fault) => return Err(fault),
         }

@@ -65,8 +65,8 @@ pub(super) struct Watched {
     calm: Option<Instant>,
     /// The limit for which the three above were found.
     judged: f64,
-    /// What people had changed about it by then.
-    change: Option<HoldChange>,
+    /// The limit that people had set by then.
+    set: Option<f64>,
 }
 
 /// What one signal asks for; the worst is the largest.
@@ -96,7 +96,7 @@ impl Watched {
             is_held: false,
             calm: None,
             judged: f64::NAN,
-            change: None,
+            set: None,
         }
     }
 
@@ -127,11 +127,12 @@ impl Watched {
         let since = now.saturating_duration_since(self.at).min(self.every * POLLS);
         let seconds = since.as_secs_f64();
         if let Ok(reading) = &seen {
-            let reading = with(*reading, change);
-            if self.change != change {
+            let set = set(*reading, change);
+            if self.set != set {
                 // A hold of another limit says nothing about this one.
-                (self.is_held, self.calm, self.change) = (false, None, change);
+                (self.is_held, self.calm, self.set) = (false, None, set);
             }
+            let reading = with(*reading, change);
             self.hold_or_release(&reading, now);
             // A blind time is no reason to begin anew: the share waits where it was.
             self.share = if self.is_held {
@@ -226,13 +227,17 @@ impl Watched {
     }
 }
 
-/// Returns the reading with the limit that people set, if it is one for it.
-fn with(reading: Reading, change: Option<HoldChange>) -> Reading {
-    let limit = match change {
+/// Returns the limit that people set, if it is one for this reading.
+fn set(reading: Reading, change: Option<HoldChange>) -> Option<f64> {
+    match change {
         Some(HoldChange::Above(limit)) => reading.unit.amount(limit),
-        _ => None,
-    };
-    Reading { limit: limit.unwrap_or(reading.limit), ..reading }
+        Some(HoldChange::Off) | None => None,
+    }
+}
+
+/// Returns the reading with that limit.
+fn with(reading: Reading, change: Option<HoldChange>) -> Reading {
+    Reading { limit: set(reading, change).unwrap_or(reading.limit), ..reading }
 }
 
 /// Comes to a verdict about all signals.

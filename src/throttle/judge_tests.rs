@@ -271,6 +271,14 @@ fn a_hold_of_another_limit_says_nothing_about_a_new_one_that_is_just_above() {
 }
 
 #[test]
+fn a_limit_that_people_set_in_another_unit_ends_no_hold() {
+    let mut scene = Scene::one();
+    scene.read(&[lag(11.0)]);
+    scene.changes.insert("replica-lag".into(), HoldChange::Above(Limit::Bytes(1 << 20)));
+    assert!(matches!(scene.read(&[lag(9.5)]), Verdict::Hold(..)));
+}
+
+#[test]
 fn a_signal_that_is_off_does_not_hold_even_if_it_cannot_be_read() {
     let mut scene = Scene::one();
     scene.changes.insert("replica-lag".into(), HoldChange::Off);

@@ -470,28 +470,3 @@ fn one_that_joins_others_waits_for_their_statements_no_longer_than_its_time() {
     first.wait().exits(0);
     done_once(&db, "job");
 }
-
-#[test]
-fn the_verification_reads_no_more_at_a_time_than_a_low_rate_pays_for() {
-    let db = Db::with(&numbers(400));
-    // All is done, so nothing is written; each row that is looked at holds a lock until its window ends.
-    db.exec(
-        "UPDATE t SET n = 1;
-         CREATE FUNCTION is_done(id int8, n int) RETURNS bool STABLE LANGUAGE plpgsql SET lock_timeout = 0 AS
-             $$ BEGIN PERFORM pg_advisory_xact_lock_shared(id); RETURN n = 1; END $$",
-    );
-    let job = Toml::increment().filter("n = 0").expect("is_done(id, n)");
-    let job = job.batch("give_way = \"1min\"").with("[pace]\nrate = \"10/s\"");
-    let cli = Cli::new(&db, "job", &job.text());
-    let other = db.session();
-    other.exec("SELECT pg_advisory_lock(300)");
-    let running = cli.start(&["run", "job", "-y"]);
-    // Five rows are half a second's worth, and a hundred are read for them.
-    db.until(
-        "SELECT count(*) FILTER (WHERE granted) = 99 FROM pg_locks
-         WHERE locktype = 'advisory' AND pid IN (
-             SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 300 AND NOT granted)",
-    );
-    other.exec("SELECT pg_advisory_unlock(300)");
-    running.wait().exits(0).says("400 rows looked at");
-}

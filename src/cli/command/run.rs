@@ -8,7 +8,7 @@ use piecemeal::control::{Desk, RACED, Run as LedgerRun, check_definition, check_
 use piecemeal::engine::{self, Ending, Handle, Options, Report, Term};
 use piecemeal::job::{Identity, in_order};
 use piecemeal::report::{json, words};
-use piecemeal::run::{Shown, Snapshot, Status};
+use piecemeal::run::{Shown, Status};
 use piecemeal::sync::Blocker;
 use piecemeal::{Error, ErrorKind, Job, Plan};
 
@@ -268,10 +268,16 @@ async fn is_time_up(desk: &Desk, term: Term) -> Result<bool, Error> {
 /// Says that a job is not begun, or not gone on with, as the time is up.
 async fn not_begun(settings: &Settings, desk: &Desk, job: &str, open: Option<&LedgerRun>) -> Done {
     let snapshots = if open.is_some() { desk.status(Some(job)).await? } else { Vec::new() };
-    let what = format!("time is up\nnot begun: {job}; `piecemeal run {job}` begins it");
-    let report =
-        |snapshot: &Snapshot| Report { ending: Ending::TimeUp, snapshot: snapshot.clone() };
-    settings.printer.say(&snapshots.first().map_or(what, |it| in_words(job, &report(it))));
+    let mut reporter = reporter::of(settings, job);
+    if let Some(snapshot) = snapshots.first() {
+        let report = Report { ending: Ending::TimeUp, snapshot: snapshot.clone() };
+        settings.printer.say(&in_words(job, &report));
+        reporter.end(&Ok(report));
+    } else {
+        let what = format!("time is up\nnot begun: {job}; `piecemeal run {job}` begins it");
+        settings.printer.say(&what);
+        reporter.not_begun();
+    }
     if settings.output == Output::Json {
         settings.printer.data(&json::runs(&snapshots).to_string())?;
     }

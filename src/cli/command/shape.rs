@@ -62,8 +62,7 @@ pub(super) async fn expand(
         desk.begin_sync(run).await?;
     }
     keep_in_step(settings, desk, &plan, Some(run)).await?;
-    desk.begin_walk(&plan, run).await?;
-    options.has_begun = true;
+    options.has_begun |= desk.begin_walk(&plan, run).await?;
     follow(settings, desk, plan, run, options).await
 }
 
