@@ -17,7 +17,7 @@ use crate::run::{Event, Pending};
 use crate::verify::{self, Tally, Window};
 use crate::walk::{Chunk, Key, Leg, Sizer};
 
-/// Bounds of a window, in rows. Fewer are read where a time limit was hit, or by a low rate.
+/// Bounds of a window, in rows. Fewer are read where a time limit was hit.
 const WINDOW: (u32, u32) = (50, 50_000);
 
 /// A stretch of the key space, and what was seen of it.

@@ -268,7 +268,17 @@ fn is_news(last: &Slowing, slowing: &Slowing, since: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::voice;
+    use crate::engine::voice::{self, Listener};
+
+    fn stride() -> (Arc<Mutex<Gauge>>, Stride, Listener) {
+        let gauge: Arc<Mutex<Gauge>> = Arc::default();
+        let (voice, events) = voice::pair();
+        (Arc::clone(&gauge), Stride::new(gauge, voice), events)
+    }
+
+    fn busy(reading: &str) -> Cause {
+        Cause { signal: "busy".into(), text: format!("busy {reading}"), reading: None }
+    }
 
     #[test]
     fn a_share_of_the_speed_is_told_when_it_has_changed_and_not_all_the_time() {
@@ -286,11 +296,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_slowing_has_a_beginning_by_the_servers_clock_and_an_end() {
-        let gauge: Arc<Mutex<Gauge>> = Arc::default();
+        let (gauge, mut stride, mut events) = stride();
         gauge.lock().unwrap().clock = Some((1_000.0, Instant::now()));
-        let (voice, mut events) = voice::pair();
-        let mut stride = Stride::new(Arc::clone(&gauge), voice);
-        let cause = Cause { signal: "busy".into(), text: "busy 4 of 5".into(), reading: None };
+        let cause = busy("4 of 5");
         stride.tell_share(0.5, Some(&cause));
         gauge.lock().unwrap().clock = Some((1_060.0, Instant::now()));
         stride.tell_share(0.1, Some(&cause));
@@ -304,9 +312,8 @@ mod tests {
     #[tokio::test]
     async fn what_slows_a_run_down_after_a_hold_is_told_again() {
         use Event::{Held, Released, Slowed, Unslowed};
-        let (voice, mut events) = voice::pair();
-        let mut stride = Stride::new(Arc::default(), voice);
-        let cause = Cause { signal: "busy".into(), text: "busy 4 > 3".into(), reading: None };
+        let (_gauge, mut stride, mut events) = stride();
+        let cause = busy("4 > 3");
         stride.tell_share(0.5, Some(&cause));
         stride.tell_share(0.4, Some(&cause));
         assert!(stride.stand(cause.clone(), None).is_none());
@@ -325,10 +332,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_slowing_that_a_walk_ends_in_is_over_when_the_last_of_its_workers_leaves() {
-        let gauge: Arc<Mutex<Gauge>> = Arc::default();
-        let (voice, mut events) = voice::pair();
-        let mut stride = Stride::new(Arc::clone(&gauge), voice);
-        let cause = Cause { signal: "busy".into(), text: "busy 4 of 5".into(), reading: None };
+        let (gauge, mut stride, mut events) = stride();
+        let cause = busy("4 of 5");
         stride.tell_share(0.5, Some(&cause));
         let one = Arc::new(Mutex::new(stride));
         let another = Arc::clone(&one);
@@ -343,10 +348,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_hold_that_a_walk_ends_in_ends_with_it_and_is_summed_up() {
-        let gauge: Arc<Mutex<Gauge>> = Arc::default();
-        let (voice, mut events) = voice::pair();
-        let mut stride = Stride::new(Arc::clone(&gauge), voice);
-        let cause = Cause { signal: "busy".into(), text: "busy 7 > 5".into(), reading: None };
+        let (gauge, mut stride, mut events) = stride();
+        let cause = busy("7 > 5");
         assert!(stride.stand(cause, Some(10)).is_none());
         assert!(gauge.lock().unwrap().holding.is_some());
         drop(stride);

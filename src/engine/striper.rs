@@ -144,8 +144,8 @@ impl Striper {
 
     /// Aims at another time from now on.
     pub(super) fn aim_at(&mut self, target: Duration) {
-        let chunks = [&mut self.first_size, &mut self.later_size, &mut self.fresh_size];
-        for sizer in chunks.into_iter().chain([&mut self.found, &mut self.blocks]) {
+        let Striper { first_size, later_size, fresh_size, found, blocks, .. } = self;
+        for sizer in [first_size, later_size, fresh_size, found, blocks] {
             sizer.aim_at(target);
         }
     }

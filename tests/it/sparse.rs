@@ -91,14 +91,11 @@ fn a_search_that_is_interrupted_goes_on_where_it_was() {
 #[test]
 fn rows_that_cost_much_make_searches_smaller_and_what_was_cut_off_is_in_the_books() {
     let db = Db::with(&numbers(60_000));
-    // What runs behind the rows is not seen by the clock of the scan; a sequence keeps what is rolled back.
+    db.count_updates("tried");
+    // What runs behind the rows is not seen by the clock of the scan.
     db.exec(
-        "CREATE SEQUENCE tried;
-         CREATE FUNCTION tried() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN PERFORM nextval('public.tried'); RETURN NEW; END $$;
-         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN PERFORM pg_sleep(0.0005); RETURN NULL; END $$;
-         CREATE TRIGGER tried BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION tried();
          CREATE TRIGGER slow AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slow()",
     );
     let cli = Cli::new(&db, "slow", &every(30).text());

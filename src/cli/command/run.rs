@@ -1,5 +1,6 @@
 //! `run`, `join` and `resume`: starts a job or goes on with it, in the foreground, with progress.
 
+use std::io;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use piecemeal::control::{Desk, RACED, Run as LedgerRun, check_definition, check_
 use piecemeal::engine::{self, Ending, Handle, Options, Report, Term};
 use piecemeal::job::{Identity, in_order};
 use piecemeal::report::{json, words};
-use piecemeal::run::{Shown, Status};
+use piecemeal::run::{Shown, Snapshot, Status};
 use piecemeal::sync::Blocker;
 use piecemeal::{Error, ErrorKind, Job, Plan};
 
@@ -278,10 +279,16 @@ async fn not_begun(settings: &Settings, desk: &Desk, job: &str, open: Option<&Le
         settings.printer.say(&what);
         reporter.not_begun();
     }
-    if settings.output == Output::Json {
-        settings.printer.data(&json::runs(&snapshots).to_string())?;
-    }
+    show_json(settings, &snapshots)?;
     Ok(Exit::Stopped)
+}
+
+/// Shows runs as they are in the end, if one document was asked for.
+fn show_json(settings: &Settings, snapshots: &[Snapshot]) -> io::Result<()> {
+    if settings.output != Output::Json {
+        return Ok(());
+    }
+    settings.printer.data(&json::runs(snapshots).to_string())
 }
 
 fn until(hour: &str, now: Timestamp) -> Result<Timestamp, Error> {
@@ -348,9 +355,7 @@ pub(super) async fn watch(
     }
     reporter.end(&ended);
     let report = ended?;
-    if settings.output == Output::Json {
-        settings.printer.data(&json::runs(std::slice::from_ref(&report.snapshot)).to_string())?;
-    }
+    show_json(settings, std::slice::from_ref(&report.snapshot))?;
     let exit = match (&report.ending, seen.exit()) {
         (Ending::Succeeded, _) => Exit::Done,
         (Ending::Left, Some(exit)) => exit,

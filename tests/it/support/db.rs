@@ -126,6 +126,17 @@ impl Db {
         done.map_err(|error| error.as_db_error().map_or(error.to_string(), ToString::to_string))
     }
 
+    /// Lets a sequence count the rows of `t` that are updated, also those of what is rolled back: nothing takes
+    /// back what a sequence has given.
+    pub(crate) fn count_updates(&self, sequence: &str) {
+        self.exec(&format!(
+            "CREATE SEQUENCE {sequence};
+             CREATE FUNCTION {sequence}() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM nextval('public.{sequence}'); RETURN NEW; END $$;
+             CREATE TRIGGER {sequence} BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION {sequence}()"
+        ));
+    }
+
     /// Waits until a session of this database waits for what the server calls `event`.
     pub(crate) fn until_waiting(&self, event: &str) {
         self.until(&format!(
