@@ -64,6 +64,11 @@ impl Tally {
         }
     }
 
+    /// Whether every row was as it should be.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.still == 0 && self.broken == 0
+    }
+
     /// Joins what was seen behind it.
     pub(crate) fn and(self, behind: Tally) -> Tally {
         let stretch = match (self.stretch, behind.stretch) {

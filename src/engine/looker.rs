@@ -15,20 +15,53 @@ use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::{self, Plan};
 use crate::run::{Event, Pending};
 use crate::verify::{self, Tally, Window};
-use crate::walk::{Chunk, Key, Leg, Sizer};
+use crate::walk::{Chunk, Key, Leg, Sizer, Stretch};
 
 /// Bounds of a window, in rows. Fewer are read where a time limit was hit.
 const WINDOW: (u32, u32) = (50, 50_000);
 
 /// A stretch of the key space, and what was seen of it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Its place among the others.
-    pub(super) no: usize,
+    /// The key before it.
+    after: Option<Key>,
+    /// Its last key.
+    end: Key,
     /// What is left of it; `None` when all of it was seen.
     pub(super) left: Option<Leg>,
     /// What was seen.
     pub(super) tally: Tally,
+}
+
+impl Part {
+    /// A part of which nothing was seen.
+    pub(super) fn new(after: Option<Key>, end: Key) -> Part {
+        let left = Some(Leg { after: after.clone(), end: end.clone(), stripe: None });
+        Part { after, end, left, tally: Tally::default() }
+    }
+
+    /// What is to be gone on with.
+    pub(super) fn of(seen: Stretch) -> Part {
+        let mut part = Part::new(seen.after, seen.end);
+        if let Some(mark) = seen.mark {
+            part.tally.looked = seen.looked;
+            let is_over = mark == part.end;
+            part.left = part.left.take().filter(|_| !is_over);
+            part.left.iter_mut().for_each(|left| left.after = Some(mark.clone()));
+        }
+        part
+    }
+
+    /// What was seen of it. What was wrong may be right when it is gone on with, so nothing of such a part counts.
+    pub(super) fn seen(&self) -> Stretch {
+        let mark = match &self.left {
+            None => Some(&self.end),
+            Some(left) => left.after.as_ref().filter(|at| self.after.as_ref() != Some(*at)),
+        };
+        let mark = mark.filter(|_| self.tally.is_clean()).cloned();
+        let looked = if mark.is_some() { self.tally.looked } else { 0 };
+        Stretch { after: self.after.clone(), end: self.end.clone(), mark, looked }
+    }
 }
 
 /// Looks at parts of the table.

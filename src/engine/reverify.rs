@@ -1,7 +1,7 @@
 //! Verifies a run whose walk is over once more, from anywhere, changing nothing.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -58,7 +58,6 @@ pub async fn verify(
     let books = verify::books(&ranges, &snapshot.rows);
     let has_expect = plan.job.verify.expect.is_some();
     let pending = snapshot.pending();
-    let started = Instant::now();
     // Nobody steers this one: its channels stay open and silent as long as they are held here.
     // No window and no signal holds it back, so it is one worker, whatever the job says.
     let pace = Pace { rate: plan.job.pace.rate.map(Rate::rows_per_second), ..Pace::default() };
@@ -68,9 +67,15 @@ pub async fn verify(
     let (voice, _nobody) = voice::pair();
     let gauge = Arc::new(Mutex::new(Gauge::default()));
     let steering = Steering::new(brief, leaving, gauge, voice);
-    let verifier =
-        Verifier { database, plan: Arc::new(plan), steering, run: snapshot.run, pending };
-    let tally = verifier.look().await.map_err(|stop| stopped(&job, &stop))?;
+    let verifier = Verifier {
+        database,
+        plan: Arc::new(plan),
+        steering,
+        run: snapshot.run,
+        pending,
+        token: None,
+    };
+    let (tally, took) = verifier.look().await.map_err(|stop| stopped(&job, &stop))?;
     let question = Question {
         job: &job,
         pending,
@@ -80,7 +85,7 @@ pub async fn verify(
         is_open: !snapshot.status.is_final(),
     };
     match question.verdict(&tally, books) {
-        Ok(how) => Ok(Verified { how, looked: tally.looked, took: started.elapsed() }),
+        Ok(how) => Ok(Verified { how, looked: tally.looked, took }),
         Err(failure) => Err(Error::of_failure(&failure)),
     }
 }

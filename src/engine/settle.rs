@@ -10,7 +10,7 @@
 //! ```
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -145,16 +145,16 @@ impl Round<'_> {
         self.look_at_partitions().await?;
         self.runner.voice.say(Event::Verifying);
         let pending = snapshot.pending();
-        let started = Instant::now();
         let verifier = Verifier {
             database: self.runner.database.clone(),
             plan: Arc::clone(&self.runner.plan),
             steering: self.steering(),
             run: self.runner.run,
             pending,
+            token: Some(self.holder.token.clone()),
         };
-        let tally = verifier.look().await?;
-        self.judge(&snapshot, pending, tally, started.elapsed()).await
+        let (tally, took) = verifier.look().await?;
+        self.judge(&snapshot, pending, tally, took).await
     }
 
     async fn judge(

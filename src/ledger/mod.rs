@@ -16,6 +16,7 @@ pub(crate) mod members;
 pub(crate) mod control;
 pub(crate) mod journal;
 pub(crate) mod partitions;
+pub(crate) mod verifying;
 pub(crate) mod snapshot;
 
 pub use journal::Actor;

@@ -328,6 +328,8 @@ pub(crate) async fn settle(
     } else {
         ""
     };
+    // Only a verification that was left is gone on with.
+    let keeps_seen = matches!(to, Status::Ready | Status::Paused);
     // Whoever asked for it has said why.
     let keeps_reason = matches!(transition, Transition::Stopped(_));
     let sql = format!(
@@ -335,6 +337,7 @@ pub(crate) async fn settle(
              UPDATE piecemeal.run SET status = '{to}',
                  reason = CASE WHEN {keeps_reason} THEN coalesce($3, reason) ELSE $3 END, failure = $4,
                  verified = coalesce($5, verified), looked = coalesce($6, looked), looked_s = coalesce($7, looked_s), changed_at = clock_timestamp(), updated_at = clock_timestamp(),
+                 verifying = CASE WHEN {keeps_seen} THEN verifying END,
                  finished_at = CASE WHEN {is_final} THEN coalesce(finished_at, clock_timestamp()) ELSE finished_at END,
                  lease_token = CASE WHEN {keeps_lease} THEN lease_token END,
                  lease_until = CASE WHEN {keeps_lease} THEN lease_until END

@@ -3,7 +3,7 @@
 use crate::pg::{Act, Fault, Guards, Session};
 
 /// The version that this library writes and reads.
-pub(crate) const VERSION: i32 = 6;
+pub(crate) const VERSION: i32 = 7;
 
 /// What makes each version of the one before, from an empty database on.
 const STEPS: [&str; VERSION as usize] = [
@@ -13,6 +13,7 @@ const STEPS: [&str; VERSION as usize] = [
     include_str!("schema/004.sql"),
     include_str!("schema/005.sql"),
     include_str!("schema/006.sql"),
+    include_str!("schema/007.sql"),
 ];
 
 /// Returns the DDL that makes this version of version `from`; 0 is an empty database.

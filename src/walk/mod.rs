@@ -12,6 +12,7 @@ mod column;
 mod keyset;
 mod scatter;
 mod heap;
+mod seen;
 mod sizer;
 
 pub(crate) use axis::Axis;
@@ -26,4 +27,5 @@ pub(crate) use keyset::Keyset;
 pub(crate) use leg::Leg;
 pub(crate) use range::{Gap, Open, Range, Walk};
 pub(crate) use scatter::Scatter;
+pub(crate) use seen::{Seen, Stretch};
 pub(crate) use sizer::{FIRST, Sizer};

@@ -58,7 +58,7 @@ fn an_old_ledger_is_upgraded_when_asked_to_and_its_run_goes_on() {
     }
     assert_eq!(
         db.text("SELECT string_agg(version::text, ',' ORDER BY version) FROM piecemeal.ledger"),
-        "1,2,3,4,5,6"
+        "1,2,3,4,5,6,7"
     );
     assert_eq!(cli.status("job")["rows"]["done"], 30);
     cli.done(&["run", "job"]);

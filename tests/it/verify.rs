@@ -51,6 +51,60 @@ fn a_filter_with_an_expectation_is_verified_by_rows() {
     assert_eq!(db.text("SELECT price FROM t WHERE id = 42"), "111", "verify changes nothing");
 }
 
+/// A job whose verification does not come beyond row 100 as long as the gate is shut.
+fn gated() -> (Db, Toml) {
+    let db = Db::with(&numbers(200));
+    db.exec(
+        "CREATE FUNCTION is_done(id int8, n int) RETURNS bool STABLE LANGUAGE plpgsql AS $$ BEGIN
+             IF id > 100 AND EXISTS (SELECT FROM gate WHERE is_shut) THEN PERFORM pg_sleep(1); END IF;
+             RETURN n = 1; END $$;
+         CREATE TABLE gate AS SELECT true AS is_shut",
+    );
+    let job = Toml::increment().expect("is_done(id, n)").with("[pace]\nvacuum = \"off\"");
+    (db, job)
+}
+
+const LOOKED: &str = "SELECT (pulse ->> 'looked')::int > 0 FROM piecemeal.run";
+
+#[test]
+fn a_verification_that_was_left_is_gone_on_with_by_the_next_process() {
+    let (db, job) = gated();
+    let cli = Cli::new(&db, "job", &job.text());
+    let running = cli.start(&["run", "job", "-y"]);
+    db.until("to_regclass('piecemeal.run') IS NOT NULL");
+    db.until(LOOKED);
+    running.signal("INT");
+    running.wait().exits(130);
+    // Paused, it is gone on with as well.
+    let running = cli.start(&["run", "job"]);
+    db.until("SELECT count(*) = 1 FROM piecemeal.run WHERE lease_token IS NOT NULL");
+    db.until(LOOKED);
+    cli.done(&["pause", "job"]);
+    db.until("SELECT count(*) = 1 FROM piecemeal.run WHERE status = 'paused'");
+    // Who looks at it again would find that.
+    db.exec("UPDATE t SET n = 2 WHERE id = 1; INSERT INTO t VALUES (201, 1)");
+    db.exec("UPDATE gate SET is_shut = false");
+    cli.done(&["resume", "job"]);
+    running.wait().exits(0).says("201 rows looked at");
+    assert!(db.is("SELECT verifying IS NULL FROM piecemeal.run"), "nobody goes on with it");
+    cli.call(&["verify", "job"]).exits(6).says("`expect` is not true for 1 row").says("(1)");
+}
+
+#[test]
+fn a_verification_begins_again_when_the_run_has_written_something_since() {
+    let (db, job) = gated();
+    let cli = Cli::new(&db, "job", &job.text());
+    let running = cli.start(&["run", "job", "-y"]);
+    db.until("to_regclass('piecemeal.run') IS NOT NULL");
+    db.until(LOOKED);
+    running.signal("INT");
+    running.wait().exits(130);
+    db.exec("UPDATE t SET n = 2 WHERE id = 1; UPDATE piecemeal.range SET rev = rev + 1");
+    db.exec("UPDATE gate SET is_shut = false");
+    cli.call(&["run", "job"]).exits(6).says("`expect` is not true for 1 row").says("(1)");
+    assert!(db.is("SELECT verifying IS NULL FROM piecemeal.run"), "a failed one begins again");
+}
+
 const PLACES: &str = "\
 CREATE TABLE t (id int8 PRIMARY KEY, lat int DEFAULT 1, loc int);
 INSERT INTO t SELECT generate_series(1, 100);";
