@@ -126,30 +126,42 @@ async fn asked(
     })
 }
 
-/// What is changed of the pace of the run `r` now: a change that is over has given way to the lasting
-/// one before it, if there was one.
+/// What is changed of the pace of the run `r` now: a change that is over has given way to the one before
+/// it that lasts longer, if there was one, and so on.
 const IN_FORCE: &str = "(
-    SELECT key, CASE WHEN coalesce((value ->> 'until')::timestamptz > clock_timestamp(), true)
-                     THEN value ELSE value -> 'then' END AS entry
-    FROM jsonb_each(r.overrides)
+    SELECT key, newest.entry FROM jsonb_each(r.overrides) AS each (key, value), LATERAL (
+        WITH RECURSIVE link AS (
+            SELECT 1 AS no, value AS entry
+            UNION ALL SELECT no + 1, entry -> 'then' FROM link WHERE (entry ->> 'until')::timestamptz <= clock_timestamp()
+        )
+        SELECT entry FROM link ORDER BY no DESC LIMIT 1
+    ) AS newest
 ) AS change WHERE entry IS NOT NULL";
 
+/// Changes under one key of which one gives way to the other, at most: whoever says more of them loses the one that would
+/// hold again first. Bounds the ledger's growth (R15).
+const MOST_LINKS: i64 = 8;
+
 const THROTTLE: &str = "\
-WITH old AS (
+WITH RECURSIVE old AS (
     SELECT id, (SELECT coalesce(jsonb_object_agg(key, entry), '{}') FROM $in_force) AS overrides, pulse -> 'base' AS base
     FROM piecemeal.run r WHERE id = $1 FOR UPDATE
 ),
 moment AS (SELECT clock_timestamp() AS at),
-expiry AS (SELECT to_jsonb(at + $3 * interval '1 second') AS until FROM moment),
-lasting AS (
-    SELECT key, CASE WHEN entry ->> 'until' IS NULL THEN entry ELSE entry -> 'then' END AS entry
-    FROM old, jsonb_each(old.overrides) AS each (key, entry)
+expiry AS (SELECT at + $3 * interval '1 second' AS until FROM moment),
+link AS (
+    SELECT key, 1 AS no, entry FROM old, jsonb_each(old.overrides) AS each (key, entry)
+    UNION ALL SELECT key, no + 1, entry -> 'then' FROM link WHERE jsonb_exists(entry, 'then')
+),
+longer AS (
+    SELECT DISTINCT ON (key) key, entry
+    FROM (SELECT *, count(*) OVER (PARTITION BY key ORDER BY no DESC) AS length FROM link) AS link, expiry
+    WHERE length < $6 AND coalesce((entry ->> 'until')::timestamptz, 'infinity') > until ORDER BY key, no
 ),
 wanted AS (
     SELECT coalesce(jsonb_object_agg(w.key, jsonb_build_object('value', w.value, 'until', until)
-           || CASE WHEN until IS NULL OR lasting.entry IS NULL THEN '{}'
-                   ELSE jsonb_build_object('then', lasting.entry) END), '{}') AS overrides
-    FROM jsonb_each($2) AS w CROSS JOIN expiry LEFT JOIN lasting USING (key)
+           || CASE WHEN longer.entry IS NULL THEN '{}' ELSE jsonb_build_object('then', longer.entry) END), '{}') AS overrides
+    FROM jsonb_each($2) AS w CROSS JOIN expiry LEFT JOIN longer USING (key)
 ), moved AS (
     UPDATE piecemeal.run r
     SET overrides = CASE WHEN $4 THEN '{}' ELSE old.overrides || wanted.overrides END,
@@ -180,6 +192,7 @@ pub(crate) async fn throttle(
         Param::MaybeFloat(change.and_then(|(_, seconds)| seconds)),
         Param::Bool(change.is_none()),
         actor.0.as_str().into(),
+        Param::Int(MOST_LINKS),
     ];
     let sql = THROTTLE.replace("$in_force", IN_FORCE);
     Ok(!session.transact(&Guards::ledger(), &sql, &params).await?.is_empty())

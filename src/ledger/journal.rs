@@ -113,10 +113,10 @@ pub(crate) async fn in_step(session: &mut Session, run: i64) -> Result<InStep, F
     }))
 }
 
-// Nobody need be alive when a change of pace expires, so nobody writes that: it follows from the line of the change,
-// unless another one came before it, or the run ended.
+// Nobody need be alive when a change of pace expires, so nobody writes that: it follows from the line of the change, for
+// it and for those that hold again after it, unless another one came before that, or the run ended.
 const READ: &str = "\
-WITH newest AS (
+WITH RECURSIVE newest AS (
     (SELECT j.id FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id WHERE r.job = $1 ORDER BY j.id DESC LIMIT $2)
     UNION
     (SELECT j.id FROM piecemeal.journal j JOIN piecemeal.run r ON r.id = j.run_id
@@ -124,15 +124,18 @@ WITH newest AS (
 ), line AS (
     SELECT j.*, coalesce(r.finished_at, 'infinity') AS ended
     FROM newest JOIN piecemeal.journal j USING (id) JOIN piecemeal.run r ON r.id = j.run_id
+), link AS (
+    SELECT id, run_id, ended, key, entry
+    FROM line, jsonb_each(CASE what WHEN 'throttle' THEN detail -> 'to' END) AS change (key, entry)
+    WHERE (detail -> 'from' -> key) IS DISTINCT FROM entry
+    UNION ALL SELECT id, run_id, ended, key, entry -> 'then' FROM link WHERE jsonb_exists(entry, 'then')
 ), expired AS (
     SELECT id, until AS at, jsonb_build_object('from', jsonb_object_agg(key, entry), 'to',
            coalesce(jsonb_object_agg(key, entry -> 'then') FILTER (WHERE entry -> 'then' IS NOT NULL), '{}')) AS told
-    FROM line, jsonb_each(CASE what WHEN 'throttle' THEN detail -> 'to' END) AS change (key, entry),
-         CAST(entry ->> 'until' AS timestamptz) AS until
+    FROM link, CAST(entry ->> 'until' AS timestamptz) AS until
     WHERE until <= least(clock_timestamp(), ended)
-      AND (detail -> 'from' -> key) IS DISTINCT FROM entry
-      AND NOT EXISTS (SELECT FROM line later WHERE later.run_id = line.run_id AND later.what = 'throttle' AND later.id > line.id
-                      AND later.at < until AND (later.detail -> 'to' -> key) IS DISTINCT FROM entry)
+      AND NOT EXISTS (SELECT FROM line later WHERE later.run_id = link.run_id AND later.what = 'throttle' AND later.id > link.id
+                      AND later.at < until AND (later.detail -> 'to' -> key) IS DISTINCT FROM (later.detail -> 'from' -> key))
     GROUP BY id, until
 ), told AS (
     SELECT id, run_id, at, who, what, detail FROM line

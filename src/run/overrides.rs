@@ -72,19 +72,18 @@ pub struct Expiry {
 }
 
 impl Overrides {
-    /// Reads entries as the ledger keeps them, each with its value, until when, and what holds again then; returns
-    /// what applies before the first of them is over, and what then, one after the other.
+    /// Reads entries as the ledger keeps them, each with its value, until when, and the entry that holds again then;
+    /// returns what applies before the first of them is over, and what then, one after the other.
     pub fn in_force(entries: &Map<String, Value>) -> (Overrides, Vec<Expiry>) {
         let until = |entry: &Value| entry["until"].as_str()?.parse::<Timestamp>().ok();
         let at = |now: Timestamp| {
-            let applies = |entry: &Value| match until(entry) {
-                Some(until) if until <= now => entry.get("then").map(|then| then["value"].clone()),
-                Some(_) | None => Some(entry["value"].clone()),
-            };
+            let is_over = |entry: &Value| until(entry).is_some_and(|until| until <= now);
+            let applies =
+                |entry| links(entry).find(|it| !is_over(it)).map(|it| it["value"].clone());
             let values = entries.iter().filter_map(|(key, it)| Some((key.clone(), applies(it)?)));
             Overrides::read(&values.collect())
         };
-        let ends: BTreeSet<_> = entries.values().filter_map(until).collect();
+        let ends: BTreeSet<_> = entries.values().flat_map(links).filter_map(until).collect();
         let expiries = ends.into_iter().map(|end| Expiry { at: end, then: at(end) }).collect();
         (at(Timestamp::MIN), expiries)
     }
@@ -138,6 +137,11 @@ impl Overrides {
         let read = Overrides::read(&one);
         if read == Overrides::default() { format!("{key} {value}") } else { read.to_string() }
     }
+}
+
+/// An entry, the one that holds again after it, and so on.
+fn links(entry: &Value) -> impl Iterator<Item = &Value> {
+    std::iter::successors(Some(entry), |entry| entry.get("then"))
 }
 
 impl fmt::Display for Overrides {
@@ -201,6 +205,23 @@ mod tests {
         assert_eq!(rates, [(Some(500), 1), (Some(500), 0)]);
         assert_eq!(later[0].at, "2026-07-01T12:00:00.734Z".parse().unwrap());
         assert_eq!(Overrides::in_force(&Map::new()), (Overrides::default(), Vec::new()));
+    }
+
+    #[test]
+    fn what_ends_by_itself_gives_way_to_what_ends_later() {
+        let end = |hour: u32| format!("2026-07-01T{hour}:00:00Z");
+        let last = json!({ "value": 7, "until": null });
+        let day = json!({ "value": 500, "until": end(20), "then": last });
+        let entries = json!({
+            "rate": { "value": 2_000, "until": end(12), "then": day },
+            "workers": { "value": 3, "until": end(14) },
+        });
+        let (now, later) = Overrides::in_force(entries.as_object().unwrap());
+        let of = |said: Said| (said.rate, said.workers);
+        assert_eq!(of(now.said), (Some(2_000), Some(3)));
+        let later: Vec<_> = later.iter().map(|it| (it.at.to_string(), of(it.then.said))).collect();
+        let expected = [(12, (Some(500), Some(3))), (14, (Some(500), None)), (20, (Some(7), None))];
+        assert_eq!(later, expected.map(|(hour, said)| (end(hour), said)));
     }
 
     #[test]

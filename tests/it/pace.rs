@@ -339,11 +339,17 @@ fn a_run_that_nobody_works_on_shows_nothing_of_the_pace_it_had() {
     shows_nothing(&cli.status("job"));
 }
 
+/// A run that nobody works on, and that is to be throttled.
+fn at_rest(db: &Db) -> Cli {
+    let cli = Cli::new(db, "job", &Toml::increment().rows(50).text());
+    cli.call(&["run", "job", "-y", "--limit", "50"]).exits(4);
+    cli
+}
+
 #[test]
 fn what_is_changed_again_or_ends_with_its_run_does_not_expire() {
     let db = Db::with(&numbers(100));
-    let cli = Cli::new(&db, "job", &Toml::increment().rows(50).text());
-    cli.call(&["run", "job", "-y", "--limit", "50"]).exits(4);
+    let cli = at_rest(&db);
     let throttle = |args: &[&str]| drop(cli.done(&[&["throttle", "job"], args].concat()));
     throttle(&["--rate", "7/s"]);
     throttle(&["--rate", "5/s", "--target", "9ms", "--for", "1s"]);
@@ -365,6 +371,66 @@ fn what_is_changed_again_or_ends_with_its_run_does_not_expire() {
     let lines = what();
     let told: Vec<_> = lines.iter().filter(|line| line["what"] == "expired").collect();
     assert_eq!(told.len(), 1, "{told:?}");
+}
+
+#[test]
+fn a_change_for_a_shorter_time_gives_way_to_the_longer_one_before_it() {
+    let db = Db::with(&numbers(2_000));
+    let cli = at_rest(&db);
+    let throttle = |args: &[&str]| drop(cli.done(&[&["throttle", "job"], args].concat()));
+    let told = || {
+        let lines = cli.done(&["history", "job", "-o", "json"]).json()["history"].take();
+        let lines = lines.as_array().expect("lines").clone();
+        let rates = |line: &Value| {
+            let rate = |part: &str| line["detail"][part]["rate"]["value"].as_i64();
+            (line["what"] == "expired").then(|| (rate("from"), rate("to")))
+        };
+        lines.iter().filter_map(rates).collect::<Vec<_>>()
+    };
+    throttle(&["--rate", "9/s", "--for", "8h"]);
+    throttle(&["--rate", "7/s", "--for", "6s"]);
+    throttle(&["--rate", "5/s", "--for", "1s"]);
+    until("the first is over", || (told() == [(Some(5), Some(7))]).then_some(()));
+    // What is said of something else is no end of it.
+    throttle(&["--target", "8ms"]);
+    let expected = [(Some(5), Some(7)), (Some(7), Some(9))];
+    until("the second is over", || (told() == expected).then_some(()));
+    assert!(cli.done(&["history", "job"]).stdout.contains("rate 7 rows/s → 9 rows/s"));
+    let running = cli.start(JSON);
+    assert_eq!(running.event("throttled", 1)["now"], "rate 9 rows/s, target 8 ms");
+    cli.done(&["cancel", "job"]);
+    running.wait().exits(4);
+}
+
+#[test]
+fn of_changes_for_a_while_only_those_are_kept_that_come_to_hold_and_not_too_many() {
+    let db = Db::with(&numbers(100));
+    let cli = at_rest(&db);
+    let throttle = |rate: u32, length: &str| {
+        cli.done(&["throttle", "job", "--rate", &format!("{rate}/s"), "--for", length]);
+    };
+    // From the first to the last.
+    let rates = || {
+        let entry = db.text("SELECT overrides -> 'rate' FROM piecemeal.run");
+        let entry: Value = serde_json::from_str(&entry).expect("an entry");
+        let links = std::iter::successors(Some(&entry), |entry| entry.get("then"));
+        links.map(|entry| entry["value"].as_u64().expect("a rate")).collect::<Vec<_>>()
+    };
+    throttle(1, "1h");
+    throttle(2, "2h");
+    assert_eq!(rates(), [2], "what is over by then is dropped");
+    cli.done(&["throttle", "job", "--rate", "9/s"]);
+    throttle(3, "1h");
+    throttle(4, "50min");
+    throttle(5, "55min");
+    assert_eq!(rates(), [5, 3, 9]);
+    for minutes in (30..50).rev() {
+        throttle(minutes, &format!("{minutes}min"));
+    }
+    let kept = rates();
+    assert_eq!((kept.len(), kept[0], kept[7]), (8, 30, 9), "{kept:?}");
+    cli.done(&["throttle", "job", "--rate", "6/s"]);
+    assert_eq!(rates(), [6], "what lasts ends never");
 }
 
 #[test]
