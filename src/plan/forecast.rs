@@ -220,15 +220,19 @@ fn windowed(forecast: &Forecast, beside: Beside<'_>, now: Timestamp) -> Option<W
     let rate = forecast.limit.map(Rate::rows_per_second);
     let base = Said { rate, workers: Some(forecast.workers), ..Said::default() };
     let course = Course::new(base, schedule, changed);
-    let workers = course.workers();
-    // Where their number stays, the time is that of one, as without windows.
-    let by = if workers.len() > 1 { 1 } else { forecast.workers };
+    let workers: Vec<_> = course.workers().into_iter().collect();
+    // One alone was measured. Where their number stays, the time is that of one, as without windows.
+    let (by, what_if) = match workers[..] {
+        [1] => (1, ""),
+        [all] => (all, ", if one worker did all of it"),
+        _ => (1, ", if each worker does as much as the first"),
+    };
     let speed = Speed { rows: of_one, by, most: ranges(forecast.rows) };
     let over = course.finish(now, rows, speed);
     let mut text =
         over.map_or("in more than ten years, or never".into(), |over| schedule.in_words(over, now));
-    if workers.len() > 1 && over.is_some() {
-        text.push_str(", if each worker does as much as the first");
+    if over.is_some() {
+        text.push_str(what_if);
     }
     Some(Windowed { with, over, text })
 }

@@ -216,6 +216,23 @@ fn what_people_have_changed_is_counted_for_as_long_as_it_lasts() {
 }
 
 #[test]
+fn where_all_hours_have_the_same_workers_the_time_is_that_of_one() {
+    let (_, now) = nights("pause");
+    let seen = seen(measured(1_000, 1_000, Some(0)));
+    // A million rows at 100 a second, of a job with as many workers, when `throttle` has said another number.
+    let line = |of_job: u32, said: u32| {
+        let slow =
+            Forecast { rows_per_second: Some(100.0), workers: of_job, ..forecast(None, &seen) };
+        let said = Said { workers: Some(said), ..Said::default() };
+        let people = Overrides { said, ..Overrides::default() };
+        let beside = Beside { schedule: &Schedule::default(), changed: (&people, &[]) };
+        windowed(&slow, beside, now).unwrap().text
+    };
+    assert_eq!(line(4, 1), "19:46 UTC");
+    assert_eq!(line(1, 4), "19:46 UTC, if one worker did all of it");
+}
+
+#[test]
 fn closed_hours_are_counted_and_what_never_ends_is_said() {
     let seen = seen(measured(1_000, 1_000, Some(0)));
     // 100,000 rows a second, and a million of them: an hour until it opens, and ten seconds.
