@@ -76,6 +76,8 @@ pub(super) struct Controller {
     pub(super) changes: watch::Sender<Changes>,
     /// The names of the signals that are read.
     pub(super) signals: Vec<String>,
+    /// Those of them that take no limit.
+    pub(super) truths: Vec<String>,
     /// What bounds the time that people may ask of a batch.
     pub(super) target_bounds: TargetBounds,
     /// The standbys that were seen.
@@ -239,6 +241,7 @@ impl Controller {
         pulse.limit = brief.pace.limit().into_iter().chain(floor).min();
         pulse.window.clone_from(&brief.pace.window);
         pulse.signals.clone_from(&self.signals);
+        pulse.truths.clone_from(&self.truths);
         pulse.target_bounds = Some(self.target_bounds);
         pulse.standbys = self.roll.seen();
         pulse.base.clone_from(&self.base);

@@ -126,6 +126,7 @@ impl Runner {
             brief: sender,
             changes,
             signals: Vec::new(),
+            truths: Vec::new(),
             target_bounds: self.plan.job.batch.target_bounds(),
             roll: Roll::of(snapshot.pulse.standbys.clone()),
             base: Map::new(),
@@ -158,6 +159,7 @@ impl Runner {
                 signals.push(throttler.name().to_owned());
             }
         }
+        lines.controller.truths = survey.truths();
         let size = &self.plan.job.batch.size;
         lines.controller.base = lines.controller.pacing.in_full(size, survey.limits());
         Ok(throttlers)

@@ -102,6 +102,8 @@ pub struct Pulse {
     pub slowing: Option<Slowing>,
     /// The names of the signals by which it may be held.
     pub signals: Vec<String>,
+    /// Those of them that are true or false, and so take no limit.
+    pub truths: Vec<String>,
     /// What bounds the time that people may ask of a batch.
     pub target_bounds: Option<TargetBounds>,
     /// What job and flags say of what `throttle` may change, as the ledger keeps changes; a rate of null is no limit.

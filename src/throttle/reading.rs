@@ -104,6 +104,11 @@ impl Reading {
         }
     }
 
+    /// Whether it is true or false, and no amount.
+    pub(crate) fn is_truth(&self) -> bool {
+        matches!(self.unit, Unit::Truth(_))
+    }
+
     /// Whether it alone would let the run go at full speed.
     pub(crate) fn is_fine(&self) -> bool {
         self.utilisation() <= super::ease::FULL

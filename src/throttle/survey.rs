@@ -137,8 +137,9 @@ pub(crate) async fn survey_in(
         let builder = Builder { plan, application_name, roll: Roll::default() };
         let mut guarded = builder.of_job(hold);
         let state = match guarded.throttler.read(session).await {
-            Ok(_) => State::On {
-                limit: hold.above,
+            Ok(reading) => State::On {
+                // What is true or false is above no other limit, whatever the job says.
+                limit: if reading.is_truth() { Limit::Never } else { hold.above },
                 is_at_url: hold.url.is_some(),
                 floor: hold.floor,
                 origin: Origin::Job,
@@ -259,6 +260,12 @@ impl Survey {
         let written = |limit: &Limit| !matches!(limit, Limit::Never | Limit::Times { .. });
         let single = all.iter().filter(|(name, limit)| is_single(name) && written(limit));
         single.map(|(name, limit)| ((*name).to_owned(), HoldChange::Above(*limit))).collect()
+    }
+
+    /// Returns the names of the signals that are true or false, and so take no limit.
+    pub(crate) fn truths(&self) -> Vec<String> {
+        let is_truth = |it: &&Surveyed| matches!(it.state, State::On { limit: Limit::Never, .. });
+        self.0.iter().filter(is_truth).map(|it| it.name.clone()).collect()
     }
 
     /// Warns of what the job names and nobody can see: a run of it would stand still.

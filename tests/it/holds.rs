@@ -212,6 +212,31 @@ fn a_limit_changed_from_outside_holds_within_a_second_and_off_is_off() {
 }
 
 #[test]
+fn what_is_true_or_false_takes_no_limit_and_can_be_switched_off() {
+    let db = scene(50_000);
+    turn(&db, 1.0);
+    let job = Toml::increment().rows(50).with("[pace]\nrate = \"1k/s\"");
+    let job = job.with(&hold("busy", "SELECT value > 0 FROM knob", ""));
+    // With a limit that its query does not use, and one that counts.
+    let job = job.with(&hold("full", "SELECT value > 5 FROM knob", "above = 10"));
+    let cli = Cli::new(&db, "job", &job.with(&hold("knob", KNOB, "above = 10")).text());
+    let running = cli.start(JSON);
+    running.event("held", 1);
+    until("the names of the holds", || holding(&cli));
+    for name in ["busy", "full"] {
+        let refused = cli.call(&["throttle", "job", "--hold", &format!("{name}=50")]).exits(2);
+        let refused = refused.says(&format!("`{name}` of run `job` takes no limit"));
+        refused.says("it is true or false").says(&format!("--hold {name}=off"));
+    }
+    let overrides = "SELECT count(*) FROM piecemeal.run WHERE overrides <> '{}'";
+    assert_eq!(db.number(overrides), 0, "nothing is accepted that does nothing");
+    cli.done(&["throttle", "job", "--hold", "busy=off", "--hold", "full=off", "--hold", "knob=50"]);
+    running.event("released", 1);
+    cli.done(&["cancel", "job"]);
+    running.wait().exits(4);
+}
+
+#[test]
 fn a_floor_keeps_a_trickle_and_counts_as_no_standstill() {
     let db = scene(2_000);
     turn(&db, 20.0);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use piecemeal::job::{Rate, TargetBounds, show_duration};
-use piecemeal::run::{Intent, Overrides, Said, Schedule, Snapshot, Status};
+use piecemeal::run::{HoldChange, Intent, Overrides, Pulse, Said, Schedule, Snapshot, Status};
 use piecemeal::{Error, ErrorKind};
 
 use super::Done;
@@ -67,8 +67,7 @@ pub(crate) async fn throttle(settings: &Settings, args: &Throttle) -> Done {
                 "warn: it is not known whether batches of `{name}` can have that target: nobody walks"
             ));
         }
-        let known = pulse.map_or(&[][..], |pulse| &pulse.signals);
-        check_holds(settings, &name, &change, known)?;
+        check_holds(settings, &name, &change, pulse)?;
     }
     desk.throttle(&name, (!args.clear).then_some(&change), args.lasting).await?;
     settings.printer.say(&if args.clear {
@@ -112,13 +111,22 @@ pub(super) fn check_target(
         .with_hint("ask for a `--rate`; or change [batch] in the job file"))
 }
 
-/// A hold that the run does not have cannot be changed; who nobody works on cannot be asked.
+/// A hold that the run does not have cannot be changed, and what is true or false has no limit; who nobody
+/// works on cannot be asked.
 fn check_holds(
     settings: &Settings,
     name: &str,
     change: &Overrides,
-    known: &[String],
+    pulse: Option<&Pulse>,
 ) -> Result<(), Error> {
+    let (known, truths) = pulse.map_or((&[][..], &[][..]), |it| (&it.signals, &it.truths));
+    let is_limited = |it: &&String| matches!(change.holds.get(*it), Some(HoldChange::Above(_)));
+    if let Some(truth) = truths.iter().find(is_limited) {
+        let what = format!("`{truth}` of run `{name}` takes no limit");
+        return Err(Error::new(ErrorKind::Usage, "no-limit", what)
+            .because("it is true or false")
+            .with_hint(format!("to do without it for a while: `--hold {truth}=off --for 1h`")));
+    }
     for unknown in change.holds.keys().filter(|hold| !known.contains(hold)) {
         if known.is_empty() {
             settings.printer.talk(&format!(
