@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
-use super::pacing::Pacing;
+use super::pacing::{Paced, Pacing};
 use super::steering::Brief;
 use super::voice::Voice;
 use crate::job::TargetBounds;
@@ -90,6 +90,7 @@ pub(super) struct Controller {
     pub(super) changed_before: u64,
     pub(super) session: Option<Session>,
     pub(super) meter: Meter,
+    pub(super) paced: Paced,
     pub(super) renewed: Option<Instant>,
     /// What was shown when the lease was last renewed.
     pub(super) shown: Shown,
@@ -226,6 +227,7 @@ impl Controller {
         }
         if self.measured != Some(snapshot.phase) || snapshot.status != Status::Running {
             self.meter.restart();
+            self.paced.restart();
         }
         self.measured = Some(snapshot.phase);
         let done = match snapshot.phase {
@@ -246,7 +248,8 @@ impl Controller {
         pulse.standbys = self.roll.seen();
         pulse.base.clone_from(&self.base);
         let speed = self.gauge().timing.speed();
-        pulse.outlook = self.pacing.outlook(&brief.orders, snapshot, &pulse, speed);
+        let paced = self.paced.measure(brief.pace.limit(), (snapshot.now, done), &pulse);
+        pulse.outlook = self.pacing.outlook(&brief.orders, snapshot, &paced, speed);
         pulse
     }
 

@@ -11,9 +11,44 @@ use crate::job::{Rate, Size, Window};
 use crate::ledger::control::Orders;
 use crate::plan::Plan;
 use crate::run::{
-    Course, Eta, HoldChange, Overrides, Pace, Phase, Pulse, Said, Schedule, Snapshot, Speed,
+    Course, Eta, HoldChange, Meter, Overrides, Pace, Phase, Pulse, Said, Schedule, Snapshot, Speed,
     as_timestamp,
 };
+
+/// A limit of which this share is done is reached.
+const REACHED: f64 = 0.9;
+
+/// Measures what is done since the limit is what it is: what was done under another one says nothing of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Paced {
+    meter: Meter,
+    limit: Option<u32>,
+}
+
+impl Paced {
+    /// Forgets everything.
+    pub(super) fn restart(&mut self) {
+        self.meter.restart();
+    }
+
+    /// Learns that `rows` had been done at `at`, in seconds of the server's clock; returns `pulse` with the rates
+    /// under this limit.
+    pub(super) fn measure(
+        &mut self,
+        limit: Option<u32>,
+        (at, rows): (f64, u64),
+        pulse: &Pulse,
+    ) -> Pulse {
+        if self.limit != limit {
+            self.meter.restart();
+            self.limit = limit;
+        }
+        self.meter.observe(at, rows);
+        let mut pulse = pulse.clone();
+        self.meter.rate(&mut pulse);
+        pulse
+    }
+}
 
 /// What decides the pace of one process's work on a run.
 #[derive(Debug, Clone)]
@@ -77,8 +112,8 @@ impl Pacing {
     }
 
     /// Returns when the phase will be over, with all counted that changes by itself until then: closed
-    /// hours, windows, and what people have said for a while. `None` where nothing does. `speed` is what
-    /// a worker does while its batches are under way, in rows per second.
+    /// hours, windows, and what people have said for a while. `None` where nothing does. The rates of `pulse` are
+    /// those under its limit; `speed` is what a worker does while its batches are under way, in rows per second.
     pub(super) fn outlook(
         &self,
         orders: &Orders,
@@ -92,7 +127,8 @@ impl Pacing {
         }
         let Some(left) = snapshot.left() else { return Some(Eta::Unknown) };
         let all = f64::from(snapshot.workers().max(1));
-        // Under a limit the rate that was measured is the limit's, and says nothing of other hours.
+        // Under a limit the rate that was measured is the limit's, and says nothing of other hours, but for the
+        // share of what is allowed that is done.
         let is_limited = pulse.limit.is_some() || pulse.holding.is_some();
         let speeds = match (is_limited, pulse.rate_low, pulse.rate_high) {
             (false, Some(low), Some(high)) if low > 0.0 => Some((low, high)),
@@ -106,15 +142,31 @@ impl Pacing {
         let now = as_timestamp(snapshot.now);
         let by = self.at(now, orders).workers;
         let most = u32::try_from(snapshot.ranges.0).unwrap_or(u32::MAX);
+        let shares = if is_limited { shares(pulse, high, matching) } else { (1.0, 1.0) };
         #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
-        let lasts = |rows: f64| {
-            let (left, rows) = (left as f64 * matching, rows * matching);
+        let lasts = |rows: f64, share: f64| {
+            let (left, rows) = (left as f64 * matching / share, rows * matching);
             let over = course.finish(now, left, Speed { rows, by, most })?;
             Duration::try_from(over.duration_since(now)).ok()
         };
-        let ends = lasts(high).zip(lasts(low));
+        let ends = lasts(high, shares.1).zip(lasts(low, shares.0));
         Some(ends.map_or(Eta::Never, |(soonest, latest)| Eta::Between(soonest, latest)))
     }
+}
+
+/// Returns which share of what it may and can a run does under a limit, at least and at most: all of it where that is
+/// not known. `speed` is what its batches can, in rows per second.
+fn shares(pulse: &Pulse, speed: f64, matching: f64) -> (f64, f64) {
+    let (Some(limit), Some(low), Some(high)) = (pulse.limit, pulse.rate_low, pulse.rate_high)
+    else {
+        return (1.0, 1.0);
+    };
+    let allowed = f64::from(limit).min(speed * matching);
+    if pulse.holding.is_some() || low <= 0.0 || allowed <= 0.0 {
+        return (1.0, 1.0);
+    }
+    let share = |rate: f64| Some(rate * matching / allowed).filter(|share| *share < REACHED);
+    (share(low).unwrap_or(1.0), share(high).unwrap_or(1.0))
 }
 
 /// Which part of the rows that were passed matched; all of them while none has.
@@ -332,6 +384,47 @@ mod tests {
         let seconds = |low, high| Eta::Between(Duration::from_secs(low), Duration::from_secs(high));
         let Some(Eta::Between(low, high)) = found else { panic!("{found:?}") };
         assert_eq!(seconds(low.as_secs(), high.as_secs()), seconds(36, 42));
+    }
+
+    #[test]
+    fn what_was_done_under_another_limit_is_no_measure_of_this_one() {
+        let mut paced = Paced::default();
+        let mut rate = |limit, at, rows| paced.measure(limit, (at, rows), &Pulse::default()).rate;
+        assert_eq!((rate(None, 0.0, 0), rate(None, 4.0, 4_000)), (None, Some(1_000.0)));
+        assert_eq!((rate(Some(50), 5.0, 5_000), rate(Some(50), 9.0, 5_200)), (None, Some(50.0)));
+        paced.restart();
+        assert_eq!(paced.measure(Some(50), (20.0, 5_200), &Pulse::default()).rate, None);
+    }
+
+    #[test]
+    fn what_slows_a_run_under_a_limit_is_in_the_eta_and_other_hours_are_slower_by_as_much() {
+        // An hour until the limit of 500 rows/s is none, for one that can do 4,000 a second.
+        let until = at("2026-03-29T11:00:00Z");
+        let over = Expiry { at: until, then: Overrides::default() };
+        let free =
+            Pacing { base: Said::default(), schedule: Schedule::default(), term: Term::default() };
+        let orders = Orders { expiries: vec![over], ..orders(at_rate(500)) };
+        let now = at("2026-03-29T10:00:00Z").duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
+        let lasts = |rows: u64, rates: Option<(f64, f64)>| {
+            let pulse = Pulse {
+                limit: Some(500),
+                rate_low: rates.map(|(low, _)| low),
+                rate_high: rates.map(|(_, high)| high),
+                ..Pulse::default()
+            };
+            let eta = free.outlook(&orders, &snapshot(now, rows), &pulse, Some(4_000.0));
+            let Some(Eta::Between(low, high)) = eta else { panic!("{eta:?}") };
+            (low.as_secs() / 60, high.as_secs() / 60)
+        };
+        // Half an hour at the limit; nobody knows better, or it is reached.
+        for rates in [None, Some((0.0, 50.0)), Some((480.0, 520.0))] {
+            assert_eq!(lasts(900_000, rates), (30, 30), "{rates:?}");
+        }
+        // At a tenth of it, half an hour is for a tenth of the rows.
+        assert_eq!(lasts(90_000, Some((50.0, 50.0))), (30, 30));
+        assert_eq!(lasts(90_000, Some((50.0, 500.0))), (3, 30));
+        // An hour at 50 rows/s, and then half an hour at a tenth of 4,000, or of 70 % of it.
+        assert_eq!(lasts(180_000 + 720_000, Some((50.0, 50.0))), (90, 102));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::crew::Limit;
 use super::gauge::Gauge;
 use super::handle::{Ending, Handle, Leaver, Options, Report};
 use super::insist::insist;
-use super::pacing::Pacing;
+use super::pacing::{Paced, Pacing};
 use super::settle::Round;
 use super::steering::{Brief, Steering};
 use super::vacuumer::Vacuumer;
@@ -134,6 +134,7 @@ impl Runner {
             changed_before: snapshot.rows.changed,
             session: None,
             meter: Meter::default(),
+            paced: Paced::default(),
             renewed: None,
             shown: Shown::default(),
             measured: None,
