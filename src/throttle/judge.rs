@@ -67,6 +67,8 @@ pub(super) struct Watched {
     judged: f64,
     /// The limit that people had set by then.
     set: Option<f64>,
+    /// Whether they had set one, and it takes none.
+    is_in_vain: bool,
 }
 
 /// What one signal asks for; the worst is the largest.
@@ -97,6 +99,7 @@ impl Watched {
             calm: None,
             judged: f64::NAN,
             set: None,
+            is_in_vain: false,
         }
     }
 
@@ -127,6 +130,7 @@ impl Watched {
         let since = now.saturating_duration_since(self.at).min(self.every * POLLS);
         let seconds = since.as_secs_f64();
         if let Ok(reading) = &seen {
+            self.is_in_vain = reading.is_truth() && matches!(change, Some(HoldChange::Above(_)));
             let set = set(*reading, change);
             if self.set != set {
                 // A hold of another limit says nothing about this one.
@@ -215,6 +219,9 @@ impl Watched {
         let is_between =
             self.is_held && reading.value <= reading.limit && reading.value > low.limit;
         let text = match (is_between, reading.unit) {
+            (_, Unit::Truth(_)) if self.is_in_vain => {
+                format!("{} {reading}, and takes no limit", self.name)
+            }
             (_, Unit::Truth(_)) | (false, _) => format!("{} {reading}", self.name),
             (true, unit) => format!("{} {low} (90 % of {})", self.name, unit.show(reading.limit)),
         };

@@ -125,6 +125,17 @@ fn what_cannot_be_read_holds_whatever_its_floor() {
 }
 
 #[test]
+fn a_limit_for_what_is_true_or_false_does_nothing_and_that_is_said() {
+    let busy = || Ok(Reading::of(1.0, Unit::Truth("is true"), Limit::Never));
+    let mut scene = Scene::of(&[("busy", None)]);
+    assert_eq!(text(&scene.read(&[busy()])), "hold: busy is true");
+    scene.changes.insert("busy".into(), HoldChange::Above(Limit::Number(50.0)));
+    assert_eq!(text(&scene.read(&[busy()])), "hold: busy is true, and takes no limit");
+    scene.changes.insert("busy".into(), HoldChange::Off);
+    assert_eq!(text(&scene.verdict()), "go 1.00");
+}
+
+#[test]
 fn a_reading_that_is_older_than_three_polls_is_none() {
     let mut scene = Scene::of(&[("replica-lag", Some(100))]);
     scene.read(&[lag(1.0)]);
