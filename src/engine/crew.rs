@@ -111,7 +111,7 @@ impl Crew {
             if taken != Taken::NothingFree {
                 return Ok(taken);
             }
-            steering.wait(LOOK).await;
+            steering.idle(LOOK).await?;
         }
     }
 

@@ -184,17 +184,42 @@ impl Steering {
             if let Some(asked) = self.asked() {
                 return Err(Stop::Asked(asked));
             }
-            let pace = self.brief.borrow().pace.clone();
-            let admitted = self.stride().admits(pace);
-            match admitted {
+            match self.judge() {
                 Admitted::Yes if self.stands_aside() => self.stand_aside().await,
                 Admitted::Yes => break,
                 Admitted::NotNow => self.wait(RECHECK).await,
                 Admitted::Never(reason) => return Err(Stop::HeldTooLong(reason)),
             }
         }
-        self.take_share();
         self.began = Instant::now();
+        Ok(())
+    }
+
+    /// Learns what windows and signals say now, and lets whoever looks at this process see it.
+    fn judge(&mut self) -> Admitted {
+        let pace = self.brief.borrow().pace.clone();
+        let admitted = self.stride().admits(pace);
+        if admitted == Admitted::Yes {
+            self.take_share();
+        }
+        admitted
+    }
+
+    /// Waits for `time` without anything to do. What holds or slows the others down is judged all the same: of all
+    /// processes only the one that leads tells of it, and that may be this one.
+    ///
+    /// # Errors
+    /// That signals have let nothing through for too long.
+    pub(super) async fn idle(&mut self, time: Duration) -> Result<(), Stop> {
+        let since = Instant::now();
+        while let Some(left) = time.checked_sub(since.elapsed())
+            && self.asked().is_none()
+        {
+            if let Admitted::Never(reason) = self.judge() {
+                return Err(Stop::HeldTooLong(reason));
+            }
+            self.wait(left).await;
+        }
         Ok(())
     }
 
@@ -380,6 +405,38 @@ mod tests {
         let order = async { tell.send_modify(|brief| brief.orders.intent = Intent::Pause) };
         tokio::join!(steering.back_off(Duration::from_hours(1)), order);
         assert_eq!(steering.asked(), Some(Asked::For(Intent::Pause)));
+    }
+
+    #[tokio::test]
+    async fn who_has_nothing_to_do_waits_whatever_is_read_until_it_is_asked_to_stop() {
+        let (steering, tell, _leave, _events) = steering();
+        let (gate, read) = View::of_nothing();
+        let mut steering = steering.held_by(gate, Duration::MAX);
+        let news = tokio::spawn(async move {
+            loop {
+                read();
+                tokio::task::yield_now().await;
+            }
+        });
+        let (began, time) = (Instant::now(), Duration::from_millis(30));
+        steering.idle(time).await.unwrap();
+        assert!(began.elapsed() >= time, "{:?} of {time:?}", began.elapsed());
+        news.abort();
+        let order = async { tell.send_modify(|brief| brief.orders.intent = Intent::Pause) };
+        tokio::join!(async { steering.idle(Duration::from_hours(1)).await.unwrap() }, order);
+    }
+
+    #[tokio::test]
+    async fn what_holds_the_run_begins_and_ends_also_for_who_has_nothing_to_do() {
+        let (mut steering, tell, _leave, _events) = steering();
+        let holding = |steering: &Steering| steering.gauge.lock().unwrap().holding.clone();
+        tell.send_modify(|brief| brief.pace.is_closed = true);
+        steering.idle(Duration::from_millis(1)).await.unwrap();
+        assert_eq!(holding(&steering).map(|it| it.by), Some("window".to_owned()));
+        tell.send_modify(|brief| brief.pace.is_closed = false);
+        steering.idle(Duration::from_millis(1)).await.unwrap();
+        assert_eq!(holding(&steering), None);
+        assert_ne!(steering.gauge.lock().unwrap().held, crate::run::Held::default());
     }
 
     #[tokio::test]

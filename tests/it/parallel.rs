@@ -226,6 +226,39 @@ fn several_processes_keep_to_one_rate() {
 }
 
 #[test]
+fn a_hold_is_told_and_summed_up_also_while_the_one_that_leads_has_nothing_to_walk() {
+    let knob = "[[hold]]\non = \"query\"\nname = \"knob\"\nsql = \"SELECT value FROM knob\"\nabove = 10";
+    let db = Db::with(&numbers(20_000));
+    db.exec("CREATE TABLE knob (value float8); INSERT INTO knob VALUES (0)");
+    let cli = begun(&db, &Toml::increment().rows(5).with(knob), 2);
+    // The first range has a few rows, and the last one all others.
+    db.exec(
+        "UPDATE piecemeal.range SET upto = '{40}' WHERE no = 0;
+         UPDATE piecemeal.range SET after = '{40}' WHERE no > 0",
+    );
+    let leader = start(&cli, "run", &["--rate", "20/s"]);
+    db.until("(SELECT rev > 1 FROM piecemeal.range WHERE no = 0)");
+    let member = start(&cli, "join", &["--rate", "200/s"]);
+    until_walked_by(&db, 2);
+    db.until("(SELECT done FROM piecemeal.range WHERE no = 0)");
+    db.exec("UPDATE knob SET value = 99");
+    member.event("held", 1);
+    let told = until("the reason in `status`", || {
+        let run = cli.status("job");
+        (run["shown"] == "holding").then(|| run["holding"].clone())
+    });
+    assert_eq!(told["reason"], "knob 99 > 10");
+    db.exec("UPDATE knob SET value = 0");
+    leader.event("released", 1);
+    cli.done(&["throttle", "job", "--hold", "knob=off", "--rate", "1M/s"]);
+    leader.wait().exits(0);
+    member.wait().exits(0);
+    let held = cli.status("job")["held"]["knob"]["held_s"].as_f64();
+    assert!(held.is_some_and(|seconds| seconds > 0.1), "{held:?}");
+    done_once(&db, "job");
+}
+
+#[test]
 fn processes_that_all_join_start_a_run_and_end_with_it() {
     let db = Db::with(&numbers(3_000));
     let cli = Cli::new(&db, "job", &Toml::increment().rows(10).text());
