@@ -4,7 +4,7 @@
 //! it is measured: how much slower rows were changed while it ran than between two of them. The time
 //! that the walk lost by it may be a tenth of its time; until then the next VACUUM waits.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The part of the walk's time that may be lost, in percent.
 const MOST: u32 = 10;
@@ -25,6 +25,32 @@ impl Stretch {
     #[expect(clippy::cast_precision_loss, reason = "a speed")]
     fn speed(self) -> f64 {
         self.rows as f64 / self.time.as_secs_f64().max(1e-6)
+    }
+}
+
+/// What the walk did without a VACUUM, while nothing held it: a closed window is no time that one may make longer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Walked {
+    /// All of it.
+    pub(super) stretch: Stretch,
+    /// Rows that were changed when it was looked last, and when that was.
+    pub(super) seen: (u64, Instant),
+}
+
+impl Walked {
+    /// Begins where so many rows are changed.
+    pub(super) fn from(rows: u64, now: Instant) -> Walked {
+        Walked { stretch: Stretch::default(), seen: (rows, now) }
+    }
+
+    /// Learns how many rows are changed now, and whether the walk is held.
+    pub(super) fn look(&mut self, is_held: bool, rows: u64, now: Instant) {
+        let (before, since) = self.seen;
+        if !is_held {
+            self.stretch.rows += rows - before;
+            self.stretch.time += now - since;
+        }
+        self.seen = (rows, now);
     }
 }
 
@@ -93,6 +119,17 @@ mod tests {
         // The walk stood still for seven seconds of the ten that hundred and seven may have.
         cost.learn(stretch(10_000, 100), stretch(0, 7));
         assert_eq!(cost.patience(Duration::ZERO), Duration::from_millis(3_700));
+    }
+
+    #[test]
+    fn what_a_closed_window_takes_is_no_time_of_the_walk_and_a_trickle_none_of_its_rows() {
+        let (began, hours) = (Instant::now(), |hours| Duration::from_hours(hours));
+        let mut walked = Walked::from(7, began);
+        walked.look(false, 1_007, began + hours(1));
+        walked.look(true, 1_017, began + hours(15));
+        walked.look(false, 1_517, began + hours(16));
+        assert_eq!(walked.stretch, Stretch { rows: 1_500, time: hours(2) });
+        assert_eq!(walked.seen, (1_517, began + hours(16)));
     }
 
     #[test]

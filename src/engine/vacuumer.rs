@@ -16,7 +16,7 @@ use tokio::task::AbortHandle;
 use super::gauge::Gauge;
 use super::runner::Runner;
 use super::steering::Brief;
-use super::vacuum_cost::{Cost, Stretch};
+use super::vacuum_cost::{Cost, Stretch, Walked};
 use super::voice::Voice;
 use crate::change::{self, Waiters};
 use crate::pg::{CancelToken, Database, Fault, Lane, Overdue};
@@ -45,8 +45,8 @@ pub(super) struct Vacuumer {
     enough: Option<u64>,
     /// Dead rows that the run had made when the last VACUUM began.
     dead: u64,
-    /// Rows that this process had changed when it ended, and when that was.
-    ended: (u64, Instant),
+    /// What was done since it ended.
+    walked: Walked,
     cost: Cost,
     /// Everything that died since the last VACUUM is after this.
     mark: Option<String>,
@@ -80,7 +80,7 @@ impl Vacuumer {
             brief,
             enough,
             dead: 0,
-            ended: (0, Instant::now()),
+            walked: Walked::from(0, Instant::now()),
             cost: Cost::default(),
             mark: None,
             put_off: None,
@@ -91,6 +91,7 @@ impl Vacuumer {
     pub(super) async fn drive(mut self, mut stop: watch::Receiver<bool>) {
         let Some(enough) = self.enough else { return };
         while !*stop.borrow() {
+            self.look();
             let dead = self.gauge().dead().saturating_sub(self.dead);
             let is_time = self.mark.is_none() || dead >= enough && self.may_run();
             if is_time && !self.waits() {
@@ -103,6 +104,11 @@ impl Vacuumer {
         }
     }
 
+    fn look(&mut self) {
+        let (is_held, rows) = (self.is_held(), self.gauge().changed);
+        self.walked.look(is_held, rows, Instant::now());
+    }
+
     fn waits(&self) -> bool {
         self.put_off.as_ref().is_some_and(|(since, _)| since.elapsed() < PUT_OFF)
     }
@@ -110,7 +116,7 @@ impl Vacuumer {
     fn may_run(&self) -> bool {
         !self.is_held()
             && self.brief.borrow().orders.leads()
-            && self.cost.allows(self.ended.1.elapsed())
+            && self.cost.allows(self.walked.stretch.time)
     }
 
     fn is_held(&self) -> bool {
@@ -157,16 +163,17 @@ impl Vacuumer {
         let is_aside = !has_rate && others::are_at_work(&mut session).await.unwrap_or(true);
         drop(session);
         self.show(dead, is_aside);
-        let began = (self.gauge().changed, Instant::now());
+        self.look();
+        let (_, began) = self.walked.seen;
         let done = self.run(stop, is_aside).await;
         let mut gauge = self.gauge();
         (gauge.vacuum, gauge.aside_until) = (None, None);
         drop(gauge);
-        self.account(began);
+        self.account();
         let turn = done?;
         if matches!(turn, Turn::Done) {
             self.mark = Some(mark);
-            self.voice.say(Event::Vacuumed { took: began.1.elapsed() });
+            self.voice.say(Event::Vacuumed { took: began.elapsed() });
         }
         Ok(turn)
     }
@@ -178,7 +185,7 @@ impl Vacuumer {
 
     async fn run(&self, stop: &watch::Receiver<bool>, is_aside: bool) -> Result<Turn, Fault> {
         let vacuum = Vacuum::open(&self.database, &self.plan.target.keyset.table).await?;
-        let patience = self.cost.patience(self.ended.1.elapsed());
+        let patience = self.cost.patience(self.walked.stretch.time);
         self.gauge().aside_until = is_aside.then(|| Instant::now() + patience);
         let (token, overdue) = vacuum.handle();
         let running = tokio::spawn(async move { vacuum.run().await });
@@ -192,13 +199,12 @@ impl Vacuumer {
     }
 
     /// Learns what it cost the walk.
-    fn account(&mut self, (rows, began): (u64, Instant)) {
-        let (rows_before, before) = self.ended;
-        let (rows_now, now) = (self.gauge().changed, Instant::now());
-        let without = Stretch { rows: rows - rows_before, time: began - before };
-        let with = Stretch { rows: rows_now - rows, time: now - began };
-        self.cost.learn(without, with);
-        self.ended = (rows_now, now);
+    fn account(&mut self) {
+        let (before, began) = self.walked.seen;
+        let (rows, now) = (self.gauge().changed, Instant::now());
+        let with = Stretch { rows: rows - before, time: now - began };
+        self.cost.learn(self.walked.stretch, with);
+        self.walked = Walked::from(rows, now);
     }
 
     /// Watches a VACUUM until it ends, or cancels it and returns why.
