@@ -1,7 +1,7 @@
 //! VACUUM beside the walk, so that the next batches reuse the space that the last ones left.
 //!
 //! It runs on a connection of its own, and never in the batch's way: it is cancelled as soon as
-//! somebody waits for it, and while the run is held. Where others are at work it takes the place of a
+//! somebody waits for it, and while the run is held or, once, a signal is above its limit. Where others are at work it takes the place of a
 //! worker: two of us at once are what they feel. It begins when half of the dead rows are there
 //! that the job allows, so that the others may come while it runs. It does not run behind a pooler,
 //! without the privilege, or while an old snapshot keeps everything alive that it could remove; then
@@ -21,7 +21,7 @@ use super::voice::Voice;
 use crate::change::{self, Waiters};
 use crate::pg::{CancelToken, Database, Fault, Lane, Overdue};
 use crate::plan::Plan;
-use crate::run::{Event, Intent, Snapshot, counted};
+use crate::run::{Event, Intent, Slowing, Snapshot, counted};
 use crate::throttle::others;
 use crate::vacuum::{self, Vacuum};
 
@@ -51,6 +51,9 @@ pub(super) struct Vacuumer {
     /// Everything that died since the last VACUUM is after this.
     mark: Option<String>,
     put_off: Option<(Instant, String)>,
+    /// Whether the last one was ended before it was done. The next is not ended for a signal: what that sees may be
+    /// the VACUUM itself, and then none would ever be done.
+    gave_way: bool,
 }
 
 /// What came of a turn.
@@ -84,6 +87,7 @@ impl Vacuumer {
             cost: Cost::default(),
             mark: None,
             put_off: None,
+            gave_way: false,
         }
     }
 
@@ -123,6 +127,12 @@ impl Vacuumer {
         self.gauge().holding.is_some() || self.brief.borrow().orders.intent != Intent::Run
     }
 
+    /// Says what is above its limit although it holds nothing.
+    fn too_much(&self) -> Option<String> {
+        let slowing = self.gauge().slowing.clone().filter(Slowing::is_above)?;
+        Some(format!("{} is above its limit", slowing.by))
+    }
+
     async fn take_turn(&mut self, dead: u64, stop: &watch::Receiver<bool>) {
         let before = self.gauge().dead();
         let turn = self.vacuum(dead, stop).await;
@@ -152,6 +162,9 @@ impl Vacuumer {
             self.mark = Some(mark);
             return Ok(Turn::Done);
         };
+        if let Some(why) = self.too_much() {
+            return Ok(Turn::PutOff(why, true));
+        }
         if let Some(who) = vacuum::pinned_by(&mut session, &before).await? {
             return Ok(Turn::PutOff(format!("{who} keeps the old rows alive"), true));
         }
@@ -171,6 +184,7 @@ impl Vacuumer {
         drop(gauge);
         self.account();
         let turn = done?;
+        self.gave_way = matches!(turn, Turn::PutOff(..));
         if matches!(turn, Turn::Done) {
             self.mark = Some(mark);
             self.voice.say(Event::Vacuumed { took: began.elapsed() });
@@ -243,6 +257,9 @@ impl Vacuumer {
     ) -> Option<Turn> {
         if *stop.borrow() || self.is_held() {
             return Some(Turn::PutOff("the walk stands still".into(), false));
+        }
+        if let Some(why) = self.too_much().filter(|_| !self.gave_way) {
+            return Some(Turn::PutOff(why, true));
         }
         let mut session = self.database.session(Lane::Watch).await.ok()?;
         overdue.look(&mut session).await;

@@ -43,6 +43,13 @@ pub struct Slowing {
     pub since: f64,
 }
 
+impl Slowing {
+    /// Whether the signal is above its limit: one that leaves a share of the speed there holds nothing.
+    pub fn is_above(&self) -> bool {
+        self.value.zip(self.limit).is_some_and(|(value, limit)| value > limit)
+    }
+}
+
 /// Seconds by reason.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]

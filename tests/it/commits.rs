@@ -130,3 +130,53 @@ fn a_job_that_names_commits_is_held_by_them_and_goes_on() {
     running.wait().exits(0).says("held ").says("commit-latency ");
     done_once(&db, "job");
 }
+
+#[test]
+fn a_vacuum_does_not_begin_while_commits_are_above_their_limit_and_gives_way_to_them_once() {
+    let (_server, db) = scene(40_000);
+    db.exec("ALTER TABLE t SET (autovacuum_enabled = off)");
+    db.exec("CREATE INDEX ON t (n)");
+    let _other = Other::on(&db);
+    let toml = Toml::increment().batch("max = 500");
+    let cli = Cli::new(&db, "job", &toml.with("[pace]\nvacuum = \"20%\"\nrate = \"8k/s\"").text());
+    cli.call(&["run", "job", "-y", "--limit", "1"]).exits(4);
+    let set = |limit| cli.done(&["throttle", "job", "--hold", &format!("commit-latency={limit}")]);
+    set("5ms");
+    delay(&db, 20);
+    let running = cli.start(JSON);
+    let reader = db.session();
+    db.until("SELECT sum(n) > 2500 FROM t");
+    // Its page of the index stays pinned, which a VACUUM waits for; it keeps no row alive that died before.
+    reader.exec("BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off");
+    reader.exec("DECLARE reading CURSOR FOR SELECT id FROM t ORDER BY id; FETCH reading");
+    let put_off = running.event("vacuum_put_off", 1);
+    assert_eq!(put_off["why"], "commit-latency is above its limit");
+    let shown = "vacuum put off: commit-latency is above its limit";
+    running.progress(shown, |run| run["vacuum"] == shown);
+    let vacuums =
+        "SELECT pid FROM pg_stat_activity WHERE wait_event = 'BufferPin' AND query LIKE 'VACUUM%'";
+    let (stands, is_gone) = (format!("EXISTS ({vacuums})"), format!("NOT EXISTS ({vacuums})"));
+    assert!(db.is(&is_gone));
+
+    // It is not to be over too soon.
+    cli.done(&["throttle", "job", "--rate", "1k/s"]);
+    set("10s");
+    db.until(&stands);
+    set("5ms");
+    db.until(&is_gone);
+    set("10s");
+    db.until(&stands);
+    set("5ms");
+    running.progress("commits above their limit", |run| {
+        run["slowing"]["limit"].as_f64() == Some(0.005)
+    });
+    let since = Instant::now();
+    until("a second with it", || (since.elapsed().as_secs_f64() > 1.0).then_some(()));
+    assert!(db.is(&stands), "{:?}", running.events("vacuum_put_off"));
+    assert!(running.events("vacuumed").is_empty());
+    reader.exec("COMMIT");
+    running.event("vacuumed", 1);
+    cli.done(&["throttle", "job", "--hold", "commit-latency=off", "--rate", "1M/s"]);
+    running.wait().exits(0);
+    done_once(&db, "job");
+}
