@@ -24,6 +24,7 @@ use crate::plan::{Plan, cuts, extent};
 use crate::run::{Expiry, Intent, Overrides, Phase, Snapshot, Status, as_timestamp};
 use crate::walk::{Key, KeyColumn};
 
+pub use self::in_step::SYNC_LOCKED;
 pub use self::install::ledger_sql;
 pub use self::quarantine::{Bad, Skipped};
 pub use self::shaped::expands_next;
@@ -51,7 +52,7 @@ pub async fn open_run(job: &Job, database: &Database, actor: &Actor) -> Result<(
         Some(run) => {
             check_open(&run)?;
             desk.check_same(&plan, &run).await?;
-            desk.keep_in_step(&plan, Some(run.id), &mut |_| ()).await?;
+            desk.keep_in_step(&plan, Some(run.id), None, &mut |_| ()).await?;
             if run.is_cured() {
                 desk.resume(&job.name).await?;
             }
@@ -167,7 +168,7 @@ impl Desk {
         let run = created.await?.map_err(|fault| {
             if is_duplicate(fault.message()) { raced(&plan.job.name) } else { broken(&fault) }
         })?;
-        self.keep_in_step(plan, Some(run), &mut |_| ()).await?;
+        self.keep_in_step(plan, Some(run), None, &mut |_| ()).await?;
         Ok(run)
     }
 
@@ -179,7 +180,7 @@ impl Desk {
         write: impl AsyncFnOnce(&mut Session, &NewRun<'_>) -> Result<T, Fault>,
     ) -> Result<Result<T, Fault>, Error> {
         // Committed before the bound is taken: no row lies behind it that the trigger has not seen.
-        self.keep_in_step(plan, None, &mut |_| ()).await?;
+        self.keep_in_step(plan, None, None, &mut |_| ()).await?;
         let (upto, filenode, cuts) = patiently(Error::is_lost, || self.ends(plan)).await?;
         let mut session = self.session().await?;
         let new = NewRun {

@@ -1,7 +1,7 @@
 //! The sync trigger of a job, from the front desk: made before the walk has a bound, dropped when its
 //! runs are forgotten.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Desk, Run, broken, refused};
 use crate::error::{Error, ErrorKind};
@@ -14,10 +14,14 @@ use crate::sync::{self, Blocker, State, Trigger};
 /// How long a trigger that is to be dropped waits for those who hold its table.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The code of the error that others have used the table of a sync trigger all the while.
+pub const SYNC_LOCKED: &str = "sync-locked";
+
 impl Desk {
     /// Sees to it that the sync trigger of a job is there as the plan has it, and committed; does
     /// nothing for a job without one. Returns whether it had to be made; the journal of `run` has it
-    /// then. `told` hears who holds the table against it, at each attempt, up to `max_hold` of the job.
+    /// then. `told` hears who holds the table against it, at each attempt, up to `max_hold` of the job, or
+    /// until `deadline`.
     ///
     /// # Errors
     /// When the server refuses it, or its lock could not be had.
@@ -25,6 +29,7 @@ impl Desk {
         &self,
         plan: &Plan,
         run: Option<i64>,
+        deadline: Option<Instant>,
         told: &mut (dyn FnMut(&Blocker) + Send),
     ) -> Result<bool, Error> {
         let Some(trigger) = &plan.sync else { return Ok(false) };
@@ -34,7 +39,9 @@ impl Desk {
             last = Some(blocker.clone());
             told(blocker);
         };
-        let patience = plan.job.pace.max_hold;
+        let max_hold = plan.job.pace.max_hold;
+        let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+        let patience = left.map_or(max_hold, |left| left.min(max_hold));
         let made = sync::create(&mut session, trigger, patience, &mut remember).await;
         let found =
             made.map_err(|fault| not_made(&plan.job.name, trigger, &fault, last.as_ref()))?;
@@ -125,7 +132,7 @@ impl Desk {
         dropped.map_err(|fault| {
             if is_lock_timeout(fault.message()) {
                 let what = format!("the sync trigger of `{job}` could not be dropped");
-                return Error::new(ErrorKind::Refused, "sync-locked", what)
+                return Error::new(ErrorKind::Refused, SYNC_LOCKED, what)
                     .because("others have used its table all the while")
                     .with_hint("try again when the long transactions on it have ended");
             }
@@ -139,7 +146,7 @@ fn not_made(job: &str, trigger: &Trigger, fault: &Fault, blocker: Option<&Blocke
     if !is_lock_timeout(fault.message()) {
         return Error::of_fault(what, fault);
     }
-    let error = Error::new(ErrorKind::Refused, "sync-locked", what)
+    let error = Error::new(ErrorKind::Refused, SYNC_LOCKED, what)
         .because(format!("writers have held {} all the while", trigger.table))
         .with_hint(format!(
             "`piecemeal run {job}` tries again; nothing but its function is there yet"

@@ -73,12 +73,19 @@ impl Term {
     }
 
     /// Returns its end by the time that goes by here, if the server's clock shows `now`.
-    pub(super) fn ends(self, now: Timestamp) -> Option<Instant> {
+    pub fn ends(self, now: Timestamp) -> Option<Instant> {
         // What is over ends now.
         let left = |until: Timestamp| Duration::try_from(until.duration_since(now)).ok();
         let until = self.until.map(|until| Instant::now() + left(until).unwrap_or_default());
         until.into_iter().chain(self.deadline).min()
     }
+}
+
+/// How it ends for a process that waits for others, if it is not to wait any longer.
+pub(super) fn leaves(leaving: &watch::Receiver<bool>, deadline: Option<Instant>) -> Option<Ending> {
+    let is_time_up = deadline.is_some_and(|at| at <= Instant::now());
+    let time_up = is_time_up.then_some(Ending::TimeUp);
+    if *leaving.borrow() { Some(Ending::Left) } else { time_up }
 }
 
 /// How it ended without an error.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::controller::{Controller, Shown};
 use super::crew::Limit;
 use super::gauge::Gauge;
-use super::handle::{Ending, Handle, Leaver, Options, Report};
+use super::handle::{Ending, Handle, Leaver, Options, Report, leaves};
 use super::insist::insist;
 use super::pacing::{Paced, Pacing};
 use super::settle::Round;
@@ -65,7 +65,8 @@ struct Lines {
 impl Runner {
     async fn bring_to_end(mut self) -> Result<Report, Error> {
         let holder = self.holder().await?;
-        if let Some(ending) = self.take_lease(&holder).await? {
+        let deadline = self.deadline().await?;
+        if let Some(ending) = self.take_lease(&holder, deadline).await? {
             return self.report(ending).await;
         }
         let run = self.run;
@@ -185,10 +186,20 @@ impl Runner {
         Ok(Holder::here(&self.options.actor, is_direct, workers))
     }
 
+    /// Returns when the time that this process was given is up.
+    async fn deadline(&self) -> Result<Option<Instant>, Error> {
+        let now = self.insist(|mut session| async move { runs::clock(&mut session).await }).await?;
+        Ok(self.options.term.ends(as_timestamp(now)))
+    }
+
     /// Takes the lease: at once if nobody alive holds it, else when it is over; who joins, or has begun what
     /// the holder leads, helps it instead. Returns how it ended if there is nothing left to do: this process is to leave,
-    /// or the other one was done first.
-    async fn take_lease(&mut self, holder: &Holder) -> Result<Option<Ending>, Error> {
+    /// its time is up, or the other one was done first.
+    async fn take_lease(
+        &mut self,
+        holder: &Holder,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Ending>, Error> {
         let run = self.run;
         let mut first_seen: Option<String> = None;
         loop {
@@ -223,8 +234,8 @@ impl Runner {
                     }
                 }
             }
-            if *self.leaving.borrow() {
-                return Ok(Some(Ending::Left));
+            if let Some(ending) = leaves(&self.leaving, deadline) {
+                return Ok(Some(ending));
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::gauge::Gauge;
-use super::handle::{Ending, Handle, Leaver, Options, Report};
+use super::handle::{Ending, Handle, Leaver, Options, Report, leaves};
 use super::insist::insist;
 use super::keeper::Keeper;
 use super::runner::{closed, gone, taken_over};
@@ -257,7 +257,7 @@ impl Shaper {
                 }
             }
             if planned_since.is_some_and(|since| since.elapsed() < lease::TTL) {
-                if let Some(ending) = self.leaves(deadline) {
+                if let Some(ending) = leaves(&self.leaving, deadline) {
                     return Ok(Some(ending));
                 }
                 tokio::time::sleep(LOOK).await;
@@ -284,18 +284,11 @@ impl Shaper {
                     }
                 }
             }
-            if let Some(ending) = self.leaves(deadline) {
+            if let Some(ending) = leaves(&self.leaving, deadline) {
                 return Ok(Some(ending));
             }
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// How it ends for a process that waits for the lease, if it is not to wait any longer.
-    fn leaves(&self, deadline: Option<Instant>) -> Option<Ending> {
-        let is_time_up = deadline.is_some_and(|at| at <= Instant::now());
-        let time_up = is_time_up.then_some(Ending::TimeUp);
-        if *self.leaving.borrow() { Some(Ending::Left) } else { time_up }
     }
 
     /// How far those are whom this process joins.

@@ -47,7 +47,7 @@ impl fmt::Display for Blocker {
 /// Sees to it that the trigger is there and committed, and says whether it had to be made.
 ///
 /// # Errors
-/// When the server refuses it, or its lock could not be had within `patience`.
+/// When the server refuses it, or its lock could not be had within `patience`; it is tried once in any case.
 pub(crate) async fn create(
     session: &mut Session,
     trigger: &Trigger,
@@ -58,10 +58,12 @@ pub(crate) async fn create(
     if found == State::Same {
         return Ok(found);
     }
+    let started = Instant::now();
     // The function first: alone it does nothing, and where the trigger is there it locks no table.
     let function = format!("{ONE_AT_A_TIME}; {}", trigger.function_sql);
     one(session, trigger.oid, &function, patience, told).await?;
     if state(session, trigger).await? != State::Same {
+        let patience = patience.saturating_sub(started.elapsed());
         one(session, trigger.oid, &trigger.trigger_sql, patience, told).await?;
     }
     Ok(found)
@@ -128,7 +130,8 @@ async fn one(
             told(&blocker);
         }
         // Apart from others who wait like this.
-        tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64())).await;
+        let apart = wait.mul_f64(0.5 + fastrand::f64());
+        tokio::time::sleep(apart.min(patience.saturating_sub(started.elapsed()))).await;
         wait = (wait * 2).min(WAITS.1);
     }
 }

@@ -525,6 +525,25 @@ fn the_rows_of_a_job_are_not_begun_when_its_statements_took_all_the_time() {
 }
 
 #[test]
+fn one_that_waits_for_the_lease_of_another_waits_no_longer_than_its_time() {
+    let db = Db::with(&numbers(50_000));
+    let cli = Cli::new(&db, "job", &Toml::increment().rows(50).text());
+    let first = cli.start(&["run", "job", "-y", "--rate", "500/s"]);
+    db.until("to_regclass('piecemeal.range') IS NOT NULL");
+    db.until("SELECT sum(seen) > 0 FROM piecemeal.range");
+    // It is there, and does not renew its lease.
+    first.freeze(&db);
+    let started = Instant::now();
+    let left = cli.call(&["run", "job", "--max-runtime", "2s"]).exits(4);
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    left.says("time is up").says("left: job; committed: ");
+    first.signal("CONT");
+    cli.done(&["throttle", "job", "--rate", "1M/s"]);
+    first.wait().exits(0);
+    done_once(&db, "job");
+}
+
+#[test]
 fn one_that_joins_others_waits_for_their_statements_no_longer_than_its_time() {
     let db = Db::with(&numbers(100));
     let cli = Cli::new(&db, "job", &Toml::increment().rows(50).with(&slow(8)).text());

@@ -227,7 +227,8 @@ fn several_processes_keep_to_one_rate() {
 
 #[test]
 fn a_hold_is_told_and_summed_up_also_while_the_one_that_leads_has_nothing_to_walk() {
-    let knob = "[[hold]]\non = \"query\"\nname = \"knob\"\nsql = \"SELECT value FROM knob\"\nabove = 10";
+    let knob =
+        "[[hold]]\non = \"query\"\nname = \"knob\"\nsql = \"SELECT value FROM knob\"\nabove = 10";
     let db = Db::with(&numbers(20_000));
     db.exec("CREATE TABLE knob (value float8); INSERT INTO knob VALUES (0)");
     let cli = begun(&db, &Toml::increment().rows(5).with(knob), 2);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use piecemeal::sandbox::Sandbox;
 
@@ -460,6 +461,26 @@ fn a_writer_in_the_way_is_named_and_readers_do_not_matter() {
         .says("sync: a trigger keeps public.posts in step, forward to loc; in reverse to lat, lng");
     reader.exec("COMMIT");
     assert_eq!(db.rows(APART), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn the_trigger_is_waited_for_no_longer_than_the_command_may_take() {
+    let db = Db::with(POSTS);
+    let writer = db.session();
+    let blocked = |cli: &Cli, command: &str| {
+        writer.exec("BEGIN; UPDATE posts SET title = 'x' WHERE id = 1");
+        let started = Instant::now();
+        let left = cli.call(&[command, "job", "--yes", "--max-runtime", "2s"]).exits(4);
+        assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+        writer.exec("COMMIT");
+        left.says("waiting to make the sync trigger: ").says("time is up")
+    };
+    let cli = Cli::new(&db, "job", &posts(BOTH_WAYS));
+    blocked(&cli, "run").says("not begun: job; `piecemeal run job` begins it");
+    cli.call(&["run", "job", "--yes", "--limit", "50"]).exits(4);
+    db.exec("ALTER TABLE posts DISABLE TRIGGER USER");
+    blocked(&cli, "run").says("left: job; committed: ").says("`piecemeal run job` continues");
+    assert_eq!(db.number("SELECT count(*) FROM piecemeal.run"), 1);
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use piecemeal::control::{Desk, RACED, Run as LedgerRun, check_definition, check_open};
+use piecemeal::control::{
+    Desk, RACED, Run as LedgerRun, SYNC_LOCKED, check_definition, check_open,
+};
 use piecemeal::engine::{self, Ending, Handle, Options, Report, Term};
 use piecemeal::job::{Identity, in_order};
 use piecemeal::report::{json, words};
@@ -130,7 +132,7 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
     // What was typed is read in full before anything is written.
     check_target(&job.name, how.pace.target, Some(job.batch.target_bounds()))?;
     if is_time_up(desk, how.term).await? {
-        return not_begun(settings, desk, &job.name, open).await;
+        return not_begun(settings, desk, &job.name, open.is_some()).await;
     }
     let mut options = how.options();
     if job.shape.expands() && open.is_none_or(LedgerRun::is_before_walk) {
@@ -140,7 +142,9 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
     let plan = build(job, desk).await?;
     let run = if let Some(run) = open {
         desk.check_same(&plan, run).await?;
-        keep_in_step(settings, desk, &plan, Some(run.id)).await?;
+        if !keep_in_step(settings, desk, &plan, (Some(run.id), how.term)).await? {
+            return not_begun(settings, desk, &job.name, true).await;
+        }
         if run.is_cured() {
             desk.resume(&job.name).await?;
             let name = &job.name;
@@ -153,30 +157,40 @@ async fn begin(settings: &Settings, desk: &Desk, job: &Job, how: How<'_>) -> Don
             return Err(not_agreed(&job.name).into());
         }
         desk.install(None).await?;
-        keep_in_step(settings, desk, &plan, None).await?;
+        if !keep_in_step(settings, desk, &plan, (None, how.term)).await? {
+            return not_begun(settings, desk, &job.name, false).await;
+        }
         options.has_begun = true;
         desk.create(&plan, found.as_ref()).await?
     };
     follow(settings, desk, plan, run, options).await
 }
 
-/// Makes the sync trigger of a job that has one, and says who is in the way.
+/// Makes the sync trigger of a job that has one, and says who is in the way; returns whether it is there, as the time may
+/// be up before.
 pub(super) async fn keep_in_step(
     settings: &Settings,
     desk: &Desk,
     plan: &Plan,
-    run: Option<i64>,
-) -> Result<(), Error> {
+    (run, term): (Option<i64>, Term),
+) -> Result<bool, Error> {
     let printer = settings.printer;
     let table = &plan.target.keyset.table;
     let mut told = |blocker: &Blocker| {
         printer.say(&format!("waiting to make the sync trigger: {table} is held by {blocker}"));
     };
-    if desk.keep_in_step(plan, run, &mut told).await? {
+    let deadline = if plan.sync.is_some() { ends(desk, term).await? } else { None };
+    let is_new = match desk.keep_in_step(plan, run, deadline, &mut told).await {
+        Err(error) if error.code() == SYNC_LOCKED && is_time_up(desk, term).await? => {
+            return Ok(false);
+        }
+        made => made?,
+    };
+    if is_new {
         let writes = plan.sync.as_ref().map_or("", |trigger| &trigger.writes);
         printer.say(&format!("sync: a trigger keeps {table} in step, {writes}"));
     }
-    Ok(())
+    Ok(true)
 }
 
 fn not_ended(run: &LedgerRun) -> Error {
@@ -211,7 +225,9 @@ pub(crate) async fn resume(settings: &Settings, args: &Resume) -> Done {
         run = desk.adopt(run).await?;
     }
     desk.check_same(&plan, &run).await?;
-    keep_in_step(settings, &desk, &plan, Some(run.id)).await?;
+    if !keep_in_step(settings, &desk, &plan, (Some(run.id), term)).await? {
+        return not_begun(settings, &desk, &name, true).await;
+    }
     Box::pin(go_on(settings, &desk, plan, &run, options(&args.pace, term))).await
 }
 
@@ -262,13 +278,21 @@ async fn term(desk: &Desk, pace: &RunPace, began: Instant) -> Result<Term, Error
     Ok(Term { until, deadline })
 }
 
+/// Returns when it ends, by the time that goes by here.
+async fn ends(desk: &Desk, term: Term) -> Result<Option<Instant>, Error> {
+    if term == Term::default() {
+        return Ok(None);
+    }
+    Ok(term.ends(desk.clock().await?))
+}
+
 async fn is_time_up(desk: &Desk, term: Term) -> Result<bool, Error> {
-    Ok(term != Term::default() && term.is_up(desk.clock().await?))
+    Ok(ends(desk, term).await?.is_some_and(|end| end <= Instant::now()))
 }
 
 /// Says that a job is not begun, or not gone on with, as the time is up.
-async fn not_begun(settings: &Settings, desk: &Desk, job: &str, open: Option<&LedgerRun>) -> Done {
-    let snapshots = if open.is_some() { desk.status(Some(job)).await? } else { Vec::new() };
+pub(super) async fn not_begun(settings: &Settings, desk: &Desk, job: &str, is_open: bool) -> Done {
+    let snapshots = if is_open { desk.status(Some(job)).await? } else { Vec::new() };
     let mut reporter = reporter::of(settings, job);
     if let Some(snapshot) = snapshots.first() {
         let report = Report { ending: Ending::TimeUp, snapshot: snapshot.clone() };

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Done;
 use super::plan::{build, show, show_findings};
-use super::run::{How, agrees, follow, go, keep_in_step, not_agreed, say, watch};
+use super::run::{How, agrees, follow, go, keep_in_step, not_agreed, not_begun, say, watch};
 use crate::cli::args::{Contract, OneJob, RunPace};
 use crate::cli::exit::Exit;
 use crate::cli::settings::{Problem, Settings, actor};
@@ -61,7 +61,9 @@ pub(super) async fn expand(
     if plan.sync.is_some() {
         desk.begin_sync(run).await?;
     }
-    keep_in_step(settings, desk, &plan, Some(run)).await?;
+    if !keep_in_step(settings, desk, &plan, (Some(run), options.term)).await? {
+        return not_begun(settings, desk, &job.name, true).await;
+    }
     options.has_begun |= desk.begin_walk(&plan, run).await?;
     follow(settings, desk, plan, run, options).await
 }
