@@ -101,14 +101,54 @@ impl Looker {
             self.sample(&window, &mut part.tally).await?;
             part.tally.add(&window);
             part.left = (!is_last).then(|| Leg { after: Some(window.upto.clone()), ..left });
-            self.steering.note(|gauge| {
-                gauge.looked += window.looked;
-                gauge.trouble = None;
-            });
-            self.steering.owe_reads(window.looked);
-            self.steering.pay().await;
+            self.pay(&window).await;
         }
         Ok(())
+    }
+
+    /// Returns whether a row of the partition `name` breaks what is expected.
+    pub(super) async fn finds_broken(&mut self, name: &str) -> Result<bool, Stop> {
+        let mut left = self.stretch_of(name).await?;
+        while let Some(leg) = left.take() {
+            self.steering.admit().await?;
+            let (window, is_last) = self.window(&leg).await?;
+            self.pay(&window).await;
+            if window.broken > 0 {
+                return Ok(true);
+            }
+            left = (!is_last).then_some(Leg { after: Some(window.upto), ..leg });
+        }
+        Ok(false)
+    }
+
+    async fn pay(&mut self, window: &Window) {
+        self.steering.note(|gauge| {
+            gauge.looked += window.looked;
+            gauge.trouble = None;
+        });
+        self.steering.owe_reads(window.looked);
+        self.steering.pay().await;
+    }
+
+    /// Returns the stretch in which the rows of a partition are: the whole table, where the partition cannot
+    /// be asked by its name.
+    async fn stretch_of(&mut self, name: &str) -> Result<Option<Leg>, Stop> {
+        let mut attempts = Attempts::default();
+        loop {
+            let (plan, is_lifted) = (Arc::clone(&self.plan), attempts.is_lifted);
+            let found = match self.session().await {
+                Ok(session) => plan::stretch_of(session, &plan, name, is_lifted).await,
+                Err(fault) => Err(fault),
+            };
+            match found {
+                Ok(leg) => return Ok(leg),
+                Err(Fault::Fatal(_)) => {
+                    let end = self.last_key().await?;
+                    return Ok(end.map(|end| Leg { after: None, end, stripe: None }));
+                }
+                Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
+            }
+        }
     }
 
     /// Returns the last key of the table; `None` if it has no row.

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use super::looker::Looker;
 use super::settle::Round;
 use super::worker::{Stop, lost};
 use crate::ledger::partitions::{self, Changed};
-use crate::plan::may_have_missed;
-use crate::run::{Event, Failure, FailureKind};
+use crate::run::{Event, Failure, FailureKind, Pending};
 
 impl Round<'_> {
     /// Says which partitions came and went.
@@ -34,20 +36,23 @@ impl Round<'_> {
         }
         self.look_at_partitions().await?;
         let run = self.runner.run;
-        let missed = self.insist(|mut session| {
-            let plan = Arc::clone(&self.runner.plan);
-            async move {
-                let mut missed = Vec::new();
-                for (name, oid) in partitions::newcomers(&mut session, run).await? {
-                    if may_have_missed(&mut session, &plan, (&name, oid)).await? {
-                        missed.push(name);
-                    }
-                }
-                Ok(missed)
+        let newcomers = self
+            .insist(|mut session| async move { partitions::newcomers(&mut session, run).await });
+        let mut missed = Vec::new();
+        for (name, oid) in newcomers.await.map_err(lost)? {
+            if self.looker_at(oid).finds_broken(&name).await? {
+                missed.push(name);
             }
-        });
-        let missed = missed.await.map_err(lost)?;
+        }
         Ok((!missed.is_empty()).then(|| self.unverified(&missed)))
+    }
+
+    fn looker_at(&self, newcomer: i64) -> Looker {
+        let (database, plan) = (self.runner.database.clone(), &self.runner.plan);
+        let (_halt, halted) = watch::channel(false);
+        let steering = self.steering().of_worker(0, halted);
+        let plan = Arc::new(plan.of_newcomer(newcomer));
+        Looker::new(database, plan, steering, (self.runner.run, Pending::Absent))
     }
 
     fn unverified(&self, missed: &[String]) -> Failure {

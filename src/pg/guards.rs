@@ -38,6 +38,9 @@ const PLANNER_OF_INDEXES: &str = "\
 SET LOCAL enable_indexscan = on; SET LOCAL enable_indexonlyscan = on; SET LOCAL enable_bitmapscan = on; \
 SET LOCAL enable_seqscan = off; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off; ";
 
+/// For what reads along no index: workers would take the processors of others.
+const ALONE: &str = "SET LOCAL max_parallel_workers_per_gather = 0; ";
+
 /// By what a trigger of ours knows that it is the walk that writes: the job's trigger in this setting.
 pub(crate) const WALK: &str = "piecemeal.walk";
 
@@ -52,6 +55,8 @@ pg_catalog.current_setting('piecemeal.guarded', true) OPERATOR(pg_catalog.=) 'on
 pub enum Follow {
     /// Nothing: it chooses as it does for everybody.
     Nothing,
+    /// Nothing but one process.
+    Alone,
     /// The key's index.
     Index,
     /// Any index of the table.
@@ -211,6 +216,7 @@ impl Guards {
         }
         sql.push_str(match self.follow {
             Follow::Nothing => "",
+            Follow::Alone => ALONE,
             Follow::Index => PLANNER,
             Follow::Indexes => PLANNER_OF_INDEXES,
             Follow::Blocks => PLANNER_OF_BLOCKS,

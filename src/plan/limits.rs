@@ -1,4 +1,4 @@
-//! How long a batch may take, and how long it waits.
+//! How long a batch may take, or a read beside the walk, and how long it waits.
 
 use std::time::Duration;
 
@@ -27,5 +27,17 @@ pub(super) fn batch_guards(job: &Job, target: &Target, follow: Follow) -> Guards
         follow,
         read_only: false,
         walk: job.sync.as_ref().map(|_| name_of(&job.name)),
+    }
+}
+
+/// Returns the guards of a read that goes along no index: who wants the table for himself waits no longer for
+/// it than for a batch, and it takes one processor.
+pub(super) fn read_guards(job: &Job, search_path: &[String]) -> Guards {
+    Guards {
+        search_path: search_path.to_vec(),
+        statement_timeout: job.batch.give_way,
+        lock_timeout: lock_timeout(job),
+        follow: Follow::Alone,
+        ..Guards::reading()
     }
 }

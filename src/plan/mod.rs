@@ -34,7 +34,7 @@ pub(crate) use around::{Around, look_around};
 pub use draft::{check_names, draft};
 pub use forecast::{Forecast, Growth, Windowed};
 pub use forms::Forms;
-pub(crate) use newcomer::may_have_missed;
+pub(crate) use newcomer::stretch_of;
 pub use outline::Outline;
 pub(crate) use outline::path_of;
 pub(crate) use prepare::is_locked;

@@ -1,53 +1,59 @@
 //! Whether a partition that was attached during a run has rows that the walk has missed.
-
-use std::time::Duration;
+//!
+//! They are looked at as the verification looks at all rows, window by window along the key of the table, but
+//! with an expectation that is about these rows alone. So nobody waits longer for it than for a batch.
 
 use super::prepare::Plan;
-use super::statements::matches;
+use super::statements::{Statements, matches};
 use super::target::family;
-use crate::pg::fault::is_denied;
-use crate::pg::{Fault, Guards, Session};
+use crate::job::Fragment;
+use crate::pg::{Fault, Param, Session};
+use crate::walk::{Key, Keyset, Leg};
 
-/// How long a partition may be searched for such a row.
-const PATIENCE: Duration = Duration::from_mins(1);
+impl Plan {
+    /// The same for the partition `oid`: what breaks the expectation is a row of it to be done that was there
+    /// before it was attached, and that nobody has written since. The walk has not. A row that was written into
+    /// it later is one that the application has written into the table.
+    pub(crate) fn of_newcomer(&self, oid: i64) -> Plan {
+        let table = &self.target.keyset.table;
+        let text = format!(
+            "NOT ({table}.tableoid IN ({}) AND {} AND {})",
+            family(&format!("{oid}::pg_catalog.oid")),
+            older(table, oid),
+            matches(&self.job),
+        );
+        let mut job = self.job.clone();
+        job.table.filter = None;
+        job.verify.expect = Some(Fragment { text, span: 0..0 });
+        let statements = Statements::compose(&job, &self.target, false);
+        Plan { job, statements, ..self.clone() }
+    }
+}
 
-/// Returns whether the partition `name`, which is `oid`, has a row to be done that was there before it
-/// was attached, and that nobody has written since: the walk has not. A row that was written into it
-/// later is one that the application has written into the table. What cannot be known is a yes.
+/// Returns the stretch of the table's key in which the rows of the partition `name` are; nothing if it has
+/// none. It may take longer than others should wait if it `is_lifted`.
 ///
 /// # Errors
-/// When the server cannot be asked.
-pub(crate) async fn may_have_missed(
+/// When the server does not say it. Who may read the table need not be allowed to read its partitions by
+/// their names.
+pub(crate) async fn stretch_of(
     session: &mut Session,
     plan: &Plan,
-    (name, oid): (&str, i64),
-) -> Result<bool, Fault> {
-    let table = &plan.target.keyset.table;
-    let schema = plan.target.search_path.first();
-    // The columns of `where` may be qualified by the name of the table.
-    let alias = schema
-        .and_then(|schema| table.strip_prefix(schema.as_str())?.strip_prefix('.'))
-        .unwrap_or("piecemeal_partition");
-    let within = format!("{table}.tableoid IN ({})", family(&format!("{oid}::pg_catalog.oid")));
-    // Who may read the table need not be allowed to read its partitions by their names.
-    let ways =
-        [(format!("{name} AS {alias}"), alias, "true"), (table.clone(), table.as_str(), &within)];
-    let search_path = plan.target.search_path.clone();
-    let guards = Guards { search_path, statement_timeout: PATIENCE, ..Guards::reading() };
-    for (rows, row, among) in ways {
-        let sql = format!(
-            "SELECT EXISTS (SELECT FROM {rows} WHERE {among} AND {older} AND {})",
-            matches(&plan.job),
-            older = older(row, oid),
-        );
-        match session.transact(&guards, &sql, &[]).await {
-            Ok(rows) => return Ok(rows.first().is_none_or(|row| row.get(0))),
-            Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
-            Err(fault) if is_denied(fault.message()) => {}
-            Err(_) => return Ok(true),
-        }
-    }
-    Ok(true)
+    name: &str,
+    is_lifted: bool,
+) -> Result<Option<Leg>, Fault> {
+    let route = &plan.statements.by_key;
+    let begin = if is_lifted { &route.begin_lifted_read } else { &route.begin_read };
+    let keyset = &plan.target.keyset;
+    let partition = Keyset { table: name.to_owned(), ..keyset.clone() };
+    let ends = format!("({}) UNION ALL ({})", partition.first_key(), partition.last_key());
+    let ends = session.transact_prepared(begin, &ends, &[]).await?;
+    let [first, end] = ends.as_slice() else { return Ok(None) };
+    let first = Key::new(first.get(0));
+    let before = [Param::Texts(Some(first.values()))];
+    let before = session.transact_prepared(begin, &keyset.before(), &before).await?;
+    let after = before.first().map(|row| Key::new(row.get(0)));
+    Ok(Some(Leg { after, end: Key::new(end.get(0)), stripe: None }))
 }
 
 /// Whether a row, of what is called `row`, was written before the table `oid` became a partition.

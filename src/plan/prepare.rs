@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::explain::{self, Explained};
+use super::limits::read_guards;
 use super::served::{Served, served};
 use super::statements::Statements;
 use super::target::{Target, family};
@@ -14,9 +15,6 @@ use crate::ledger::lease::backend;
 use crate::pg::{Database, Fault, Guards, Lane, Session, patiently};
 use crate::sync::Trigger;
 use crate::walk::{Key, KeyColumn, Sizer};
-
-/// How long a table that was never analyzed may be counted for, and after that a sample of it.
-const COUNTING: Duration = Duration::from_secs(2);
 
 /// A job that may run, and everything it needs for it.
 #[derive(Debug, Clone)]
@@ -104,7 +102,8 @@ impl Plan {
         if refuses(&findings) {
             return Err(Error::refused(&job.name, sorted(findings)));
         }
-        let estimate = estimate(&mut session, &target, table.heap_bytes).await.map_err(broken)?;
+        let estimate =
+            estimate(&mut session, job, &target, table.heap_bytes).await.map_err(broken)?;
         let (_, port) = backend(&mut session).await.map_err(broken)?;
         Ok(Plan {
             can_be_hot: check::columns::can_be_hot(&facts, table, job),
@@ -194,9 +193,10 @@ fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
 }
 
 /// The catalog's estimate; of a table that has none a count, if that is quick, else what a sample of
-/// its pages says.
+/// its pages says, a smaller one where a larger one takes too long.
 async fn estimate(
     session: &mut Session,
+    job: &Job,
     target: &Target,
     heap_bytes: u64,
 ) -> Result<Option<u64>, Fault> {
@@ -204,24 +204,29 @@ async fn estimate(
         return Ok(target.estimate);
     }
     let table = &target.keyset.table;
-    match counted(session, table, None).await? {
-        Some(rows) => Ok(Some(rows)),
-        None => counted(session, table, Some(split::percent_of_unknown(heap_bytes))).await,
+    let samples = split::percents_of_unknown(heap_bytes).map(Some);
+    for percent in std::iter::once(None).chain(samples) {
+        if let Some(rows) = counted(session, job, table, percent).await? {
+            return Ok(Some(rows));
+        }
     }
+    Ok(None)
 }
 
 /// Counts the rows of a table, or takes all pages to have as many as so many percent of them; nothing
-/// if that takes too long.
+/// if that takes longer than others should wait.
 pub(super) async fn counted(
     session: &mut Session,
+    job: &Job,
     table: &str,
     percent: Option<f64>,
 ) -> Result<Option<u64>, Fault> {
-    let guards = Guards { statement_timeout: COUNTING, ..Guards::reading() };
+    let guards = read_guards(job, &[]);
     let sql = match percent {
         None => format!("SELECT count(*) FROM {table}"),
         Some(percent) => format!(
-            "SELECT (count(*) * 100.0 / {percent})::int8 FROM {table} TABLESAMPLE SYSTEM ({percent})"
+            "SELECT (count(*) * 100.0 / {percent})::int8 FROM {table} \
+             TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0)"
         ),
     };
     match session.transact(&guards, &sql, &[]).await {

@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::limits::lock_timeout;
+use super::limits::read_guards;
 use super::prepare::Plan;
 use crate::pg::fault::{is_lock_timeout, is_timeout};
-use crate::pg::{Fault, Guards, Param, Session};
+use crate::pg::{Fault, Param, Session};
 use crate::walk::{Heap, Key};
 
 /// A table of so many rows or fewer is walked before a second worker would be of use.
@@ -49,9 +49,9 @@ fn share(rows: u64, percent: f64) -> f64 {
     (SAMPLE * 100.0 / percent / rows).min(1.0)
 }
 
-/// Decides the same where it is not known how many rows a page has.
-pub(super) fn percent_of_unknown(bytes: u64) -> f64 {
-    percent(bytes / PAGE, PAGES[0])
+/// Decides the same where it is not known how many rows a page has: for each try.
+pub(super) fn percents_of_unknown(bytes: u64) -> impl Iterator<Item = f64> {
+    PAGES.into_iter().map(move |wanted| percent(bytes / PAGE, wanted))
 }
 
 /// Returns the keys at which the walk of `plan` up to `upto` is cut, or the places.
@@ -104,12 +104,7 @@ async fn sampled(
     sql: &str,
     (upto, ranges): (&Key, u32),
 ) -> Result<Vec<Key>, Fault> {
-    let guards = Guards {
-        search_path: plan.target.search_path.clone(),
-        statement_timeout: plan.job.batch.give_way,
-        lock_timeout: lock_timeout(&plan.job),
-        ..Guards::reading()
-    };
+    let guards = read_guards(&plan.job, &plan.target.search_path);
     let params = [Param::Int(ranges.into()), Param::Texts(Some(upto.values()))];
     let since = Instant::now();
     loop {

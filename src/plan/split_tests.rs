@@ -148,10 +148,31 @@ async fn a_sample_of_pages_tells_about_how_many_rows_there_are() {
     let (client, _) = scene.database.connect().open().await.unwrap();
     let sql = "CREATE TABLE large AS SELECT generate_series(1, 100000) AS i";
     client.batch_execute(sql).await.unwrap();
+    let job = Job::builder("large", "public.large").set("n", "1").give_way(Duration::from_mins(1));
+    let job = job.build().unwrap();
     let mut session = scene.database.session(Lane::Work).await.unwrap();
-    assert_eq!(counted(&mut session, "public.large", None).await.unwrap(), Some(100_000));
-    assert_eq!(counted(&mut session, "public.large", Some(100.0)).await.unwrap(), Some(100_000));
+    let all = counted(&mut session, &job, "public.large", None).await.unwrap();
+    let pages = counted(&mut session, &job, "public.large", Some(100.0)).await.unwrap();
+    assert_eq!([all, pages], [Some(100_000); 2]);
     // Of 443 pages a few more or less than 133: by chance, not more than 45.
-    let about = counted(&mut session, "public.large", Some(30.0)).await.unwrap().unwrap();
+    let about = counted(&mut session, &job, "public.large", Some(30.0)).await.unwrap().unwrap();
     assert!((65_000..=135_000).contains(&about), "{about}");
+}
+
+#[tokio::test]
+async fn a_table_that_nobody_has_analyzed_is_not_counted_for_longer_than_others_should_wait() {
+    let scene = Scene::set().await;
+    let (client, _) = scene.database.connect().open().await.unwrap();
+    let sql = "CREATE TABLE fresh (id int PRIMARY KEY, n int) WITH (autovacuum_enabled = off);
+        INSERT INTO fresh SELECT generate_series(1, 1000000)";
+    client.batch_execute(sql).await.unwrap();
+    let job = Job::builder("fresh", "public.fresh").set("n", "1");
+    let job = job.give_way(Duration::from_millis(5)).target(Duration::from_millis(5));
+    let job = job.build().unwrap();
+    let mut session = scene.database.session(Lane::Work).await.unwrap();
+    assert_eq!(counted(&mut session, &job, "public.fresh", None).await.unwrap(), None);
+    // A few pages are sampled in that time.
+    let about = Plan::build(&job, &scene.database).await.unwrap().estimate;
+    let about = about.expect("an estimate");
+    assert!((500_000..=1_500_000).contains(&about), "{about}");
 }

@@ -90,12 +90,22 @@ impl Keyset {
 
     /// Returns the query for the highest key.
     pub fn last_key(&self) -> String {
-        format!(
-            "SELECT {} FROM {} ORDER BY {} LIMIT 1",
-            self.key(),
-            self.table,
-            self.order(" DESC"),
-        )
+        self.outermost("", " DESC")
+    }
+
+    /// Returns the query for the lowest key.
+    pub fn first_key(&self) -> String {
+        self.outermost("", "")
+    }
+
+    /// Returns the query for the highest key below the one that is the first parameter.
+    pub fn before(&self) -> String {
+        self.outermost(&format!(" WHERE {}", self.bound(1, "<", "<=")), " DESC")
+    }
+
+    fn outermost(&self, condition: &str, direction: &str) -> String {
+        let (key, table, order) = (self.key(), &self.table, self.order(direction));
+        format!("SELECT {key} FROM {table}{condition} ORDER BY {order} LIMIT 1")
     }
 
     /// Returns the order of the key, with `direction` behind each column.

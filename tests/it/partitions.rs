@@ -184,6 +184,7 @@ fn half_done(job: &Toml) -> (Db, Cli) {
         CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (401) TO (801);
         CREATE TABLE t3 PARTITION OF t FOR VALUES FROM (801) TO (2000)";
     let db = Db::with(&table("id", "RANGE (id)", ranges, 1_000));
+    db.exec("CREATE FUNCTION is_meant(id int8) RETURNS bool LANGUAGE sql RETURN id > 0");
     let cli = Cli::new(&db, "job", &job.text());
     cli.call(&["run", "job", "-y", "--limit", "300"]).exits(4);
     (db, cli)
@@ -235,6 +236,25 @@ fn a_partition_that_the_role_may_read_only_through_the_table_is_searched_through
     cli.done(&["run", "job", "-y"]).says("partitions attached: public.t0");
     ended(&db, "job", "books");
     db.exec(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}"));
+}
+
+#[test]
+fn a_partition_that_came_is_searched_without_holding_anybody_up() {
+    // Its rows are none that are meant, which takes three seconds to find out.
+    let (db, cli) = half_done(&Toml::increment().rows(10).filter("is_meant(id)"));
+    db.exec(OLD);
+    db.exec(
+        "CREATE OR REPLACE FUNCTION is_meant(id int8) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+             IF id < 0 THEN PERFORM pg_sleep(0.03); END IF; RETURN id > 0; END $$",
+    );
+    db.exec(ATTACH);
+    let run = db.while_wanted("t0", || cli.call(&["run", "job", "-y"]));
+    run.exits(0).says("partitions attached: public.t0");
+    ended(&db, "job", "books");
+    assert_eq!(
+        db.rows("SELECT n, count(*) FROM t GROUP BY n ORDER BY n"),
+        [["0", "100"], ["1", "1000"]]
+    );
 }
 
 #[test]

@@ -28,6 +28,19 @@ fn found(sql: &str, toml: &str) -> Vec<String> {
 }
 
 #[test]
+fn rows_are_tried_without_holding_anybody_up() {
+    let db = Db::with(
+        "CREATE TABLE t (id int PRIMARY KEY, old int, new int);
+         INSERT INTO t SELECT i, i FROM generate_series(1, 300) i;
+         CREATE FUNCTION slow(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+             $$ BEGIN PERFORM pg_sleep(0.01); RETURN n; END $$",
+    );
+    let toml = Toml::on("public.t").set("new", "slow(old)").filter("new IS NULL");
+    let cli = Cli::new(&db, "job", &toml.with("[sync]\nreverse = { old = 'new' }").text());
+    db.while_wanted("t", || cli.done(&["plan", "job", "--no-rehearsal"]));
+}
+
+#[test]
 fn plan_says_what_stands_against_keeping_in_step() {
     let t = "CREATE TABLE t (id int PRIMARY KEY, old int, new int, other int, big int GENERATED ALWAYS AS (old * 2) STORED); INSERT INTO t VALUES (1, 1);";
     let job = |set: &str, sync: &str| {

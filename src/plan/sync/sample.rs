@@ -3,15 +3,13 @@
 
 use super::Subject;
 use crate::finding::Finding;
-use crate::pg::{Fault, Guards, Session};
+use crate::pg::{Fault, Session};
+use crate::plan::limits::read_guards;
 use crate::sync::{Design, Written};
-use std::time::Duration;
 
-/// Rows that are looked at, from so many pages all over the table.
-const ROWS: u32 = 1_000;
-const PAGES: u64 = 200;
-/// How long that may take; then nothing is known.
-const LIMIT: Duration = Duration::from_secs(2);
+/// Rows that are looked at, from so many pages all over the table; and fewer, where that takes longer than
+/// others should wait. If these do, too, nothing is known.
+const SAMPLES: [(u32, u64); 2] = [(1_000, 200), (100, 20)];
 
 /// Looks at some rows.
 ///
@@ -22,18 +20,20 @@ pub(super) async fn look(
     subject: &Subject<'_>,
     design: &Design,
 ) -> Result<Vec<Finding>, Fault> {
-    let guards = Guards {
-        search_path: design.search_path.clone(),
-        statement_timeout: LIMIT,
-        ..Guards::reading()
-    };
-    let found = match session.transact(&guards, &query(subject, design), &[]).await {
-        Ok(rows) => rows.first().map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1))),
-        Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
-        Err(Fault::Smaller(_) | Fault::Again(_)) => None,
-        Err(fault) => return Ok(vec![fails(design, &fault)]),
-    };
-    Ok(found.filter(|(_, lost)| *lost > 0).map(|found| lossy(design, found)).into_iter().collect())
+    let guards = read_guards(subject.job, &design.search_path);
+    for sample in SAMPLES {
+        match session.transact(&guards, &query(subject, design, sample), &[]).await {
+            Ok(rows) => {
+                let found = rows.first().map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1)));
+                let lossy = found.filter(|(_, lost)| *lost > 0).map(|found| lossy(design, found));
+                return Ok(lossy.into_iter().collect());
+            }
+            Err(Fault::Unknown(message)) => return Err(Fault::Unknown(message)),
+            Err(Fault::Smaller(_) | Fault::Again(_)) => {}
+            Err(fault) => return Ok(vec![fails(design, &fault)]),
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn fails(design: &Design, fault: &Fault) -> Finding {
@@ -60,9 +60,9 @@ fn lossy(design: &Design, (looked, lost): (i64, i64)) -> Finding {
 }
 
 /// Rows of a sample, with the new columns as they would be, and what comes back from them.
-fn query(subject: &Subject<'_>, design: &Design) -> String {
+fn query(subject: &Subject<'_>, design: &Design, (rows, pages): (u32, u64)) -> String {
     let Design { alias, table, .. } = design;
-    let percent = (100 * PAGES).checked_div(subject.table.relpages).unwrap_or(100).clamp(1, 100);
+    let percent = (100 * pages).checked_div(subject.table.relpages).unwrap_or(100).clamp(1, 100);
     let names = |written: &[Written]| {
         written.iter().map(|it| it.column.name.clone()).collect::<Vec<_>>().join(", ")
     };
@@ -85,8 +85,8 @@ fn query(subject: &Subject<'_>, design: &Design) -> String {
     format!(
         "SELECT count(*), count(*) FILTER (WHERE ROW({back})::pg_catalog.record\n\
          OPERATOR(pg_catalog.*<>) ROW({was})::pg_catalog.record)\n\
-         FROM (SELECT {values} FROM (SELECT {columns} FROM ONLY {table} AS {alias} TABLESAMPLE SYSTEM ({percent}){filter}\n\
-         LIMIT {ROWS}) AS {alias}) AS {alias}",
+         FROM (SELECT {values} FROM (SELECT {columns} FROM ONLY {table} AS {alias} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0){filter}\n\
+         LIMIT {rows}) AS {alias}) AS {alias}",
         values = values.join(", "),
         columns = columns.join(", "),
     )

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use piecemeal::sandbox::{Programs, Sandbox};
@@ -135,6 +135,24 @@ impl Db {
                  $$ BEGIN PERFORM nextval('public.{sequence}'); RETURN NEW; END $$;
              CREATE TRIGGER {sequence} BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION {sequence}()"
         ));
+    }
+
+    /// Does `act` while somebody wants a table for himself, again and again, and never waits for a second.
+    pub(crate) fn while_wanted<T>(&self, table: &str, act: impl FnOnce() -> T) -> T {
+        let (session, goes) = (self.session(), AtomicBool::new(true));
+        let wants = || {
+            session.exec("SET lock_timeout = '1s'");
+            while goes.load(Ordering::Relaxed) {
+                session.exec(&format!("BEGIN; LOCK TABLE {table}; COMMIT; SELECT pg_sleep(0.05)"));
+            }
+        };
+        thread::scope(|scope| {
+            let waits = scope.spawn(wants);
+            let done = act();
+            goes.store(false, Ordering::Relaxed);
+            waits.join().expect("he waited for a second");
+            done
+        })
     }
 
     /// Waits until a session of this database waits for what the server calls `event`.
