@@ -1,8 +1,8 @@
 //! VACUUM beside the walk, so that the next batches reuse the space that the last ones left.
 //!
 //! It runs on a connection of its own, and never in the batch's way: it is cancelled as soon as
-//! somebody waits for it, and while the run is held or, once, a signal is above its limit. Where others are at work it takes the place of a
-//! worker: two of us at once are what they feel. It begins when half of the dead rows are there
+//! somebody waits for it, and while the run is held or, once,
+//! a signal is above its limit. Where others are at work it takes the place of a worker: two of us at once are what they feel. It begins when half of the dead rows are there
 //! that the job allows, so that the others may come while it runs. It does not run behind a pooler,
 //! without the privilege, or while an old snapshot keeps everything alive that it could remove; then
 //! it says why. Its faults are no faults of the run.
@@ -22,7 +22,7 @@ use crate::change::{self, Waiters};
 use crate::pg::{CancelToken, Database, Fault, Lane, Overdue};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Slowing, Snapshot, counted};
-use crate::throttle::others;
+use crate::throttle::Others;
 use crate::vacuum::{self, Vacuum};
 
 /// How often it is looked whether it is time, and whether somebody waits: well below `give_way`.
@@ -50,6 +50,7 @@ pub(super) struct Vacuumer {
     cost: Cost,
     /// Everything that died since the last VACUUM is after this.
     mark: Option<String>,
+    others: Others,
     put_off: Option<(Instant, String)>,
     /// Whether the last one was ended before it was done. The next is not ended for a signal: what that sees may be
     /// the VACUUM itself, and then none would ever be done.
@@ -86,6 +87,7 @@ impl Vacuumer {
             walked: Walked::from(0, Instant::now()),
             cost: Cost::default(),
             mark: None,
+            others: Others::default(),
             put_off: None,
             gave_way: false,
         }
@@ -173,7 +175,7 @@ impl Vacuumer {
         }
         // A rate says how much of the server the run may take. Who cannot be seen may be there.
         let has_rate = self.brief.borrow().pace.rate.is_some();
-        let is_aside = !has_rate && others::are_at_work(&mut session).await.unwrap_or(true);
+        let is_aside = !has_rate && self.others.are_at_work(&mut session).await.unwrap_or(true);
         drop(session);
         self.show(dead, is_aside);
         self.look();

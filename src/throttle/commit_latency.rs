@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 
 use super::probes::Probes;
 use super::reading::{Blind, Reading, Unit};
-use super::{Throttler, ask, others};
+use super::{Others, Throttler, ask};
 use crate::job::Limit;
 use crate::pg::{Begin, Fault, Guards, Session};
 
@@ -61,13 +61,15 @@ pub(super) struct CommitLatency {
     took: Probes,
     /// Whether it only guards others.
     is_for_others: bool,
+    others: Others,
 }
 
 impl CommitLatency {
     pub(super) fn new(name: String, limit: Limit) -> CommitLatency {
         let begin = Guards { synchronous_commit: Some("local"), ..ask::guards() }.begin();
         let is_for_others = matches!(limit, Limit::Times { .. });
-        CommitLatency { name, limit, begin, took: Probes::default(), is_for_others }
+        let (took, others) = (Probes::default(), Others::default());
+        CommitLatency { name, limit, begin, took, is_for_others, others }
     }
 
     /// Returns how much longer the transaction took that had something to commit.
@@ -143,7 +145,7 @@ impl Throttler for CommitLatency {
         Box::pin(async move {
             let is_usual = matches!(self.limit, Limit::Times { .. });
             let value = self.value(session).await.map_err(|fault| ask::blind(&fault))?;
-            let is_felt = is_usual || !self.is_for_others || others::are_at_work(session).await?;
+            let is_felt = is_usual || !self.is_for_others || self.others.are_at_work(session).await?;
             Ok(Reading::of(if is_felt { value } else { 0.0 }, Unit::Seconds, self.limit))
         })
     }

@@ -11,7 +11,7 @@ mod reading;
 // Each signal, and what it needs.
 mod ask;
 mod denied;
-pub(crate) mod others;
+mod others;
 mod active_sessions;
 mod archive_backlog;
 mod autovacuum;
@@ -45,6 +45,7 @@ use futures_util::future::BoxFuture;
 pub(crate) use build::throttlers;
 pub(crate) use gate::{Gate, Guarded, View};
 pub(crate) use judge::Changes;
+pub(crate) use others::Others;
 pub use rate::Allowance;
 pub(crate) use reading::{Blind, Cause, Reading, Verdict};
 pub(crate) use roll::Roll;

@@ -77,9 +77,30 @@ async fn a_limit_that_guards_others_counts_while_there_are_some() {
     commits.read().await.unwrap();
     scene.exec(SLOW).await;
     until_slow_beside_others(&mut commits, &scene).await;
-    // Nobody does anything any more.
+    // Nobody does anything any more; who keeps a transaction open does nothing either.
+    let idle = scene.other().await;
+    idle.batch_execute("BEGIN; SELECT").await.unwrap();
     commits.until_value(|value| value <= 0.0).await;
+    idle.batch_execute("COMMIT").await.unwrap();
     until_slow_beside_others(&mut commits, &scene).await;
+}
+
+#[tokio::test]
+async fn who_runs_one_long_statement_is_at_work_all_the_time() {
+    let scene = Scene::set(DURABLE).await;
+    let limit = Signal::CommitLatency.default_limit().unwrap();
+    let mut commits = reader(&scene, &Hold { above: limit, ..hold(Signal::CommitLatency, LIMIT) });
+    commits.read().await.unwrap();
+    scene.exec(SLOW).await;
+    let report = scene.other().await;
+    tokio::spawn(async move { report.batch_execute("SELECT pg_sleep(60)").await });
+    until_slow_beside_others(&mut commits, &scene).await;
+    // Longer than it counts that somebody has done something.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(11) {
+        let value = commits.value().await;
+        assert!(value > 0.05, "{value}");
+    }
 }
 
 /// Reads until the value shows that commits are slow, while somebody is at work all the time.
