@@ -23,7 +23,7 @@ use crate::pg::{Database, Fault, Lane, Session};
 use crate::run::{
     Event, Held, Intent, Meter, Pace, Phase, Pulse, Snapshot, Status, Turn, as_timestamp,
 };
-use crate::throttle::{Changes, Roll};
+use crate::throttle::{Changes, Shared};
 
 /// How often it looks: what people ask for takes effect within this.
 const EVERY: Duration = Duration::from_secs(1);
@@ -42,6 +42,8 @@ pub(super) struct Shown {
     window: Option<String>,
     is_in_trouble: bool,
     vacuum: Option<String>,
+    /// Whether it is known what a commit takes: the others wait for it.
+    knows_commits: bool,
     busy: u32,
 }
 
@@ -53,6 +55,7 @@ impl Shown {
             window: pulse.window.clone(),
             is_in_trouble: pulse.trouble.is_some(),
             vacuum: pulse.vacuum.clone(),
+            knows_commits: pulse.commit_s.is_some(),
             busy,
         }
     }
@@ -80,8 +83,8 @@ pub(super) struct Controller {
     pub(super) truths: Vec<String>,
     /// What bounds the time that people may ask of a batch.
     pub(super) target_bounds: TargetBounds,
-    /// The standbys that were seen.
-    pub(super) roll: Roll,
+    /// What the processes of the run have learned from each other.
+    pub(super) shared: Shared,
     /// What applies where nobody has changed anything.
     pub(super) base: Map<String, Value>,
     /// What held the run before this process began to work on it.
@@ -205,6 +208,7 @@ impl Controller {
     /// Learns what other processes have done; who leads the run sums up its holds, and goes on from
     /// the sums of whoever led it before.
     fn account(&mut self, found: &Snapshot, leads: bool) {
+        self.shared.hear(&found.pulse, leads);
         let mut gauge = self.gauge.lock().unwrap_or_else(PoisonError::into_inner);
         let elsewhere = found.rows.changed.saturating_sub(self.changed_before + gauge.changed);
         // Alone, the difference is a batch that is committed, and whose answer is under way.
@@ -245,7 +249,7 @@ impl Controller {
         pulse.signals.clone_from(&self.signals);
         pulse.truths.clone_from(&self.truths);
         pulse.target_bounds = Some(self.target_bounds);
-        pulse.standbys = self.roll.seen();
+        self.shared.fill(&mut pulse);
         pulse.base.clone_from(&self.base);
         let speed = self.gauge().timing.speed();
         let paced = self.paced.measure(brief.pace.limit(), (snapshot.now, done), &pulse);

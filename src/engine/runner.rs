@@ -27,7 +27,7 @@ use crate::ledger::{members, runs, snapshot};
 use crate::pg::{Database, Fault, Session};
 use crate::plan::Plan;
 use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, Turn, as_timestamp};
-use crate::throttle::{self, Changes, Gate, Guarded, Roll, View};
+use crate::throttle::{self, Changes, Gate, Guarded, Shared, View};
 
 /// How often a lease that somebody else holds is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -111,6 +111,7 @@ impl Runner {
         if let Some(now) = pace.window.clone() {
             self.voice.say(Event::Window(turn(now)));
         }
+        let shared = Shared::of(&snapshot.pulse, orders.leads());
         let (changes, changed) = watch::channel(orders.overrides.holds.clone());
         let is_time_up = pacing.is_time_up(now);
         let (sender, brief) = watch::channel(Brief { orders, pace, is_time_up });
@@ -129,7 +130,7 @@ impl Runner {
             signals: Vec::new(),
             truths: Vec::new(),
             target_bounds: self.plan.job.batch.target_bounds(),
-            roll: Roll::of(snapshot.pulse.standbys.clone()),
+            shared,
             base: Map::new(),
             held_before: snapshot.held.clone(),
             changed_before: snapshot.rows.changed,
@@ -153,7 +154,7 @@ impl Runner {
         });
         let survey = survey.await?;
         let throttlers =
-            throttle::throttlers(&self.plan, &survey, &self.database, &lines.controller.roll);
+            throttle::throttlers(&self.plan, &survey, &self.database, &lines.controller.shared);
         let signals = &mut lines.controller.signals;
         for Guarded { throttler, .. } in &throttlers {
             // Lag may be read several times: in time, in bytes, and of a standby by its URL.

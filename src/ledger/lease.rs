@@ -111,11 +111,23 @@ pub(super) fn backend_noted() -> String {
     BACKEND.replace("$bool", "$5")
 }
 
-/// What of a pulse stays when another one follows that does not know better: the standbys that were seen.
+/// What of a pulse stays when another one follows that does not know better: the standbys that were seen, and
+/// what a commit took.
 macro_rules! kept {
     ($pulse:literal) => {
-        concat!("jsonb_strip_nulls(jsonb_build_object('standbys', ", $pulse, " -> 'standbys'))")
+        concat!(
+            "jsonb_strip_nulls(jsonb_build_object('standbys', ",
+            $pulse,
+            " -> 'standbys', 'commit_s', ",
+            $pulse,
+            " -> 'commit_s'))"
+        )
     };
+}
+
+/// Whether anybody works on the run: what a commit takes without that cannot be found out now.
+fn is_worked_on() -> String {
+    format!("EXISTS (SELECT FROM piecemeal.member old WHERE run_id = $1 AND {IS_ALIVE})")
 }
 
 /// Tries to take the lease of a run that is ready, or running without a living owner.
@@ -131,7 +143,8 @@ pub(crate) async fn claim(
              FROM piecemeal.run WHERE id = $1 FOR NO KEY UPDATE
          ), moved AS (
              UPDATE piecemeal.run r
-             SET status = 'running', reason = NULL, failure = NULL, pulse = {kept}, lease_token = $2,
+             SET status = 'running', reason = NULL, failure = NULL, lease_token = $2,
+                 pulse = {kept} - CASE WHEN {is_worked_on} THEN '' ELSE 'commit_s' END,
                  lease_until = clock_timestamp() + $3 * interval '1 second',
                  owner = $4 || {backend}, started_at = coalesce(r.started_at, clock_timestamp()),
                  changed_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -148,6 +161,7 @@ pub(crate) async fn claim(
                 old.status = 'running' AS was_running, old.lease_until::text AS renewed,
                 concat_ws(' ', old.owner ->> 'host', old.owner ->> 'pid') AS owner FROM old",
         kept = kept!("old.pulse"),
+        is_worked_on = is_worked_on(),
         backend = backend_noted(),
         sources = sources.join(","),
         is_gone = is_gone!(),

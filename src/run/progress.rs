@@ -115,17 +115,20 @@ pub struct Pulse {
     /// The standbys that it has seen: whoever goes on with the run misses those that are gone.
     #[serde(skip_serializing_if = "Standbys::is_unknown")]
     pub standbys: Standbys,
+    /// How many seconds a commit took before anybody worked on it: whoever joins would measure what the others do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_s: Option<f64>,
     /// When the phase is over, with all counted that changes by itself until then; `None` where nothing does.
     pub outlook: Option<Eta>,
 }
 
 impl Pulse {
-    /// Returns what is still true of it when nobody works on the run any more: what was counted and timed. What
-    /// applied then, and what would come next, is for the next process to say.
+    /// Returns what is still true of it when nobody leads the run any more: what was counted and timed, and what
+    /// those know who work on it. What applied then, and what would come next, is for the next process to say.
     #[must_use]
     pub fn at_rest(self) -> Pulse {
-        let Pulse { p50_ms, p95_ms, looked, .. } = self;
-        Pulse { p50_ms, p95_ms, looked, ..Pulse::default() }
+        let Pulse { p50_ms, p95_ms, looked, standbys, commit_s, .. } = self;
+        Pulse { p50_ms, p95_ms, looked, standbys, commit_s, ..Pulse::default() }
     }
 }
 

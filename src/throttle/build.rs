@@ -12,7 +12,7 @@ use super::lock_waits::LockWaits;
 use super::oldest_transaction::OldestTransaction;
 use super::query::Query;
 use super::replica_lag::ReplicaLag;
-use super::roll::Roll;
+use super::shared::Shared;
 use super::slot_lag::SlotLag;
 use super::standby::Standby;
 use super::survey::{Origin, State, Survey, is_named};
@@ -26,10 +26,10 @@ pub(crate) fn throttlers(
     plan: &Plan,
     survey: &Survey,
     database: &Database,
-    roll: &Roll,
+    shared: &Shared,
 ) -> Vec<Guarded> {
     let application_name = database.connect().name();
-    let builder = Builder { plan, application_name, roll: roll.clone() };
+    let builder = Builder { plan, application_name, shared: shared.clone() };
     let mut all: Vec<_> = plan.job.holds.iter().map(|hold| builder.of_job(hold)).collect();
     for surveyed in &survey.0 {
         if let State::On { origin: Origin::Default, .. } = surveyed.state {
@@ -48,8 +48,8 @@ pub(super) struct Builder<'a> {
     pub(super) plan: &'a Plan,
     /// How our sessions are called.
     pub(super) application_name: Option<&'a str>,
-    /// The standbys that were seen.
-    pub(super) roll: Roll,
+    /// What other processes of the run have learned.
+    pub(super) shared: Shared,
 }
 
 impl Builder<'_> {
@@ -88,7 +88,7 @@ impl Builder<'_> {
                 let url = hold.and_then(|hold| hold.url.as_ref());
                 let standby = url.map(|url| Standby::at(url, self.application_name));
                 Box::new(
-                    ReplicaLag::new(name, limit, standby, self.roll.clone())
+                    ReplicaLag::new(name, limit, standby, self.shared.roll.clone())
                         .of_kinds(self.has_other_lag(limit)),
                 )
             }
@@ -102,7 +102,9 @@ impl Builder<'_> {
                 let probe = Probe::of(&target.keyset, self.plan.last_key.as_ref());
                 Box::new(Latency::new(name, limit, probe))
             }
-            Signal::CommitLatency => Box::new(CommitLatency::new(name, limit)),
+            Signal::CommitLatency => {
+                Box::new(CommitLatency::new(name, limit, self.shared.usual.clone()))
+            }
             Signal::Query => {
                 let sql = hold.and_then(|hold| hold.sql.as_ref()).map_or("NULL", |sql| &sql.text);
                 Box::new(Query::new(name, limit, sql, target.search_path.clone()))

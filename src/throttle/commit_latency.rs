@@ -6,7 +6,8 @@
 //! A standby is not waited for: that is what `replica-lag` is for.
 //!
 //! What a commit takes is the machine's affair, so the limit can be a multiple of what it took
-//! before the walk began. Such a limit guards others, and so it counts only while there are some.
+//! before the walk began, as the process found that worked on it first. Such a limit guards others, and so
+//! it counts only while there are some.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use futures_util::future::BoxFuture;
 
 use super::probes::Probes;
 use super::reading::{Blind, Reading, Unit};
+use super::shared::Usual;
 use super::{Others, Throttler, ask};
 use crate::job::Limit;
 use crate::pg::{Begin, Fault, Guards, Session};
@@ -55,21 +57,29 @@ const COMMIT: &str = "SELECT pg_catalog.pg_logical_emit_message(true, 'piecemeal
 /// Probes commits.
 pub(super) struct CommitLatency {
     pub(super) name: String,
-    /// The limit; a multiple until it is known of what.
+    /// The limit, or of what is usual which multiple it is.
     limit: Limit,
     begin: Begin,
     took: Probes,
-    /// Whether it only guards others.
-    is_for_others: bool,
+    usual: Usual,
     others: Others,
 }
 
 impl CommitLatency {
-    pub(super) fn new(name: String, limit: Limit) -> CommitLatency {
+    pub(super) fn new(name: String, limit: Limit, usual: Usual) -> CommitLatency {
         let begin = Guards { synchronous_commit: Some("local"), ..ask::guards() }.begin();
-        let is_for_others = matches!(limit, Limit::Times { .. });
         let (took, others) = (Probes::default(), Others::default());
-        CommitLatency { name, limit, begin, took, is_for_others, others }
+        CommitLatency { name, limit, begin, took, usual, others }
+    }
+
+    /// The limit as it is now: a multiple of what nobody has found out yet is the least that it can be.
+    fn limit(&self) -> Limit {
+        if let Limit::Times { factor, least } = self.limit
+            && let Some(usual) = self.usual.seconds()
+        {
+            return Limit::Time(limit(usual, factor, least));
+        }
+        self.limit
     }
 
     /// Returns how much longer the transaction took that had something to commit.
@@ -85,7 +95,7 @@ impl CommitLatency {
         }
     }
 
-    /// Probes until it is known what is usual, and takes the limit from it.
+    /// Probes until it is known what is usual.
     async fn calibrate(
         &mut self,
         session: &mut Session,
@@ -102,19 +112,25 @@ impl CommitLatency {
             }
             tokio::time::sleep(FIRST_EVERY).await;
         }
-        self.limit = Limit::Time(limit(usual.percentile(PERCENTILE), factor, least));
+        self.usual.note(usual.percentile(PERCENTILE));
         self.took = usual;
         Ok(())
     }
 
-    async fn value(&mut self, session: &mut Session) -> Result<f64, Fault> {
-        if let Limit::Times { factor, least } = self.limit {
-            self.calibrate(session, factor, least).await?;
-            return Ok(self.took.percentile(PERCENTILE));
+    /// Probes, and returns what commits take, and whether anybody feels it: a multiple guards others.
+    async fn value(&mut self, session: &mut Session) -> Result<(f64, bool), Blind> {
+        let blind = |fault: Fault| ask::blind(&fault);
+        if let Limit::Times { factor, least } = self.limit
+            && self.usual.is_ours_to_find()
+        {
+            self.calibrate(session, factor, least).await.map_err(blind)?;
+            return Ok((self.took.percentile(PERCENTILE), true));
         }
-        let took = self.probe(session).await?;
+        let took = self.probe(session).await.map_err(blind)?;
         self.took.note(took);
-        Ok(self.took.percentile(PERCENTILE))
+        let is_for_others = matches!(self.limit, Limit::Times { .. });
+        let is_felt = !is_for_others || self.others.are_at_work(session).await?;
+        Ok((self.took.percentile(PERCENTILE), is_felt))
     }
 }
 
@@ -143,10 +159,8 @@ impl Throttler for CommitLatency {
 
     fn read<'a>(&'a mut self, session: &'a mut Session) -> BoxFuture<'a, Result<Reading, Blind>> {
         Box::pin(async move {
-            let is_usual = matches!(self.limit, Limit::Times { .. });
-            let value = self.value(session).await.map_err(|fault| ask::blind(&fault))?;
-            let is_felt = is_usual || !self.is_for_others || self.others.are_at_work(session).await?;
-            Ok(Reading::of(if is_felt { value } else { 0.0 }, Unit::Seconds, self.limit))
+            let (value, is_felt) = self.value(session).await?;
+            Ok(Reading::of(if is_felt { value } else { 0.0 }, Unit::Seconds, self.limit()))
         })
     }
 }

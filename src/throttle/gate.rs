@@ -265,11 +265,13 @@ mod tests {
     use super::*;
     use crate::job::{Limit, Signal};
     use crate::throttle::commit_latency::CommitLatency;
+    use crate::throttle::shared::Usual;
     use crate::throttle::slot_lag::SlotLag;
 
     #[test]
     fn what_costs_something_is_read_less_often_while_nobody_works() {
-        let commits = CommitLatency::new(Signal::CommitLatency.to_string(), Limit::Never);
+        let name = Signal::CommitLatency.to_string();
+        let commits = CommitLatency::new(name, Limit::Never, Usual::default());
         let slots = SlotLag { name: "slot-lag".into(), limit: Limit::Never };
         let (working, resting) = (Duration::from_secs(5), Duration::from_secs(6));
         assert_eq!(pause(&commits, working), Duration::from_millis(100));

@@ -23,6 +23,7 @@ mod oldest_transaction;
 mod query;
 mod history;
 mod roll;
+mod shared;
 mod standby;
 mod replica_lag;
 mod slot_lag;
@@ -48,7 +49,7 @@ pub(crate) use judge::Changes;
 pub(crate) use others::Others;
 pub use rate::Allowance;
 pub(crate) use reading::{Blind, Cause, Reading, Verdict};
-pub(crate) use roll::Roll;
+pub(crate) use shared::Shared;
 pub(crate) use survey::survey_in;
 pub use survey::{Origin, State, Survey, Surveyed, survey};
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::ask::{self, Role, role};
 use super::build::Builder;
 use super::reading::Blind;
-use super::roll::Roll;
+use super::shared::Shared;
 use crate::error::Error;
 use crate::finding::Finding;
 use crate::job::{Job, Limit, Rate, Signal, show_duration};
@@ -134,7 +134,7 @@ pub(crate) async fn survey_in(
     let mut all = Vec::new();
     for hold in plan.map_or(&[][..], |plan| &plan.job.holds) {
         let Some(plan) = plan else { continue };
-        let builder = Builder { plan, application_name, roll: Roll::default() };
+        let builder = Builder { plan, application_name, shared: Shared::default() };
         let mut guarded = builder.of_job(hold);
         let state = match guarded.throttler.read(session).await {
             Ok(reading) => State::On {

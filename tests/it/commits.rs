@@ -107,6 +107,53 @@ fn without_a_line_in_the_job_slow_commits_slow_it_to_a_tenth_and_never_stop_it()
 }
 
 #[test]
+fn who_comes_to_a_run_has_the_limit_of_those_at_work_and_who_is_alone_finds_it_anew() {
+    // A range for each of three processes.
+    let (_server, db) = scene(150_000);
+    let _other = Other::on(&db);
+    let toml = Toml::increment().rows(50).with("[pace]\nrate = \"500/s\"");
+    let cli = Cli::new(&db, "job", &toml.text());
+    let start = || cli.start(&["join", "job", "-y", "--progress", "jsonl"]);
+    let first = start();
+    it_goes_on(&first);
+    let is_slowed = |one: &Running| {
+        let run = one.progress("a tenth", |run| share(run) < 0.11);
+        run["slowing"]["reason"].as_str().and_then(|it| Some(it.split_once(" > ")?.1.to_owned()))
+    };
+    db.until("(SELECT pulse ? 'commit_s' FROM piecemeal.run)");
+    let found = db.text("SELECT pulse ->> 'commit_s' FROM piecemeal.run");
+    delay(&db, 100);
+    let limit = is_slowed(&first);
+    let second = start();
+    assert_eq!(is_slowed(&second), limit);
+    first.signal("TERM");
+    first.wait().exits(143);
+    let third = start();
+    assert_eq!(is_slowed(&third), limit);
+    assert_eq!(db.text("SELECT pulse ->> 'commit_s' FROM piecemeal.run"), found);
+    for one in [second, third] {
+        one.signal("TERM");
+        one.wait().exits(143);
+    }
+    // Somebody else seems to be there, who has told it.
+    db.exec(
+        "UPDATE piecemeal.run SET pulse = pulse || '{\"commit_s\": 7}';
+         INSERT INTO piecemeal.member (run_id, token, owner, workers, lease_until)
+         SELECT id, 'x', '{\"host\": \"x\", \"pid\": 1}', 0, clock_timestamp() + interval '1 hour' FROM piecemeal.run",
+    );
+    let fourth = start();
+    fourth.progress("it works", |run| run["workers"] == 1);
+    assert!(db.is("(SELECT (pulse ->> 'commit_s')::float8 = 7 FROM piecemeal.run)"));
+    fourth.signal("TERM");
+    fourth.wait().exits(143);
+    db.exec("DELETE FROM piecemeal.member");
+    let fifth = start();
+    db.until("(SELECT (pulse ->> 'commit_s')::float8 BETWEEN 0.05 AND 1 FROM piecemeal.run)");
+    cli.done(&["cancel", "job"]);
+    fifth.wait().exits(4);
+}
+
+#[test]
 fn a_job_that_names_commits_is_held_by_them_and_goes_on() {
     let (_server, db) = scene(60_000);
     let toml = Toml::increment().rows(50).with("[pace]\nrate = \"1k/s\"");

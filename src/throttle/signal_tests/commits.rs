@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{DEADLINE, Reader, Scene, hold};
 use crate::job::{Hold, Limit, Signal};
-use crate::throttle::survey;
+use crate::run::Pulse;
+use crate::throttle::{Shared, survey};
 
 /// A server that waits for its disk, and by `commit_delay` as well, also when nobody else writes.
 const DURABLE: &[(&str, &str)] = &[("fsync", "on"), ("commit_siblings", "0")];
@@ -101,6 +102,24 @@ async fn who_runs_one_long_statement_is_at_work_all_the_time() {
         let value = commits.value().await;
         assert!(value > 0.05, "{value}");
     }
+}
+
+#[tokio::test]
+async fn who_comes_to_a_run_takes_what_is_usual_from_those_at_work() {
+    let scene = Scene::set(DURABLE).await;
+    scene.exec(SLOW).await;
+    let limit = Signal::CommitLatency.default_limit().unwrap();
+    let Limit::Times { factor, least } = limit else { panic!("{limit}") };
+    let shared = Shared::of(&Pulse::default(), false);
+    let hold = Hold { above: limit, ..hold(Signal::CommitLatency, LIMIT) };
+    let throttler = scene.guarded_with(&hold, shared.clone()).throttler;
+    let mut commits = Reader { throttler, database: scene.database("app") };
+    let (early, cost) = ids(&scene, commits.read()).await;
+    assert_eq!(cost, 1, "it does not find it out");
+    assert!((early.unwrap().limit - least.as_secs_f64()).abs() < 1e-9);
+    shared.hear(&Pulse { commit_s: Some(0.01), ..Pulse::default() }, false);
+    let later = commits.read().await.unwrap();
+    assert!((later.limit - factor * 0.01).abs() < 1e-9, "{later}");
 }
 
 /// Reads until the value shows that commits are slow, while somebody is at work all the time.

@@ -17,7 +17,7 @@ use super::Throttler;
 use super::build::Builder;
 use super::gate::Guarded;
 use super::reading::{Blind, Reading};
-use super::roll::Roll;
+use super::shared::Shared;
 use crate::job::{Fragment, Hold, Job, Limit, Signal};
 use crate::pg::{Connect, Database, Environment, Lane};
 use crate::plan::Plan;
@@ -104,8 +104,12 @@ impl Scene {
 
     /// Makes what reads a hold of a job.
     fn guarded(&self, hold: &Hold) -> Guarded {
-        let roll = Roll::default();
-        Builder { plan: &self.plan, application_name: Some("piecemeal inc"), roll }.of_job(hold)
+        self.guarded_with(hold, Shared::default())
+    }
+
+    /// Makes the same for a process that knows what others have learned.
+    fn guarded_with(&self, hold: &Hold, shared: Shared) -> Guarded {
+        Builder { plan: &self.plan, application_name: Some("piecemeal inc"), shared }.of_job(hold)
     }
 
     /// Makes what reads a signal with a limit.

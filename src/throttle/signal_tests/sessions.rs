@@ -107,8 +107,11 @@ async fn a_vacuum_against_wraparound_is_seen() {
     // It does not count for another table.
     let mut elsewhere = scene.plan.clone();
     elsewhere.target.oid = 1;
-    let builder =
-        super::Builder { plan: &elsewhere, application_name: None, roll: super::Roll::default() };
+    let builder = super::Builder {
+        plan: &elsewhere,
+        application_name: None,
+        shared: super::Shared::default(),
+    };
     autovacuum.throttler = builder.of_job(&hold(Signal::Autovacuum, "never")).throttler;
     assert!(autovacuum.value().await < 0.5);
 }

@@ -9,7 +9,7 @@ use crate::pg::Database;
 use crate::plan::Plan;
 use crate::throttle::gate::Guarded;
 use crate::throttle::judge::Floor;
-use crate::throttle::{Roll, Survey, survey, throttlers};
+use crate::throttle::{Shared, Survey, survey, throttlers};
 
 #[tokio::test]
 async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
@@ -60,10 +60,10 @@ async fn defaults_follow_what_the_role_may_see_and_the_job_is_always_obeyed() {
     let names = |all: Vec<Guarded>| {
         all.iter().map(|guarded| guarded.throttler.name().to_owned()).collect::<Vec<_>>()
     };
-    let guarded = names(throttlers(&scene.plan, &all, &scene.database("app"), &Roll::default()));
+    let guarded = names(throttlers(&scene.plan, &all, &scene.database("app"), &Shared::default()));
     assert_eq!(guarded, ["archive-backlog", "query", "oldest-transaction"]);
     let all = survey(&scene.database("app"), Some(&scene.plan)).await.unwrap();
-    let guarded = names(throttlers(&scene.plan, &all, &scene.database("app"), &Roll::default()));
+    let guarded = names(throttlers(&scene.plan, &all, &scene.database("app"), &Shared::default()));
     assert_eq!(guarded[3..], ["replica-lag", "autovacuum"]);
 }
 
@@ -77,7 +77,7 @@ async fn a_standby_that_is_asked_itself_stands_for_no_other_one() {
         lags.map(|it| it.state.to_string()).collect::<Vec<_>>()
     };
     let n_read = |plan: &Plan, all: &Survey, database: &Database| {
-        let all = throttlers(plan, all, database, &Roll::default());
+        let all = throttlers(plan, all, database, &Shared::default());
         all.iter().filter(|it| it.throttler.name() == "replica-lag").count()
     };
     let database = scene.database("app");
@@ -109,7 +109,7 @@ async fn a_vacuum_against_wraparound_leaves_a_trickle_unless_the_job_names_it() 
         line.state.to_string()
     };
     let floor = |plan: &Plan, all: &Survey| {
-        let all = throttlers(plan, all, &database, &Roll::default());
+        let all = throttlers(plan, all, &database, &Shared::default());
         all.iter().find(|it| it.throttler.name() == "autovacuum").unwrap().floor
     };
     let all = survey(&database, Some(&scene.plan)).await.unwrap();
