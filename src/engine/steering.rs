@@ -9,6 +9,7 @@ use super::gauge::Gauge;
 use super::stride::{Admitted, Portion, Stride};
 use super::voice::Voice;
 use super::worker::Stop;
+use crate::job::ROOM;
 use crate::ledger::control::Orders;
 use crate::run::{Event, Intent, Pace};
 use crate::throttle::View;
@@ -148,11 +149,11 @@ impl Steering {
     }
 
     /// Returns the time that the next batch or window should take: what somebody has said, else what the
-    /// job says, and less where signals slow the run down.
+    /// job says, and less where that would hardly end before `give_way`, or signals slow the run down.
     pub(super) fn time(&self, of_job: Duration, give_way: Duration) -> Duration {
-        // What was asked for while nobody could say that it is too long.
-        let target = self.brief.borrow().pace.target.unwrap_or(of_job).min(give_way);
-        target.mul_f64(self.briefness())
+        let target = self.brief.borrow().pace.target.unwrap_or(of_job);
+        // As long as `give_way` is allowed, and more may have been asked for while nobody could say that it is too long.
+        target.min(give_way.mul_f64(ROOM)).mul_f64(self.briefness())
     }
 
     /// Returns how many of `rows` keys the next chunk may have under the rate.
@@ -462,9 +463,12 @@ mod tests {
         steering.share = 0.5;
         assert_eq!(time(&steering), 10);
         tell.send_modify(|brief| brief.pace.target = Some(Duration::from_secs(1)));
-        assert_eq!(time(&steering), 50, "never longer than others should wait");
+        assert_eq!(time(&steering), 40, "others wait for what comes behind it, too");
         steering.share = 0.0;
-        assert_eq!(time(&steering), 25);
+        assert_eq!(time(&steering), 20);
+        steering.share = 1.0;
+        tell.send_modify(|brief| brief.pace.target = Some(Duration::from_millis(100)));
+        assert_eq!(time(&steering), 80, "one that takes as long as others should wait is cut off");
     }
 
     #[tokio::test]

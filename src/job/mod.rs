@@ -42,6 +42,7 @@ pub use entry::{GateBuilder, HoldBuilder, WindowBuilder};
 pub use fingerprint::{Identity, SyncIdentity, fingerprint};
 pub use fragment::{Fragment, Refusal, scan, scan_query, scan_statement};
 pub use hold::{Hold, Limit, Signal, Url};
+pub(crate) use model::ROOM;
 pub use model::{
     Assignment, BadRows, Batch, Job, Order, Pace, Policy, Size, Stripes, Sync, SynchronousCommit,
     Table, TargetBounds, Vacuum, Verify, Work,

@@ -134,6 +134,10 @@ pub struct Batch {
     pub stripes: Stripes,
 }
 
+/// The part of `give_way` that work may aim at: what comes behind it, and chance, need the rest, or every
+/// other batch would be cut off.
+pub(crate) const ROOM: f64 = 0.8;
+
 impl Batch {
     /// Returns what bounds the time that can be asked of a batch.
     pub fn target_bounds(&self) -> TargetBounds {

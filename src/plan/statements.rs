@@ -17,7 +17,7 @@ use super::fence::{all_counted, has_index, same_key, same_table};
 use super::forms::Forms;
 use super::limits::batch_guards;
 use super::target::Target;
-use crate::job::{Job, Order, Work};
+use crate::job::{Job, Order, ROOM, Work};
 use crate::pg::{Begin, Follow, Guards, TAKES_BACK};
 use crate::walk::{Axis, Heap, Keyset, Range};
 
@@ -28,10 +28,6 @@ const RARE: Duration = Duration::from_secs(2);
 /// How long a single row may take that takes longer than `give_way` by itself. Nobody can say what a
 /// trigger does with a row; five minutes are more than any that is meant for live traffic.
 const LIFTED: Duration = Duration::from_mins(5);
-
-/// The part of `give_way` that the work of a rehearsed batch may take. Its locks are held until its
-/// rows were looked at, too, and nobody waits longer for both than for a batch.
-const REHEARSED: f64 = 0.8;
 
 /// No plan may read the table once more to find rows whose keys it has.
 const ONE_BY_ONE: &str = "; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
@@ -141,7 +137,7 @@ impl Statements {
         let heap = Heap { table: &keyset.table };
         let by_key = Text { job, target, keyset, axis: keyset, is_physical: false };
         let physical = Text { job, target, keyset, axis: &heap, is_physical: true };
-        let look = job.batch.give_way.mul_f64(1.0 - REHEARSED).as_millis().max(1);
+        let look = job.batch.give_way.mul_f64(1.0 - ROOM).as_millis().max(1);
         let one_by_one = if is_served { Follow::Indexes } else { Follow::Index };
         let one_by_one = batch_guards(job, target, one_by_one);
         let lifted = Guards { statement_timeout: LIFTED, ..one_by_one.clone() };
@@ -193,8 +189,9 @@ impl Route {
         let Text { job, target, axis, .. } = *text;
         let batch = batch_guards(job, target, follow);
         let lifted = Guards { statement_timeout: LIFTED, ..batch.clone() };
+        // Its locks are held until its rows were looked at, too, and nobody waits longer for both than for a batch.
         let rehearsal =
-            Guards { statement_timeout: job.batch.give_way.mul_f64(REHEARSED), ..batch.clone() };
+            Guards { statement_timeout: job.batch.give_way.mul_f64(ROOM), ..batch.clone() };
         let read =
             Guards { read_only: true, synchronous_commit: None, walk: None, ..batch.clone() };
         let lifted_read = Guards { statement_timeout: LIFTED, ..read.clone() };

@@ -126,6 +126,22 @@ fn a_search_has_no_more_time_for_the_rows_that_it_writes_than_for_those_that_it_
 }
 
 #[test]
+fn a_search_that_may_take_as_long_as_others_wait_ends_before_that() {
+    let db = Db::with(&numbers(1_500));
+    db.exec(
+        "CREATE FUNCTION is_wanted(id int8) RETURNS bool STABLE LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.001); RETURN id % 300 = 0; END $$",
+    );
+    let job = Toml::increment().filter("is_wanted(id) AND n = 0");
+    let job = job.batch("target = \"100ms\"\nmin = 1\nmax = 20").with("[pace]\nvacuum = \"off\"");
+    let cli = Cli::new(&db, "slow", &job.text());
+    cli.done(&["run", "slow", "-y"]);
+    assert_eq!(done(&db, "id % 300 = 0"), ("1-1".into(), "0-0".into()));
+    let retries = db.number("SELECT sum(retries) FROM piecemeal.range");
+    assert!(retries < 3, "{retries} searches were cut off");
+}
+
+#[test]
 fn in_physical_order_whole_stretches_of_blocks_are_searched() {
     let db = Db::with(&numbers(ROWS));
     // Rows that are to do close together, in the midst of those of which few are.

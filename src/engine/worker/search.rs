@@ -7,6 +7,9 @@ use crate::engine::recover::{FIRST_WAIT, jittered};
 use crate::pg::{Fault, Session};
 use crate::walk::{Chunk, Heap, Key};
 
+/// The part of `give_way` after which a search along the key ends at the next row.
+const SEARCHED: f64 = 0.5;
+
 /// What a search ends at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
@@ -79,7 +82,9 @@ impl Worker {
         session: &mut Session,
         rows: u32,
     ) -> Result<Option<Step>, Fault> {
-        let search = Search { rows, time: self.time(), retries: self.failures };
+        // The join, triggers at the end of the statement and the commit come when its clock has run out.
+        let time = self.time().min(self.plan.job.batch.give_way.mul_f64(SEARCHED));
+        let search = Search { rows, time, retries: self.failures };
         let statements = &self.plan.statements;
         let found = batch::search(session, statements, &self.fence, &self.range, search).await?;
         Ok(found.map(|Found { chunk, after, outcome, answered, before }| {
