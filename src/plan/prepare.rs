@@ -92,6 +92,7 @@ impl Plan {
             return Err(Error::refused(&job.name, sorted(findings)));
         }
         let served = served(&mut session, job, &target).await.map_err(broken)?;
+        let mut findings = check::order::with_index(findings, served.as_ref(), (&facts, job));
         let statements = Statements::compose(job, &target, served.is_some());
         let last_key = last_key(&mut session, &statements).await.map_err(broken)?;
         let (upto, _) = extent(&mut session, &statements).await.map_err(broken)?;

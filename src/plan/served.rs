@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 use super::target::Target;
-use crate::job::Job;
+use crate::job::{Job, Size};
 use crate::pg::{Fault, Guards, Session};
 
 /// The share of the rows, up to which they are few.
@@ -30,6 +30,10 @@ pub(super) async fn served(
     target: &Target,
 ) -> Result<Option<Served>, Fault> {
     let (Some(filter), Some(all)) = (&job.table.filter, target.estimate) else { return Ok(None) };
+    // Neither over several partitions nor with a fixed size is searched for rows.
+    if target.is_partitioned || matches!(job.batch.size, Size::Fixed(_)) {
+        return Ok(None);
+    }
     let guards = Guards { search_path: target.search_path.clone(), ..Guards::reading() };
     let table = &target.keyset.table;
     let sql = format!("EXPLAIN (FORMAT JSON) SELECT FROM {table} WHERE (\n{}\n)", filter.text);

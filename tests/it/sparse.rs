@@ -191,6 +191,8 @@ fn rows_that_an_index_knows_are_found_by_it_and_nothing_in_between_is_read() {
     let cli = Cli::new(&db, "known", &Toml::increment().filter("n = 0").text());
     let plan = cli.done(&["plan", "known", "--no-rehearsal"]);
     assert!(plan.stdout.contains("found by: to_do, which serves `where`"), "{}", plan.stdout);
+    let physical = Cli::new(&db, "file", &Toml::increment().filter("n = 0").physical().text());
+    physical.done(&["plan", "file", "--no-rehearsal"]).says("order-key").says("index to_do finds");
     cli.done(&["run", "known", "-y"]);
     assert!(db.is("SELECT bool_and(n = 1) FROM t"));
     assert_eq!(db.number("SELECT sum(seen) FROM piecemeal.range"), 60);

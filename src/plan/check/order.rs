@@ -11,9 +11,16 @@ use crate::finding::Finding;
 use crate::job::{Job, Order, show_bytes};
 use crate::plan::catalog::OLDEST;
 use crate::plan::facts::Facts;
+use crate::plan::served::Served;
+use crate::plan::split::PAGE;
+use crate::run::counted;
 
 /// The first version that can scan a range of a table's blocks (TID range scan).
 const TID_RANGE_SCANS: i32 = 14;
+
+/// How many blocks are read in their order for the price of one out of it, as PostgreSQL takes it to be
+/// (`random_page_cost`).
+const OUT_OF_ORDER: u64 = 4;
 
 // An older server is refused whatever the order is.
 const _: () = assert!(OLDEST >= TID_RANGE_SCANS);
@@ -89,6 +96,26 @@ pub(crate) fn advice(facts: &Facts, job: &Job) -> Vec<Finding> {
     vec![finding.at(&relation.name).span(job.table.order_span.clone())]
 }
 
+/// Returns what was found, with the advice that holds where an index finds the rows that are to do: if they
+/// are few for the table's blocks, key order goes from one to the next, and reads nothing in between.
+pub(crate) fn with_index(
+    findings: Vec<Finding>,
+    served: Option<&Served>,
+    (facts, job): (&Facts, &Job),
+) -> Vec<Finding> {
+    let (Some(served), Some((relation, table))) = (served, facts.subject()) else {
+        return findings;
+    };
+    let blocks = table.heap_bytes / PAGE;
+    if served.rows * OUT_OF_ORDER > blocks {
+        return findings;
+    }
+    let is_other = |it: &Finding| !["order-physical", "order-key"].contains(&it.code);
+    let better = (job.table.order == Order::Physical)
+        .then(|| indexed(served, blocks).at(&relation.name).span(job.table.order_span.clone()));
+    findings.into_iter().filter(is_other).chain(better).collect()
+}
+
 fn scattered(name: &str, sizes: &str) -> Finding {
     let what = format!("rows that follow each other by the key of {name} do not lie together");
     Finding::note("order-physical", what)
@@ -120,6 +147,16 @@ fn in_step() -> Finding {
             "rows that follow each other by the key mostly lie together, so it reads the same blocks in \
              the same order; and rows that others move stay where they are by the key",
         )
+        .recipe(BY_KEY)
+}
+
+fn indexed(served: &Served, blocks: u64) -> Finding {
+    let (index, rows) = (&served.index, counted(served.rows, "rows"));
+    Finding::note("order-key", format!("index {index} finds the rows that are to do: about {rows}"))
+        .because(format!(
+            "a walk in key order goes from one of them to the next; physical order reads all {}",
+            counted(blocks, "blocks")
+        ))
         .recipe(BY_KEY)
 }
 
@@ -185,6 +222,23 @@ mod tests {
         assert_eq!(found(physical, 1_001, Some(-90)), Some("order-key"));
         assert_eq!(found(physical, 1_001, Some(89)), None);
         assert_eq!(found(physical, 1_001, None), None);
+    }
+
+    #[test]
+    fn where_an_index_finds_few_rows_for_the_blocks_key_order_is_the_cheaper_one() {
+        let facts = facts(100 * PAGE, Some(0));
+        let found = |order: &str, rows| {
+            let job = job(&format!("where = 'n IS NULL'\norder = '{order}'"));
+            let served = Served { index: "to_do".into(), rows };
+            let found = with_index(advice(&facts, &job), Some(&served), (&facts, &job));
+            found.into_iter().map(|it| format!("{}: {}", it.code, it.what)).collect::<Vec<_>>()
+        };
+        assert_eq!(found("key", 25), [""; 0]);
+        let by_index = "order-key: index to_do finds the rows that are to do: about 25 rows";
+        assert_eq!(found("physical", 25), [by_index]);
+        assert_eq!(found("physical", 26), [""; 0]);
+        let physical = &found("key", 26)[0];
+        assert!(physical.starts_with("order-physical"), "it would read as much: {physical}");
     }
 
     #[test]
