@@ -90,7 +90,8 @@ pub(crate) async fn nth_match(
     let mut params = vec![Param::Int(n.into())];
     params.extend(stretch(after, upto));
     let sql = statements.nth_match.of_stretch(after.is_some());
-    let begin = &statements.of_walk().begin_end;
+    // Not kept: unlike a batch, it has nothing that takes the setting back before `where` is asked.
+    let begin = &statements.of_walk().begin_read;
     let found = session.transact_prepared(begin, sql, &params).await?;
     let place = found.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0));
     Ok(place.map(Key::new))

@@ -184,6 +184,25 @@ fn in_physical_order_a_rate_bounds_what_is_written_and_not_what_is_read() {
 }
 
 #[test]
+fn nothing_that_where_calls_is_planned_as_kept_statements_are() {
+    // Blocks of a few rows, so that there are several searches.
+    let db = Db::with(
+        "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL) WITH (fillfactor = 10);
+         INSERT INTO t SELECT i, CASE WHEN i % 3000 = 0 THEN 0 ELSE -1 END FROM generate_series(1, 60000) i",
+    );
+    db.exec(
+        "CREATE FUNCTION is_to_do(n int) RETURNS bool STABLE LANGUAGE plpgsql AS $$ BEGIN
+             IF current_setting('plan_cache_mode') <> 'auto' THEN RAISE 'planned by force'; END IF;
+             RETURN n = 0; END $$",
+    );
+    let job = Toml::increment().filter("is_to_do(n)").physical().with("[pace]\nrate = \"1M/s\"");
+    let cli = Cli::new(&db, "calls", &job.text());
+    cli.done(&["run", "calls", "-y"]);
+    assert_eq!(db.number("SELECT count(*) FROM t WHERE n = 1"), 20);
+    assert_eq!(db.number("SELECT sum(retries) FROM piecemeal.range"), 0);
+}
+
+#[test]
 fn rows_that_an_index_knows_are_found_by_it_and_nothing_in_between_is_read() {
     let db = Db::with(&numbers(ROWS));
     db.exec("UPDATE t SET n = 1 WHERE id % 5000 <> 0; CREATE INDEX to_do ON t (n) WHERE n = 0");
