@@ -12,13 +12,10 @@ use super::worker::{Stop, unindexed};
 use crate::batch::{self, Look};
 use crate::pg::fault::is_timeout;
 use crate::pg::{Database, Fault, Lane, Session};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, WINDOW};
 use crate::run::{Event, Pending};
 use crate::verify::{self, Tally, Window};
 use crate::walk::{Chunk, Key, Leg, Sizer, Stretch};
-
-/// Bounds of a window, in rows. Fewer are read where a time limit was hit.
-const WINDOW: (u32, u32) = (50, 50_000);
 
 /// A stretch of the key space, and what was seen of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use super::voice::Voice;
 use super::worker::Stop;
 use crate::job::ROOM;
 use crate::ledger::control::Orders;
+use crate::plan::READS_PER_WRITE;
 use crate::run::{Event, Intent, Pace};
 use crate::throttle::View;
 
@@ -247,7 +248,7 @@ impl Steering {
     /// The same for rows that were only read; as for all rows, a second's worth is all that is ever owed, so that
     /// a low rate makes a verification slow, and not endless.
     pub(super) fn owe_reads(&mut self, rows: u64) {
-        self.owe(rows.div_ceil(READS_PER_WRITE));
+        self.owe(rows.div_ceil(READS_PER_WRITE.into()));
     }
 
     /// Pays what is owed, waiting as long as the rate asks for, and as much longer as a signal that
@@ -350,9 +351,6 @@ async fn changed(halted: &mut Option<watch::Receiver<bool>>) {
     }
 }
 
-/// How many rows may be read for the price of one written. Skipping a row costs about a sixtieth
-/// of rewriting it on a small machine; this is three times as careful.
-const READS_PER_WRITE: u64 = 20;
 /// How often it is looked whether a hold is over, should nothing else say so.
 const RECHECK: Duration = Duration::from_millis(250);
 /// How often a worker that stands aside looks whether it has its place again.

@@ -58,6 +58,8 @@ struct Ground {
     /// The budget of dead rows in percent, if the table will be vacuumed.
     vacuum: Option<u32>,
     rate: Option<Rate>,
+    /// The time of a window of the verification.
+    target: Duration,
 }
 
 /// What the whole will cost.
@@ -74,9 +76,10 @@ pub struct Forecast {
     /// Workers of the job. Times are those of one: by how much several are faster depends on the
     /// processors and disks of the server, and on what else they do.
     pub workers: u32,
-    /// How long the walk takes under the rate of the job, outside of its windows; the verification
-    /// comes on top.
+    /// How long the walk takes under the rate of the job, outside of its windows.
     pub time: Option<Duration>,
+    /// The same for the verification that follows.
+    pub verification: Option<Duration>,
     /// The same with the windows of the job and what people have changed; `None` if there is neither, or
     /// nothing is to do.
     pub windowed: Option<Windowed>,
@@ -154,6 +157,7 @@ impl Plan {
             workers: self.job.pace.workers.unwrap_or(1),
             vacuum: self.vacuum_percent(),
             rate: self.job.pace.rate,
+            target: self.window_target(),
         }
     }
 
@@ -200,6 +204,9 @@ fn of(
         limit: ground.rate,
         workers: ground.workers,
         time,
+        verification: ground
+            .rows
+            .and_then(|rows| seen.looked.all(rows, ground.target, ground.rate)),
         windowed: None,
         wal_bytes: rows.zip(changed).and_then(|(rows, changed)| wal(rows, changed, ground, seen)),
         heap: heap(ground, changed, seen),
@@ -348,7 +355,8 @@ impl fmt::Display for Forecast {
         writeln!(f, "forecast, if all of it is like what was rehearsed:")?;
         let of = self.rows.map_or_else(unknown, count);
         writeln!(f, "  rows to do: {} of {of}", about(self.matching))?;
-        writeln!(f, "  time of the walk: {}, and the verification after it", self.time_in_words())?;
+        let (walk, verification) = (self.time_in_words(), self.verification_in_words());
+        writeln!(f, "  time of the walk: {walk}, and {verification} after it")?;
         if let Some(windowed) = &self.windowed {
             writeln!(f, "  with {}, begun now: over {}", windowed.with, windowed.text)?;
         }
@@ -369,6 +377,11 @@ impl fmt::Display for Forecast {
 }
 
 impl Forecast {
+    fn verification_in_words(&self) -> String {
+        let about = |time| format!("about {} of verification", rounded(time));
+        self.verification.map_or("the verification".into(), about)
+    }
+
     fn time_in_words(&self) -> String {
         let time = self.time.map_or("unknown".into(), |time| format!("about {}", rounded(time)));
         let speed = self.rows_per_second.map(as_u64);

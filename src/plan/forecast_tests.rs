@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::rehearsal::{CameTo, Measured, Rehearsed};
+use crate::plan::rehearsal::{CameTo, Looked, Measured, Rehearsed};
 
 fn measured(keys: u64, changed: u64, hot: Option<u64>) -> Measured {
     Measured {
@@ -29,7 +29,7 @@ fn seen(measured: Measured) -> Rehearsal {
         tries: 1,
         came_to,
     };
-    Rehearsal { batches: vec![batch] }
+    Rehearsal { batches: vec![batch], ..Rehearsal::default() }
 }
 
 fn ground(vacuum: Option<u32>) -> Ground {
@@ -43,6 +43,7 @@ fn ground(vacuum: Option<u32>) -> Ground {
         workers: 1,
         vacuum,
         rate: None,
+        target: Duration::from_millis(20),
     }
 }
 
@@ -139,9 +140,22 @@ fn a_table_without_a_row_to_do_is_walked_and_stays_as_it_is() {
 }
 
 #[test]
+fn the_verification_takes_as_long_for_each_row_as_for_those_that_were_looked_at() {
+    let looked = Looked { rows: 10_000, took: Duration::from_millis(5) };
+    let seen = Rehearsal { looked, ..seen(measured(1_000, 1_000, Some(0))) };
+    let with = forecast(None, &seen);
+    assert_eq!(with.verification, Some(Duration::from_millis(500)));
+    assert!(with.to_string().contains(", and about 0.5s of verification after it"), "{with}");
+    let limited = Ground { rate: "5k rows/s".parse().ok(), ..ground(None) };
+    let limited = of(&limited, &seen, at_full_speed).verification;
+    assert_eq!(limited, Some(Duration::from_secs(10)), "twenty are read for the price of one");
+}
+
+#[test]
 fn what_is_not_known_stays_unknown() {
     let nothing = forecast(Some(10), &Rehearsal::default());
     assert_eq!((nothing.time, nothing.wal_bytes, nothing.matching), (None, None, None));
+    assert!(nothing.to_string().contains(", and the verification after it"), "{nothing}");
     assert_eq!((nothing.heap.plain, nothing.indexes.plain), (None, None));
     let seen = seen(measured(1_000, 1_000, None));
     assert_eq!(forecast(None, &seen).heap.plain, None, "nobody counts HOT updates");

@@ -119,6 +119,8 @@ pub struct Statements {
     pub begin_lifted_requeued: Begin,
     /// What a stretch of keys looks like now: run, upper end, lower end.
     pub look: Forms,
+    /// The same without the ledger, which may not be there yet: upper end, lower end.
+    pub glance: Forms,
     /// Some keys of a stretch that are not as they should be: limit, upper end, whether `where` is
     /// checked, run, lower end.
     pub sample: Forms,
@@ -154,6 +156,7 @@ impl Statements {
             sparse: Forms::of(|has_lower| by_key.sparse(has_lower, is_served)),
             nth_match: Forms::of(|has_lower| physical.nth_match(has_lower)),
             look: Forms::of(|has_lower| by_key.look(has_lower)),
+            glance: Forms::of(|has_lower| by_key.glance(has_lower)),
             sample: Forms::of(|has_lower| by_key.sample(has_lower)),
             by_key: Route::of(&by_key, Follow::Index),
             physical: (job.table.order == Order::Physical)
@@ -417,6 +420,15 @@ UNION ALL SELECT NULL, count(*) FROM {} WHERE {} HAVING NOT EXISTS (SELECT FROM 
             took = TOOK,
             table = self.keyset.table,
             stretch = self.stretch(2, has_lower.then_some(3)),
+        )
+    }
+
+    fn glance(&self, has_lower: bool) -> String {
+        let (still, breaks) = (self.still_matches(), self.breaks());
+        let (table, stretch) = (&self.keyset.table, self.stretch(1, has_lower.then_some(2)));
+        format!(
+            "SELECT count(*), count(*) FILTER (WHERE {still}), count(*) FILTER (WHERE {breaks})\n\
+             FROM {table} WHERE {stretch}"
         )
     }
 

@@ -167,6 +167,7 @@ fn forecast(forecast: &Forecast) -> Value {
         "rows": forecast.rows, "matching": forecast.matching, "rows_per_s": forecast.rows_per_second,
         "limit_rows_per_s": forecast.limit.map(crate::job::Rate::rows_per_second),
         "walk_s": forecast.time.map(|time| time.as_secs_f64()),
+        "verification_s": forecast.verification.map(|time| time.as_secs_f64()),
         "with_windows_over_at": forecast.windowed.as_ref().and_then(|it| it.over).map(instant), "wal_bytes": forecast.wal_bytes,
         "table_bytes": growth(forecast.heap), "index_bytes": growth(forecast.indexes),
     })

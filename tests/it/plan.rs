@@ -58,6 +58,7 @@ fn a_rehearsal_changes_no_row_that_anybody_sees_and_leaves_no_transaction() {
     let forecast = &plan["forecast"];
     assert_eq!(forecast["matching"], ROWS);
     assert!(forecast["walk_s"].as_f64() > Some(0.0), "{forecast}");
+    assert!(forecast["verification_s"].as_f64() > Some(0.0), "{forecast}");
     let now = forecast["table_bytes"]["now"].as_i64().expect("bytes");
     let plain = forecast["table_bytes"]["without_vacuum"].as_i64().expect("bytes");
     assert!(plain > now * 3 / 2 && plain < now * 3, "{now} {forecast}");

@@ -8,6 +8,7 @@
 //!
 //! Not here: any conclusion for the whole table; that is `forecast`.
 
+mod looked;
 mod measured;
 mod sample;
 mod sums;
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio_postgres::Row;
 
+pub use looked::Looked;
+pub(crate) use looked::{READS_PER_WRITE, WINDOW};
 pub use measured::{Fired, Measured};
 
 use super::prepare::Plan;
@@ -45,6 +48,8 @@ const SMALLER: u32 = 10;
 pub struct Rehearsal {
     /// The batches, in the order of the key; none if the table is empty.
     pub batches: Vec<Rehearsed>,
+    /// What was looked at as the verification will.
+    pub looked: Looked,
 }
 
 /// One batch that was rolled back.
@@ -112,7 +117,7 @@ impl Plan {
         for after in starts {
             batches.push(self.rehearse_after(session, after, rows, last).await?);
         }
-        Ok(Rehearsal { batches })
+        Ok(Rehearsal { batches, looked: self.look_at_some(session).await? })
     }
 
     /// Where to rehearse, in the order of the walk; nothing if that is not known.
@@ -121,7 +126,17 @@ impl Plan {
         if self.statements.physical.is_some() {
             return Ok(sample::places(blocks, BATCHES).into_iter().map(Some).collect());
         }
-        match sample::positions(session, &self.target, blocks, BATCHES).await {
+        self.sampled(session, blocks, BATCHES).await
+    }
+
+    /// Keys at the middles of so many parts of the table, in the order of the key.
+    async fn sampled(
+        &self,
+        session: &mut Session,
+        blocks: u64,
+        parts: u32,
+    ) -> Result<Vec<Option<Key>>, Fault> {
+        match sample::positions(session, &self.target, blocks, parts).await {
             Ok(keys) => Ok(keys.into_iter().map(Some).collect()),
             // A sample that takes too long is done without.
             Err(Fault::Smaller(_)) => Ok(Vec::new()),
