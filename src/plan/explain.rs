@@ -16,7 +16,7 @@ use crate::finding::Finding;
 use crate::job::{Fragment, Job, Work};
 use crate::pg::fault::is_denied;
 use crate::pg::{Act, DbMessage, Fault, Guards, Param, Session};
-use crate::walk::Key;
+use crate::walk::{Key, KeyColumn};
 
 /// The sample that is explained: the first chunk of a walk.
 const SAMPLE: i64 = crate::walk::FIRST as i64;
@@ -164,9 +164,9 @@ pub(super) async fn judge(
     (last, upto): (Option<&Key>, Option<&Key>),
 ) -> Result<(Explained, Vec<Finding>), Fault> {
     let (Some(last), Some(upto)) = (last, upto) else { return Ok(Default::default()) };
-    let leading = &target.keyset.columns[0].name;
+    let key = Some(target.keyset.columns.as_slice());
     let (mut explained, mut findings) =
-        follow(session, target, &statements.by_key, (last, Some(leading))).await?;
+        follow(session, target, &statements.by_key, (last, key)).await?;
     if let Some(physical) = &statements.physical {
         let (of_walk, strays) = follow(session, target, physical, (upto, None)).await?;
         explained = of_walk;
@@ -175,12 +175,12 @@ pub(super) async fn judge(
     Ok((explained, findings))
 }
 
-/// Explains one route, up to `last`, along the key that begins with `leading`, or along the file.
+/// Explains one route, up to `last`, along the key of these columns, or along the file.
 async fn follow(
     session: &mut Session,
     target: &Target,
     route: &Route,
-    (last, leading): (&Key, Option<&str>),
+    (last, key): (&Key, Option<&[KeyColumn]>),
 ) -> Result<(Explained, Vec<Finding>), Fault> {
     let (first, upto) = ends(session, route, last).await?;
     let (after, end) = (Param::Texts(Some(first.values())), Param::Texts(Some(upto.values())));
@@ -197,9 +197,11 @@ async fn follow(
         ("batch", route.update.of_stretch(true), &update),
     ];
     for (name, sql, params) in queries {
-        let (json, text) = explain(session, route, sql, params).await?;
-        if let Some(reason) = strays(&first_plan(&json), leading) {
-            findings.push(stray(name, &reason, target, leading.is_none()));
+        // A plan that is kept is made without the values.
+        let judged = if target.lets_keep() { without_values(sql) } else { sql.to_owned() };
+        let (json, text) = explain(session, route, (&judged, sql), params).await?;
+        if let Some(reason) = strays(&first_plan(&json), key) {
+            findings.push(stray(name, &reason, target, key.is_none()));
         }
         let lines = text.iter().map(|row| row.get(0)).collect();
         if name == "batch" { explained.batch = lines } else { explained.boundary = lines }
@@ -207,15 +209,22 @@ async fn follow(
     Ok((explained, findings))
 }
 
-/// Returns the plan of a statement as JSON, and for people.
+/// Hides the values of keys from the planner.
+fn without_values(sql: &str) -> String {
+    (1..=3).fold(sql.to_owned(), |sql, no| {
+        sql.replace(&format!("(${no}::text[])"), &format!("(SELECT ${no}::text[])"))
+    })
+}
+
+/// Returns the plan of a statement as JSON, and for people; it is given as it is judged, and as it is shown.
 async fn explain(
     session: &mut Session,
     route: &Route,
-    sql: &str,
+    (judged, shown): (&str, &str),
     params: &[Param<'_>],
 ) -> Result<(Vec<Row>, Vec<Row>), Fault> {
     let begin = &route.begin_rare_read;
-    let [json, text] = ["FORMAT JSON", "COSTS OFF"].map(|how| format!("EXPLAIN ({how}) {sql}"));
+    let (json, text) = (format!("{EXPLAIN}{judged}"), format!("EXPLAIN (COSTS OFF) {shown}"));
     let json = Act { begin, sql: &json, params };
     let (json, _, text) = session.transact_both(&json, &Act { begin, sql: &text, params }).await?;
     Ok((json, text?))
@@ -255,34 +264,62 @@ fn stray(name: &str, reason: &str, target: &Target, is_physical: bool) -> Findin
         .recipe("or give another unique key under [table] key")
 }
 
-/// Why a plan leaves the order of the key that begins with `leading`, or without one that of the
-/// blocks, if it does. Subplans belong to the user's expressions and are their own affair.
-fn strays(plan: &Value, leading: Option<&str>) -> Option<String> {
+/// Why a plan leaves the order of the key of these columns, or without one that of the blocks, if it
+/// does. Subplans belong to the user's expressions and are their own affair.
+fn strays(plan: &Value, key: Option<&[KeyColumn]>) -> Option<String> {
     let node = plan["Node Type"].as_str().unwrap_or_default();
     let text = |name: &str| plan[name].as_str().unwrap_or_default();
     if matches!(text("Parent Relationship"), "SubPlan" | "InitPlan") {
         return None;
     }
-    let is_by_key = leading.is_some_and(|leading| text("Index Cond").contains(leading));
+    let is_by_key = key.is_some_and(|columns| {
+        let condition = text("Index Cond");
+        condition.contains(&columns[0].name) && compared(condition) >= columns.len()
+    });
     match node {
         "Seq Scan" | "Bitmap Heap Scan" | "Tid Scan" | "Sort" | "Incremental Sort" | "Gather"
         | "Gather Merge" => Some(node.to_lowercase()),
-        "Index Scan" | "Index Only Scan" if leading.is_none() => {
+        "Index Scan" | "Index Only Scan" if key.is_none() => {
             Some(format!("{} of {}", node.to_lowercase(), text("Index Name")))
         }
         "Index Scan" | "Index Only Scan" if !is_by_key => Some(format!(
-            "{} of {} without a condition on the key",
+            "{} of {} without a condition on the whole key",
             node.to_lowercase(),
             text("Index Name")
         )),
-        _ => plan["Plans"].as_array()?.iter().find_map(|child| strays(child, leading)),
+        _ => plan["Plans"].as_array()?.iter().find_map(|child| strays(child, key)),
     }
+}
+
+/// How many columns a condition compares at once. An index that has only the first columns of a key
+/// compares those alone, and gives all rows that have the same values in them.
+fn compared(condition: &str) -> usize {
+    let Some((_, row)) = condition.split_once("ROW(") else { return 1 };
+    let (mut depth, mut columns, mut is_quoted) = (0_usize, 1, false);
+    for sign in row.chars() {
+        match sign {
+            '"' => is_quoted = !is_quoted,
+            _ if is_quoted => {}
+            '(' => depth += 1,
+            ')' if depth == 0 => break,
+            ')' => depth -= 1,
+            ',' if depth == 0 => columns += 1,
+            _ => {}
+        }
+    }
+    columns
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walk::column;
     use serde_json::json;
+
+    fn of_key(plan: &Value, columns: &[&str]) -> Option<String> {
+        let columns: Vec<_> = columns.iter().map(|name| column(name, "bigint")).collect();
+        strays(plan, Some(&columns))
+    }
 
     #[test]
     fn a_scan_of_the_whole_table_strays_and_a_subplan_may() {
@@ -290,16 +327,31 @@ mod tests {
             json!({"Node Type": "Index Scan", "Index Cond": "(id > 1)", "Index Name": "t_pkey"});
         let seq = json!({"Node Type": "Seq Scan"});
         let subplan = json!({"Node Type": "Seq Scan", "Parent Relationship": "SubPlan"});
-        assert_eq!(
-            strays(&json!({"Node Type": "ModifyTable", "Plans": [index, subplan]}), Some("id")),
-            None
-        );
-        assert!(strays(&json!({"Node Type": "ModifyTable", "Plans": [seq]}), Some("id")).is_some());
+        let update = |parts: Value| json!({"Node Type": "ModifyTable", "Plans": parts});
+        assert_eq!(of_key(&update(json!([index, subplan])), &["id"]), None);
+        assert!(of_key(&update(json!([seq])), &["id"]).is_some());
         let other = json!({"Node Type": "Index Scan", "Index Cond": "(kind = 'a')", "Index Name": "t_kind"});
         assert_eq!(
-            strays(&json!({"Node Type": "Limit", "Plans": [other]}), Some("id")).as_deref(),
-            Some("index scan of t_kind without a condition on the key")
+            of_key(&json!({"Node Type": "Limit", "Plans": [other]}), &["id"]).as_deref(),
+            Some("index scan of t_kind without a condition on the whole key")
         );
+    }
+
+    #[test]
+    fn a_scan_by_the_first_columns_of_the_key_alone_strays() {
+        let strays = |columns: &[&str], condition: &str| {
+            let scan =
+                json!({"Node Type": "Index Scan", "Index Name": "i", "Index Cond": condition});
+            of_key(&scan, columns).is_some()
+        };
+        assert!(strays(&["a", "b"], "((a >= $0) AND (a <= $1))"));
+        assert!(!strays(&["a", "b"], "((ROW(a, b) > ROW($0, ($1)[2])) AND (a >= $2))"));
+        assert!(!strays(
+            &["a", "b"],
+            "((ROW(t_1.a, (t_1.b)::text) > ROW($0, $1)) AND (t_1.a >= $2))"
+        ));
+        assert!(!strays(&["\"a)\"", "b"], "(ROW(\"a)\", b) > ROW($0, $1))"));
+        assert!(strays(&["a", "b", "c"], "(ROW(a, (b)::numeric(9,2)) >= ROW($0, $1))"));
     }
 
     #[test]

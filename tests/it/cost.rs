@@ -46,6 +46,28 @@ fn a_run_that_goes_on_does_not_read_the_dead_entries_of_what_is_done() {
     assert!((1..=enough).contains(&pages), "{pages} pages in {looks} looks");
 }
 
+#[test]
+fn a_batch_does_not_read_all_rows_that_share_the_first_column_of_its_key() {
+    // What was loaded since the statistics were made is unknown to them, and the index on the first column
+    // is lower than that of the key: it would seem cheaper.
+    let load = "INSERT INTO t SELECT i, lpad(j::text, 200, '0') FROM";
+    let db = Db::with(&format!(
+        "CREATE TABLE t (load int8, code text COLLATE \"C\", n int NOT NULL DEFAULT 0, PRIMARY KEY (load, code))
+             WITH (autovacuum_enabled = off);
+         CREATE INDEX by_load ON t (load);
+         {load} generate_series(1, 5) i, generate_series(1, 5000) j; ANALYZE t;
+         {load} generate_series(6, 6) i, generate_series(1, 5000) j"
+    ));
+    let job = Toml::increment().filter("n = 0").rows(BATCH);
+    Cli::new(&db, "job", &job.text()).done(&["run", "job", "-y"]);
+    assert!(db.is("SELECT bool_and(n = 1) FROM t"));
+    db.until("SELECT idx_tup_read > 0 FROM pg_stat_user_indexes WHERE indexrelname = 't_pkey'");
+    db.until("SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()");
+    let read =
+        db.number("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'by_load'");
+    assert_eq!(read, 0, "entries of the index on the first column");
+}
+
 /// The most memory that a process has had, in kilobytes.
 #[cfg(target_os = "linux")]
 fn peak(pid: u32) -> u32 {
