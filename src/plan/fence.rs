@@ -72,9 +72,6 @@ pub(super) fn same_key(target: &Target) -> String {
 /// Whether an index leads to the rows of the key, by the form that preflight asks for; not by its identity,
 /// since REINDEX makes another one. Without it each batch reads the whole table, and none is wrong.
 pub(super) fn has_index(target: &Target) -> String {
-    let columns = &target.keyset.columns;
-    let is_at = |(at, column): (usize, &KeyColumn)| format!("indkey[{at}] = {}", column.number);
-    let begins: Vec<_> = columns.iter().enumerate().map(is_at).collect();
     let others: Vec<_> = target.partition_numbers.iter().map(i32::to_string).collect();
     format!(
         "EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = {oid} AND indisunique AND indimmediate \
@@ -82,10 +79,17 @@ pub(super) fn has_index(target: &Target) -> String {
          AND (indkey::pg_catalog.int2[])[{many}:indnkeyatts - 1] OPERATOR(pg_catalog.<@) \
          '{{{others}}}'::pg_catalog.int2[])",
         oid = target.oid,
-        many = columns.len(),
-        begins = begins.join(" AND "),
+        many = target.keyset.columns.len(),
+        begins = begins_with_key(target),
         others = others.join(","),
     )
+}
+
+/// Whether an index in `pg_index` begins with the columns of the key.
+pub(super) fn begins_with_key(target: &Target) -> String {
+    let is_at = |(at, column): (usize, &KeyColumn)| format!("indkey[{at}] = {}", column.number);
+    let columns = target.keyset.columns.iter().enumerate().map(is_at);
+    columns.collect::<Vec<_>>().join(" AND ")
 }
 
 /// Whether every row that a trigger could suppress is counted: there is none that could, or the batches

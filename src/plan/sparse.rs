@@ -132,7 +132,7 @@ FROM piecemeal_books",
     }
 }
 
-/// How many rows the scan has passed: all that were read by the key's index, but for those that the
+/// How many rows the scan has passed: all that were fetched in the order of the key, but for those that the
 /// UPDATE has gone to.
 fn passed(target: &Target) -> String {
     format!("{} - (SELECT fetched FROM piecemeal_fence) - count(*)", fetched(target))

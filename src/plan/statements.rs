@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::fence::{all_counted, has_index, same_key, same_table};
+use super::fence::{all_counted, begins_with_key, has_index, same_key, same_table};
 use super::forms::Forms;
 use super::limits::batch_guards;
 use super::target::Target;
@@ -31,6 +31,9 @@ const LIFTED: Duration = Duration::from_mins(5);
 
 /// No plan may read the table once more to find rows whose keys it has.
 const ONE_BY_ONE: &str = "; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
+
+/// Rows that are passed are counted as they are fetched, and an index alone fetches none.
+const FETCHES: &str = "; SET LOCAL enable_indexonlyscan = off";
 
 /// The seconds that the statement has taken so far, by the server's clock. Sizes follow this and not
 /// the time that the answer took to arrive: a slow network would make every batch as small as can
@@ -165,7 +168,7 @@ impl Statements {
             begin_lifted_requeued: lifted.begin() + ONE_BY_ONE,
             begin_requeued: one_by_one.begin() + ONE_BY_ONE,
             // Where the planner has a choice, it should know the values.
-            begin_sparse_batch: (one_by_one.begin() + ONE_BY_ONE)
+            begin_sparse_batch: (one_by_one.begin() + ONE_BY_ONE + FETCHES)
                 .keeping(target.lets_keep() && !is_served),
             begin_look: format!("SET LOCAL statement_timeout = {look}"),
         }
@@ -475,10 +478,15 @@ fn passed(target: &Target) -> String {
     format!("pg_catalog.pg_stat_get_xact_tuples_returned({})", target.oid)
 }
 
-/// How many rows this connection has read by the key's index, up to now.
+/// How many rows this connection has fetched by the key's index, up to now, or by another one that has
+/// the order of the key: the planner may take any of them.
 pub(super) fn fetched(target: &Target) -> String {
-    let index = target.index.replace('\'', "''");
-    format!("pg_catalog.pg_stat_get_xact_tuples_fetched(pg_catalog.to_regclass('{index}'))")
+    format!(
+        "(SELECT coalesce(sum(pg_catalog.pg_stat_get_xact_tuples_fetched(indexrelid)), 0)::int8 \
+         FROM pg_catalog.pg_index WHERE indrelid = {} AND {})",
+        target.oid,
+        begins_with_key(target)
+    )
 }
 
 /// `where` of a job as a condition, or one that is always so.

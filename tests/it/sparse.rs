@@ -32,6 +32,21 @@ fn few_rows_are_found_without_a_batch_for_every_stretch_that_has_none() {
 }
 
 #[test]
+fn keys_are_counted_by_whatever_index_they_are_searched_along() {
+    // Another index on the key, or one that knows all that `where` asks for.
+    let filters = ["id % 10000 = 0 AND n = 0", "id % 10000 = 0"];
+    for (index, filter) in [("CREATE INDEX ON t (id)", filters[0]), ("", filters[1])] {
+        let db = Db::with(&format!("{}; {index}", numbers(ROWS)));
+        db.exec("VACUUM ANALYZE t");
+        let cli = Cli::new(&db, "few", &Toml::increment().filter(filter).text());
+        cli.done(&["run", "few", "-y"]);
+        assert_eq!(done(&db, "id % 10000 = 0"), ("1-1".into(), "0-0".into()));
+        let seen = db.number("SELECT sum(seen) FROM piecemeal.range");
+        assert_eq!(seen, i64::from(ROWS), "{index} {filter}");
+    }
+}
+
+#[test]
 fn a_where_that_stays_true_is_done_once_all_the_same() {
     let db = Db::with(&numbers(ROWS));
     let job = Toml::increment().filter("id % 5000 = 0").text();
