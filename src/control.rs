@@ -181,7 +181,7 @@ impl Desk {
     ) -> Result<Result<T, Fault>, Error> {
         // Committed before the bound is taken: no row lies behind it that the trigger has not seen.
         self.keep_in_step(plan, None, None, &mut |_| ()).await?;
-        let (upto, filenode, cuts) = patiently(Error::is_lost, || self.ends(plan)).await?;
+        let (upto, filenode, cuts) = patiently(Error::is_passing, || self.ends(plan)).await?;
         let mut session = self.session().await?;
         let new = NewRun {
             job: &plan.job.name,
@@ -205,7 +205,7 @@ impl Desk {
         let (upto, filenode) =
             extent(&mut session, &plan.statements).await.map_err(|fault| broken(&fault))?;
         let cuts = match &upto {
-            Some(upto) => cuts(&mut session, plan, upto).await,
+            Some(upto) => cuts(&mut session, plan, upto).await.map_err(|fault| broken(&fault))?,
             None => Vec::new(),
         };
         Ok((upto, filenode, cuts))

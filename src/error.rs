@@ -40,6 +40,8 @@ const INTERRUPTED: Option<&str> =
 
 /// The code of a connection that is lost, or cannot be made.
 const UNREACHABLE: &str = "unreachable";
+/// The code of a wait for somebody's lock that took too long.
+const HELD: &str = "locked";
 
 /// Why something was not done.
 #[derive(Clone)]
@@ -88,7 +90,7 @@ impl Error {
         let message = fault.message();
         let (kind, code, hint) = match fault {
             Fault::Unknown(_) => (ErrorKind::Unreachable, UNREACHABLE, None),
-            Fault::Smaller(_) if is_lock_timeout(message) => (ErrorKind::Stopped, "locked", LOCKED),
+            Fault::Smaller(_) if is_lock_timeout(message) => (ErrorKind::Stopped, HELD, LOCKED),
             Fault::Smaller(_) | Fault::Again(_) => (ErrorKind::Stopped, "interrupted", INTERRUPTED),
             Fault::BadRow(_) | Fault::Fatal(_) if is_denied(message) => {
                 (ErrorKind::Refused, "privilege", None)
@@ -197,6 +199,11 @@ impl Error {
     /// Whether the connection was lost, so that the same may be asked on another one.
     pub(crate) fn is_lost(&self) -> bool {
         self.0.code == UNREACHABLE
+    }
+
+    /// Whether the same may be asked a little later: the connection was lost, or somebody held a lock.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.is_lost() || self.0.code == HELD
     }
 
     /// Whether the same command can go on where this stopped, once its cause is gone.

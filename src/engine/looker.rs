@@ -165,12 +165,18 @@ impl Looker {
     }
 
     /// Returns the keys at which the table is cut up to `upto`.
-    pub(super) async fn cuts(&mut self, upto: &Key) -> Vec<Key> {
-        let plan = Arc::clone(&self.plan);
-        match self.session().await {
-            Ok(session) => plan::cuts_by_key(session, &plan, upto).await,
-            // One who looks at all of it comes to the same end.
-            Err(_) => Vec::new(),
+    pub(super) async fn cuts(&mut self, upto: &Key) -> Result<Vec<Key>, Stop> {
+        let mut attempts = Attempts::default();
+        loop {
+            let plan = Arc::clone(&self.plan);
+            let found = match self.session().await {
+                Ok(session) => plan::cuts_by_key(session, &plan, upto).await,
+                Err(fault) => Err(fault),
+            };
+            match found {
+                Ok(cuts) => return Ok(cuts),
+                Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
+            }
         }
     }
 
@@ -336,3 +342,7 @@ impl Attempts {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "looker_tests.rs"]
+mod server_tests;

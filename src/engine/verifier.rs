@@ -132,7 +132,7 @@ impl Verifier {
             return Ok(Some(Parts::beyond(seen, upto)));
         }
         // One worker alone looks at part after part, and others may come.
-        let cuts = looker.cuts(&upto).await;
+        let cuts = looker.cuts(&upto).await?;
         Ok(Some(Parts::between(cuts, upto)))
     }
 

@@ -214,16 +214,16 @@ fn waits() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// Does `act`, which only reads, once more as long as its connection is lost, for as long as the first
-/// connection is tried for.
+/// Does `act`, which only reads, once more as long as what stands against it `is_passing`, as a lost connection
+/// does, for as long as the first connection is tried for.
 pub(crate) async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
-    is_lost: impl Fn(&E) -> bool,
+    is_passing: impl Fn(&E) -> bool,
     mut act: impl FnMut() -> F,
 ) -> Result<T, E> {
     let started = Instant::now();
     for wait in waits().take_while(|_| started.elapsed() < FIRST_CONNECTION) {
         match act().await {
-            Err(error) if is_lost(&error) => tokio::time::sleep(wait).await,
+            Err(error) if is_passing(&error) => tokio::time::sleep(wait).await,
             done => return done,
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::limits::read_guards;
 use super::prepare::Plan;
-use crate::pg::fault::{is_lock_timeout, is_timeout};
+use crate::pg::fault::is_lock_timeout;
 use crate::pg::{Fault, Param, Session};
 use crate::walk::{Heap, Key};
 
@@ -24,7 +24,7 @@ const MOST: u64 = 64;
 const PAGES: [f64; 4] = [2_000.0, 1_000.0, 400.0, 80.0];
 /// Rows that are taken of these pages, 300 for each of 64 ranges: more would only take longer to sort.
 const SAMPLE: f64 = 20_000.0;
-/// How long the smallest sample is tried, and how long it is waited for a table that somebody has locked.
+/// How long the smallest sample is tried.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The bytes of a page, unless the server was built with another size; then the sample is another.
 pub(super) const PAGE: u64 = 8_192;
@@ -55,15 +55,29 @@ pub(super) fn percents_of_unknown(bytes: u64) -> impl Iterator<Item = f64> {
 }
 
 /// Returns the keys at which the walk of `plan` up to `upto` is cut, or the places.
-pub(crate) async fn cuts(session: &mut Session, plan: &Plan, upto: &Key) -> Vec<Key> {
+///
+/// # Errors
+/// What passes: the connection is lost, or somebody has locked the table.
+pub(crate) async fn cuts(
+    session: &mut Session,
+    plan: &Plan,
+    upto: &Key,
+) -> Result<Vec<Key>, Fault> {
     if plan.statements.physical.is_some() {
-        return places(plan.heap_bytes / PAGE, ranges(plan.estimate).into());
+        return Ok(places(plan.heap_bytes / PAGE, ranges(plan.estimate).into()));
     }
     cuts_by_key(session, plan, upto).await
 }
 
 /// Returns the keys that cut the table of `plan` up to `upto`, in whatever order it is walked.
-pub(crate) async fn cuts_by_key(session: &mut Session, plan: &Plan, upto: &Key) -> Vec<Key> {
+///
+/// # Errors
+/// As for [`cuts`].
+pub(crate) async fn cuts_by_key(
+    session: &mut Session,
+    plan: &Plan,
+    upto: &Key,
+) -> Result<Vec<Key>, Fault> {
     cut_into(session, plan, upto, ranges(plan.estimate)).await
 }
 
@@ -74,9 +88,14 @@ fn places(blocks: u64, parts: u64) -> Vec<Key> {
 }
 
 /// Returns the keys that cut it into so many ranges, or fewer.
-async fn cut_into(session: &mut Session, plan: &Plan, upto: &Key, ranges: u32) -> Vec<Key> {
+async fn cut_into(
+    session: &mut Session,
+    plan: &Plan,
+    upto: &Key,
+    ranges: u32,
+) -> Result<Vec<Key>, Fault> {
     if ranges < 2 {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let pages = plan.relpages.max(plan.heap_bytes / PAGE);
     let since = Instant::now();
@@ -86,16 +105,20 @@ async fn cut_into(session: &mut Session, plan: &Plan, upto: &Key, ranges: u32) -
         let percent = percent(pages, wanted);
         let sql = plan.target.keyset.cuts(percent, share(plan.estimate.unwrap_or(0), percent));
         match sampled(session, plan, &sql, (upto, ranges)).await {
-            Ok(cuts) => return cuts,
-            Err(fault) if is_timeout(fault.message()) => {}
+            Ok(cuts) => return Ok(cuts),
+            // It says nothing of the sample, and what is not cut now never will be.
+            Err(fault) if fault.spoils_connection() || is_lock_timeout(fault.message()) => {
+                return Err(fault);
+            }
+            Err(Fault::Smaller(_) | Fault::Again(_) | Fault::Unknown(_)) => {}
             // A smaller sample would meet the same.
-            Err(_) => break,
+            Err(Fault::BadRow(_) | Fault::Fatal(_)) => break,
         }
         if no >= PAGES.len() && since.elapsed() >= PATIENCE {
             break;
         }
     }
-    Vec::new()
+    Ok(Vec::new())
 }
 
 async fn sampled(
@@ -106,14 +129,8 @@ async fn sampled(
 ) -> Result<Vec<Key>, Fault> {
     let guards = read_guards(&plan.job, &plan.target.search_path);
     let params = [Param::Int(ranges.into()), Param::Texts(Some(upto.values()))];
-    let since = Instant::now();
-    loop {
-        match session.transact(&guards, sql, &params).await {
-            Ok(rows) => return Ok(rows.iter().map(|row| Key::new(row.get(0))).collect()),
-            Err(fault) if is_lock_timeout(fault.message()) && since.elapsed() < PATIENCE => {}
-            Err(fault) => return Err(fault),
-        }
-    }
+    let rows = session.transact(&guards, sql, &params).await?;
+    Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
 }
 
 #[cfg(test)]

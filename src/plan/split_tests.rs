@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Plan, cut_into};
 use crate::job::Job;
+use crate::pg::fault::is_lock_timeout;
 use crate::pg::{Connect, Database, Environment, Guards, Lane, Param};
 use crate::plan::prepare::counted;
 use crate::sandbox::{Programs, Sandbox};
@@ -72,7 +73,7 @@ impl Scene {
         let plan = Plan::build(job, &self.database).await.unwrap();
         let upto = plan.last_key.clone().unwrap();
         let mut session = self.database.session(Lane::Work).await.unwrap();
-        let mut ends = cut_into(&mut session, &plan, &upto, ranges).await;
+        let mut ends = cut_into(&mut session, &plan, &upto, ranges).await.unwrap();
         ends.push(upto);
         let (mut sizes, mut after) = (Vec::new(), None::<Key>);
         for end in ends {
@@ -175,4 +176,27 @@ async fn a_table_that_nobody_has_analyzed_is_not_counted_for_longer_than_others_
     let about = Plan::build(&job, &scene.database).await.unwrap().estimate;
     let about = about.expect("an estimate");
     assert!((500_000..=1_500_000).contains(&about), "{about}");
+}
+
+#[tokio::test]
+async fn a_lock_and_a_connection_that_is_lost_are_no_sample_that_cuts_nowhere() {
+    let scene = Scene::set().await;
+    let (client, _) = scene.database.connect().open().await.unwrap();
+    let job = Job::builder("int8", "public.int8").set("n", "1").build().unwrap();
+    let plan = Plan::build(&job, &scene.database).await.unwrap();
+    let upto = plan.last_key.clone().unwrap();
+    let mut session = scene.database.session(Lane::Work).await.unwrap();
+    client.batch_execute("BEGIN; LOCK TABLE int8").await.unwrap();
+    let locked = cut_into(&mut session, &plan, &upto, 4).await.unwrap_err();
+    assert!(is_lock_timeout(locked.message()), "{locked:?}");
+    client.batch_execute("ROLLBACK").await.unwrap();
+    let ours =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+    client.batch_execute(ours).await.unwrap();
+    let lost = cut_into(&mut session, &plan, &upto, 4).await.unwrap_err();
+    assert!(lost.spoils_connection(), "{lost:?}");
+    // What no smaller sample would be without.
+    let mut session = scene.database.session(Lane::Work).await.unwrap();
+    client.batch_execute("ALTER TABLE int8 RENAME TO gone").await.unwrap();
+    assert_eq!(cut_into(&mut session, &plan, &upto, 4).await, Ok(Vec::new()));
 }
