@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::explain::{self, Explained};
+use super::facts::Table;
 use super::limits::read_guards;
 use super::served::{Served, served};
 use super::statements::Statements;
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::job::{Identity, Job, Size};
 use crate::ledger::lease::backend;
+use crate::pg::fault::is_timeout;
 use crate::pg::{Database, Fault, Guards, Lane, Session, patiently};
 use crate::sync::Trigger;
 use crate::walk::{Key, KeyColumn, Sizer};
@@ -56,8 +58,6 @@ pub struct Plan {
     pub index_bytes: u64,
     /// How many there are; of a partitioned table, on each partition.
     pub indexes: u32,
-    /// Pages of the table when the catalog last counted them.
-    pub relpages: u64,
     /// How full new pages become, in percent.
     pub fillfactor: u32,
 }
@@ -104,7 +104,7 @@ impl Plan {
             return Err(Error::refused(&job.name, sorted(findings)));
         }
         let estimate =
-            estimate(&mut session, job, &target, table.heap_bytes).await.map_err(broken)?;
+            estimate(&mut session, job, &target, table).await.map_err(broken)?;
         let (_, port) = backend(&mut session).await.map_err(broken)?;
         Ok(Plan {
             can_be_hot: check::columns::can_be_hot(&facts, table, job),
@@ -114,7 +114,6 @@ impl Plan {
             toast_bytes: table.toast_bytes,
             index_bytes: table.index_bytes,
             indexes: u32::try_from(table.indexes.len()).unwrap_or(u32::MAX),
-            relpages: table.relpages,
             fillfactor: table.fillfactor,
             identity: Identity::of(job),
             job: job.clone(),
@@ -157,15 +156,15 @@ impl Plan {
         }
     }
 
-    /// The bytes of a row, on average, with those of what is stored apart; 0 if that is unknown. The table is
-    /// taken to be as large as it was when its rows were estimated.
+    /// The bytes of a row, on average, with those of what is stored apart; 0 if that is unknown.
     fn row_bytes(&self) -> u64 {
-        let heap =
-            Some(self.relpages * split::PAGE).filter(|then| *then > 0).unwrap_or(self.heap_bytes);
-        let rows = u128::from(self.estimate.unwrap_or(0));
-        let all = u128::from(self.heap_bytes) + u128::from(self.toast_bytes);
-        let then = u128::from(heap) * all / u128::from(self.heap_bytes.max(1));
-        then.checked_div(rows).and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0)
+        let all = self.heap_bytes + self.toast_bytes;
+        all.checked_div(self.estimate.unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Returns how many ranges a walk that began now would be cut into, and so how many workers would be busy.
+    pub fn ranges(&self) -> u32 {
+        split::ranges(self.estimate)
     }
 
     /// Returns the time that a window of the verification should take.
@@ -193,25 +192,33 @@ fn sorted(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings
 }
 
-/// The catalog's estimate; of a table that has none a count, if that is quick, else what a sample of
-/// its pages says, a smaller one where a larger one takes too long.
+/// The catalog's estimate. What a table has grown by since may be rows or dead ones, so such a table is counted, if
+/// that is quick, else what a sample of its pages says, a smaller one where a larger one takes too long; so is one
+/// that has no estimate.
 async fn estimate(
     session: &mut Session,
     job: &Job,
     target: &Target,
-    heap_bytes: u64,
+    table: &Table,
 ) -> Result<Option<u64>, Fault> {
-    if target.estimate.is_some() {
-        return Ok(target.estimate);
+    let known = target.estimate;
+    if known.is_some() && !has_grown(table.heap_bytes / split::PAGE, table.relpages) {
+        return Ok(known);
     }
-    let table = &target.keyset.table;
-    let samples = split::percents_of_unknown(heap_bytes).map(Some);
+    let name = &target.keyset.table;
+    let samples = split::percents_of_unknown(table.heap_bytes).map(Some);
     for percent in std::iter::once(None).chain(samples) {
-        if let Some(rows) = counted(session, job, table, percent).await? {
+        if let Some(rows) = counted(session, job, name, percent).await? {
             return Ok(Some(rows));
         }
     }
-    Ok(None)
+    Ok(known)
+}
+
+/// Decides whether a table has so many pages more than when it was analyzed that it should be looked at: a tenth,
+/// as autovacuum has it.
+fn has_grown(pages: u64, then: u64) -> bool {
+    pages > then + then / 10
 }
 
 /// Counts the rows of a table, or takes all pages to have as many as so many percent of them; nothing
@@ -232,7 +239,7 @@ pub(super) async fn counted(
     };
     match session.transact(&guards, &sql, &[]).await {
         Ok(rows) => Ok(rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok())),
-        Err(Fault::Smaller(_)) => Ok(None),
+        Err(fault) if is_timeout(fault.message()) => Ok(None),
         Err(fault) => Err(fault),
     }
 }
@@ -316,4 +323,17 @@ pub(crate) async fn is_locked(session: &mut Session, plan: &Plan) -> Result<bool
     let sql = LOCKED.replace("$tables", &tables);
     let rows = session.transact(&Guards::reading(), &sql, &params).await?;
     Ok(rows.first().is_some_and(|row| row.get(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_more_pages_is_no_growth_and_any_are_where_there_were_none() {
+        assert!(
+            !has_grown(0, 0) && !has_grown(11, 10) && !has_grown(110, 100) && !has_grown(5, 10)
+        );
+        assert!(has_grown(1, 0) && has_grown(12, 10) && has_grown(111, 100));
+    }
 }

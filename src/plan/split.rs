@@ -64,7 +64,7 @@ pub(crate) async fn cuts(
     upto: &Key,
 ) -> Result<Vec<Key>, Fault> {
     if plan.statements.physical.is_some() {
-        return Ok(places(plan.heap_bytes / PAGE, ranges(plan.estimate).into()));
+        return Ok(places(plan.heap_bytes / PAGE, plan.ranges().into()));
     }
     cuts_by_key(session, plan, upto).await
 }
@@ -78,7 +78,7 @@ pub(crate) async fn cuts_by_key(
     plan: &Plan,
     upto: &Key,
 ) -> Result<Vec<Key>, Fault> {
-    cut_into(session, plan, upto, ranges(plan.estimate)).await
+    cut_into(session, plan, upto, plan.ranges()).await
 }
 
 /// Returns the places that cut a file into so many parts of as many blocks, or fewer.
@@ -97,7 +97,7 @@ async fn cut_into(
     if ranges < 2 {
         return Ok(Vec::new());
     }
-    let pages = plan.relpages.max(plan.heap_bytes / PAGE);
+    let pages = plan.heap_bytes / PAGE;
     let since = Instant::now();
     // The same pages are in each sample, so that a try goes on where a slow disk has stopped the one before it.
     let tries = PAGES.into_iter().chain(std::iter::repeat(PAGES[PAGES.len() - 1]));

@@ -103,6 +103,23 @@ fn a_large_table_is_cut_by_rows_and_not_by_the_space_of_its_keys() {
 }
 
 #[test]
+fn a_table_that_was_loaded_since_it_was_analyzed_is_cut_by_what_it_has_now() {
+    let load = |rows| format!("INSERT INTO t SELECT count(*) + generate_series(1, {rows}) FROM t");
+    for (first, then) in [(90_000, 235_000), (0, 325_000)] {
+        let db = Db::with(
+            "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0) WITH (autovacuum_enabled = off)",
+        );
+        db.exec(&format!("{}; ANALYZE t", load(first)));
+        db.exec(&load(then));
+        let cli = Cli::new(&db, "job", &Toml::increment().with("[pace]\nvacuum = \"off\"").text());
+        cli.call(&["run", "job", "-y", "--limit", "1"]).exits(4);
+        let total = cli.status("job")["rows"]["total"].as_u64().expect("a number");
+        assert!((320_000..330_000).contains(&total), "{total} from {first}");
+        assert_eq!(db.number("SELECT count(*) FROM piecemeal.range"), 6, "from {first}");
+    }
+}
+
+#[test]
 fn all_workers_are_busy_to_the_end_where_most_rows_have_few_of_the_keys() {
     let db = Db::with(
         "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0, by int) WITH (autovacuum_enabled = off);
@@ -110,7 +127,7 @@ fn all_workers_are_busy_to_the_end_where_most_rows_have_few_of_the_keys() {
          INSERT INTO t SELECT 180000 + i * 1000 FROM generate_series(1, 20000) i",
     );
     // As many ranges as a larger table has.
-    db.exec("UPDATE pg_class SET reltuples = 1600000 WHERE oid = 't'::regclass");
+    db.exec("UPDATE pg_class SET (reltuples, relpages) = (1600000, pg_relation_size(oid) / 8192) WHERE oid = 't'::regclass");
     let job = Toml::increment().set("by", "pg_backend_pid()").rows(200);
     let cli = Cli::new(&db, "job", &job.with("[pace]\nvacuum = \"off\"").text());
     cli.done(&["run", "job", "-y", "--workers", "4"]);

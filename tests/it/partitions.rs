@@ -78,6 +78,19 @@ fn a_large_one_is_cut_into_ranges_and_done_in_stripes() {
 }
 
 #[test]
+fn partitions_that_were_loaded_since_they_were_analyzed_count_with_what_they_have_now() {
+    let ranges = "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (MINVALUE) TO (10001);
+        CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (10001) TO (20001); CREATE TABLE rest PARTITION OF t DEFAULT;
+        ALTER TABLE t1 SET (autovacuum_enabled = off); ALTER TABLE t2 SET (autovacuum_enabled = off)";
+    let db = Db::with(&table("id", "RANGE (id)", ranges, 1_000));
+    db.exec("INSERT INTO t (id) SELECT generate_series(10001, 12000); ANALYZE t");
+    db.exec("INSERT INTO t (id) SELECT generate_series(1001, 10000)");
+    let cli = Cli::new(&db, "job", &Toml::increment().text());
+    let plan = cli.done(&["plan", "job", "--no-rehearsal", "-o", "json"]).json();
+    assert_eq!(plan["plan"]["rows"], 12_000);
+}
+
+#[test]
 fn rows_that_the_job_itself_moves_are_done_once() {
     let db = Db::with(&by_part(400));
     let job = along_id().set("part", "3 - part").rows(7).text();

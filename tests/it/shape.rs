@@ -659,7 +659,7 @@ fn two_processes_run_each_statement_once() {
 fn one_that_joins_while_statements_are_run_walks_with_the_others_afterwards() {
     let db = Db::with(&numbers(5_000));
     // Some ranges, as a larger table has.
-    db.exec("UPDATE pg_class SET reltuples = 400000 WHERE oid = 't'::regclass");
+    db.exec("UPDATE pg_class SET (reltuples, relpages) = (400000, pg_relation_size(oid) / 8192) WHERE oid = 't'::regclass");
     let expand = "[expand]\nup = ['ALTER TABLE t ADD COLUMN m int8']\n[pace]\nrate = '500/s'";
     let cli = Cli::new(&db, "job", &Toml::on("t").set("m", "id").rows(10).with(expand).text());
     let reader = db.session();

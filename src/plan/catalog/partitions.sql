@@ -10,7 +10,15 @@ WITH RECURSIVE tree (oid) AS (
     FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 ), leaf AS MATERIALIZED (
-    SELECT member.*, coalesce(pg_catalog.pg_relation_size(member.oid), 0) AS bytes FROM member WHERE relkind <> 'p'
+    -- Rows are estimated as in `table.sql`; and a partition that is empty has none, also if it was never analyzed.
+    SELECT sized.*, CASE
+        WHEN bytes = 0 THEN 0
+        WHEN reltuples > 0 AND relpages > 0
+        THEN pg_catalog.round(reltuples::float8 / relpages * (bytes / block))::int8
+        WHEN reltuples = 0 AND bytes <= relpages * block THEN 0 END AS rows
+    FROM (SELECT member.*, coalesce(pg_catalog.pg_relation_size(member.oid), 0) AS bytes,
+                 pg_catalog.current_setting('block_size')::int8 AS block
+          FROM member WHERE relkind <> 'p') sized
 ), number AS MATERIALIZED (
     SELECT of_leaf.attrelid, of_leaf.attnum, here.attnum::int4 AS number
     FROM leaf JOIN pg_catalog.pg_attribute of_leaf ON of_leaf.attrelid = leaf.oid AND of_leaf.attnum > 0
@@ -44,9 +52,8 @@ SELECT pg_catalog.jsonb_build_object(
         FROM (SELECT leaf.name FROM leaf ORDER BY leaf.name LIMIT 4) shown), '[]'),
     'foreign', coalesce((
         SELECT pg_catalog.jsonb_agg(leaf.name ORDER BY leaf.name) FROM leaf WHERE relkind = 'f'), '[]'),
-    -- A partition that was never analyzed, and is empty, has no rows; one that is not makes all unknown.
-    'estimate', CASE WHEN NOT EXISTS (SELECT FROM leaf WHERE leaf.reltuples < 0 AND leaf.bytes > 0)
-        THEN coalesce((SELECT sum(greatest(leaf.reltuples, 0)::int8) FROM leaf), 0)::int8 END,
+    'estimate', CASE WHEN NOT EXISTS (SELECT FROM leaf WHERE leaf.rows IS NULL)
+        THEN coalesce((SELECT sum(leaf.rows) FROM leaf), 0)::int8 END,
     'relpages', coalesce((SELECT sum(greatest(leaf.relpages, 0)) FROM leaf), 0)::int8,
     'heap_bytes', coalesce((SELECT sum(leaf.bytes) FROM leaf), 0)::int8,
     'toast_bytes', coalesce((

@@ -1,7 +1,8 @@
 -- One table with everything attached to it: $1 is its oid.
 WITH self AS MATERIALIZED (
-    SELECT c.*, n.nspname FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid
+    SELECT c.*, n.nspname, coalesce(pg_catalog.pg_relation_size(c.oid), 0) AS bytes,
+           pg_catalog.current_setting('block_size')::int8 AS block
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::oid
 ), ancestor AS MATERIALIZED (
     -- A table that is no partition has none; a partition is in its own list.
     SELECT relid AS oid FROM pg_catalog.pg_partition_ancestors($1::oid) WHERE relid <> $1::oid
@@ -9,9 +10,14 @@ WITH self AS MATERIALIZED (
 SELECT pg_catalog.jsonb_build_object(
     'is_unlogged', self.relpersistence = 'u',
     'replica_identity', self.relreplident::text,
-    'estimate', CASE WHEN self.reltuples >= 0 THEN self.reltuples::int8 END,
+    -- As the planner has it: each page has as many rows as when they were counted. Where none was there then, and
+    -- some may have come, it is not known.
+    'estimate', CASE
+        WHEN self.reltuples > 0 AND self.relpages > 0
+        THEN pg_catalog.round(self.reltuples::float8 / self.relpages * (self.bytes / self.block))::int8
+        WHEN self.reltuples = 0 AND self.bytes <= self.relpages * self.block THEN 0 END,
     'relpages', greatest(self.relpages, 0),
-    'heap_bytes', coalesce(pg_catalog.pg_relation_size(self.oid), 0),
+    'heap_bytes', self.bytes,
     'toast_bytes', coalesce(pg_catalog.pg_relation_size(NULLIF(self.reltoastrelid, 0::oid)), 0),
     'index_bytes', coalesce(pg_catalog.pg_indexes_size(self.oid), 0),
     'fillfactor', coalesce((

@@ -24,9 +24,9 @@ pub(crate) struct Partitions {
     pub names: Vec<String>,
     /// Those of them that are foreign tables, quoted.
     pub foreign: Vec<String>,
-    /// Rows of all of them, as estimated; `None` if one that has some was never analyzed.
+    /// Rows of all of them, as estimated; `None` if one that has some was never analyzed with any.
     pub estimate: Option<u64>,
-    /// Pages when `estimate` was made.
+    /// Pages when they were last analyzed.
     pub relpages: u64,
     /// Bytes of their own files.
     pub heap_bytes: u64,

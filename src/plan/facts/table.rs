@@ -16,9 +16,9 @@ pub(crate) struct Table {
     pub is_unlogged: bool,
     /// `relreplident`: what identifies an updated row for subscribers.
     pub replica_identity: String,
-    /// Rows, as estimated by the last ANALYZE; `None` if there was none.
+    /// Rows, by the last ANALYZE and the size that the file has now; `None` if there was none with rows.
     pub estimate: Option<u64>,
-    /// Pages when `estimate` was made.
+    /// Pages when it was last analyzed.
     pub relpages: u64,
     /// Bytes of the table's own file, without indexes and values stored apart.
     pub heap_bytes: u64,

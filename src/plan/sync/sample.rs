@@ -5,6 +5,7 @@ use super::Subject;
 use crate::finding::Finding;
 use crate::pg::{Fault, Session};
 use crate::plan::limits::read_guards;
+use crate::plan::split::PAGE;
 use crate::sync::{Design, Written};
 
 /// Rows that are looked at, from so many pages all over the table; and fewer, where that takes longer than
@@ -62,7 +63,8 @@ fn lossy(design: &Design, (looked, lost): (i64, i64)) -> Finding {
 /// Rows of a sample, with the new columns as they would be, and what comes back from them.
 fn query(subject: &Subject<'_>, design: &Design, (rows, pages): (u32, u64)) -> String {
     let Design { alias, table, .. } = design;
-    let percent = (100 * pages).checked_div(subject.table.relpages).unwrap_or(100).clamp(1, 100);
+    let all = subject.table.heap_bytes / PAGE;
+    let percent = (100 * pages).checked_div(all).unwrap_or(100).clamp(1, 100);
     let names = |written: &[Written]| {
         written.iter().map(|it| it.column.name.clone()).collect::<Vec<_>>().join(", ")
     };
