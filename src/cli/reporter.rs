@@ -92,10 +92,9 @@ const REWRITTEN: &str = "the table was rewritten (VACUUM FULL, CLUSTER or ALTER 
 /// Says an event in words, for people; `None` for what a line of progress says already.
 pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
     match event {
-        Event::Waiting { owner } => Some(format!(
-            "waiting: {owner} holds the run; it is taken over if its lease is not renewed"
-        )),
+        Event::Waiting { owner } => Some(waiting(owner)),
         Event::Joined { leader } => Some(format!("joined: {leader} leads the run")),
+        Event::OneRange => Some("one range: more workers find nothing to do".into()),
         Event::Takeover { from } => {
             Some(format!("takeover: {from} is gone; going on where its last batch ended"))
         }
@@ -151,6 +150,10 @@ pub(crate) fn in_words(event: &Event, is_verbose: bool) -> Option<String> {
         | Event::Vacuumed { .. }
         | Event::BatchCommitted { .. } => None,
     }
+}
+
+fn waiting(owner: &str) -> String {
+    format!("waiting: {owner} holds the run; it is taken over if its lease is not renewed")
 }
 
 fn turned(turn: &Turn) -> String {

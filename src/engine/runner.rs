@@ -26,7 +26,9 @@ use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::{members, runs, snapshot};
 use crate::pg::{Database, Fault, Session};
 use crate::plan::Plan;
-use crate::run::{Event, Intent, Meter, Overrides, Pulse, Snapshot, Status, Turn, as_timestamp};
+use crate::run::{
+    Event, Intent, Meter, Overrides, Phase, Pulse, Snapshot, Status, Turn, as_timestamp,
+};
 use crate::throttle::{self, Changes, Gate, Guarded, Shared, View};
 
 /// How often a lease that somebody else holds is looked at.
@@ -107,6 +109,10 @@ impl Runner {
         let turn = |now| Turn { was: None, now, limit: pace.limit(), since: snapshot.now };
         if orders.overrides != Overrides::default() {
             self.voice.say(Event::Throttled(turn(orders.overrides.to_string())));
+        }
+        let is_one_range = snapshot.phase == Phase::Backfill && snapshot.ranges == (1, 0);
+        if is_one_range && (pace.workers > 1 || self.options.joins) {
+            self.voice.say(Event::OneRange);
         }
         if let Some(now) = pace.window.clone() {
             self.voice.say(Event::Window(turn(now)));

@@ -33,6 +33,9 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "batch: {}, {}", size_in_words(&self.job.batch.size), self.batches())?;
         writeln!(f, "pace: {}", self.pace())?;
+        if let Some(workers) = self.workers() {
+            writeln!(f, "workers: {workers}")?;
+        }
         writeln!(
             f,
             "gives way: a batch ends after {} ms, and waits {} ms for a lock",
@@ -139,6 +142,17 @@ impl Plan {
         let rate = self.job.pace.rate.map_or("no limit".into(), |rate| rate.to_string());
         let apart = if self.job.pace.windows.is_empty() { "" } else { ", where no window applies" };
         rate + apart
+    }
+
+    /// As many as the job asks for at any time, if that is more than one.
+    fn workers(&self) -> Option<String> {
+        let pace = &self.job.pace;
+        let workers = pace.windows.iter().filter_map(|it| it.workers).chain(pace.workers).max()?;
+        let ranges = self.ranges();
+        let ranges_in_words =
+            if ranges == 1 { "one range".into() } else { format!("about {ranges} ranges") };
+        let idle = if workers > ranges { ": more workers find nothing to do" } else { "" };
+        (workers > 1).then(|| format!("{workers} in each process, {ranges_in_words}{idle}"))
     }
 
     fn vacuum(&self) -> String {

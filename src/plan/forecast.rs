@@ -385,12 +385,14 @@ impl Forecast {
     fn time_in_words(&self) -> String {
         let time = self.time.map_or("unknown".into(), |time| format!("about {}", rounded(time)));
         let speed = self.rows_per_second.map(as_u64);
+        // No more of them find something to do.
+        let workers = self.workers.min(ranges(self.rows));
         match (speed, self.limit) {
             (Some(speed), Some(limit)) if u64::from(limit.rows_per_second()) < speed => {
                 format!("{time} at {limit}, the limit of the job")
             }
-            (Some(speed), _) if self.workers > 1 => {
-                let (speed, workers) = (count(speed), self.workers);
+            (Some(speed), _) if workers > 1 => {
+                let speed = count(speed);
                 format!("{time} at {speed} rows/s by one worker, less by {workers}")
             }
             (Some(speed), _) => format!("{time} at {} rows/s", count(speed)),

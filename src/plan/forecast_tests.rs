@@ -131,6 +131,17 @@ fn the_time_is_that_of_one_worker_and_says_so_where_there_are_more() {
 }
 
 #[test]
+fn the_time_is_less_by_no_more_workers_than_there_are_ranges() {
+    let seen = seen(measured(1_000, 1_000, Some(0)));
+    let words = |rows| {
+        let ground = Ground { rows: Some(rows), workers: 8, ..ground(None) };
+        of(&ground, &seen, at_full_speed).time_in_words()
+    };
+    assert_eq!(words(200_000), "about 2.0s at 100,000 rows/s by one worker, less by 4");
+    assert_eq!(words(100_000), "about 1.0s at 100,000 rows/s");
+}
+
+#[test]
 fn a_table_without_a_row_to_do_is_walked_and_stays_as_it_is() {
     let forecast = forecast(Some(10), &seen(measured(1_000, 0, Some(0))));
     assert_eq!((forecast.matching, forecast.wal_bytes), (Some(0), Some(0)));

@@ -168,6 +168,7 @@ fn told(event: &Event) -> Option<(&'static str, Value)> {
     Some(match event {
         Event::Started(snapshot) => ("started", json!({ "run": run(snapshot) })),
         Event::Progress(snapshot) => ("progress", json!({ "run": run(snapshot) })),
+        Event::OneRange => ("one_range", json!({})),
         Event::Takeover { from } => ("takeover", json!({ "from": from })),
         Event::Joined { leader } => ("joined", json!({ "leader": leader })),
         Event::Waiting { owner } => ("waiting", json!({ "owner": owner })),

@@ -117,7 +117,7 @@ fn pace(preview: &Preview<'_>) -> Value {
     let base = preview.plan.job.pace.rate.map(crate::job::Rate::rows_per_second);
     let has_windows = !schedule.is_empty();
     json!({
-        "limit_rows_per_s": base, "windows": windows,
+        "limit_rows_per_s": base, "workers": preview.plan.job.pace.workers, "ranges": preview.plan.ranges(), "windows": windows,
         "now": has_windows.then(|| current.to_string()), "is_paused": current.is_paused(),
         "now_limit_rows_per_s": current.limit(base.map(f64::from)),
         "until": current.until.map(instant), "then": current.until.map(|_| name(current.next)),

@@ -69,6 +69,8 @@ pub enum Event {
     },
     /// This process began to work on the run.
     Started(Box<Snapshot>),
+    /// The table is one range, and this process has more workers, or is one of several that may work on it.
+    OneRange,
     /// This process took the run over from an owner that is gone.
     Takeover {
         /// The owner before, as `host pid`.

@@ -65,6 +65,31 @@ fn a_rehearsal_changes_no_row_that_anybody_sees_and_leaves_no_transaction() {
 }
 
 #[test]
+fn workers_that_would_find_nothing_to_do_are_named_before_a_run_and_when_it_begins() {
+    let idle = ": more workers find nothing to do";
+    for (rows, ranges, in_words, is_idle) in [
+        (1_000, 1, "one range", true),
+        (150_000, 3, "about 3 ranges", true),
+        (200_000, 4, "about 4 ranges", false),
+    ] {
+        let db = Db::with(&(numbers(rows) + "; ANALYZE t"));
+        let job = Toml::increment().with("[pace]\nvacuum = \"off\"\nworkers = 4");
+        let cli = Cli::new(&db, "job", &job.text());
+        let line =
+            format!("workers: 4 in each process, {in_words}{}\n", if is_idle { idle } else { "" });
+        let text = cli.done(&["plan", "job", "--no-rehearsal"]).stdout;
+        assert!(text.contains(&line), "{text}");
+        let plan = cli.done(&["plan", "job", "--no-rehearsal", "-o", "json"]).json();
+        assert_eq!(
+            (&plan["plan"]["pace"]["workers"], &plan["plan"]["pace"]["ranges"]),
+            (&4.into(), &ranges.into())
+        );
+        let begun = cli.call(&["run", "job", "-y", "--progress", "jsonl", "--limit", "1"]);
+        assert_eq!(begun.stdout.contains("\"one_range\""), ranges == 1, "{}", begun.stdout);
+    }
+}
+
+#[test]
 fn the_rows_of_the_table_are_rewritten_in_place_where_pages_have_room() {
     let db = Db::with(
         "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0) WITH (fillfactor = 40);
