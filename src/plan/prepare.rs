@@ -103,8 +103,7 @@ impl Plan {
         if refuses(&findings) {
             return Err(Error::refused(&job.name, sorted(findings)));
         }
-        let estimate =
-            estimate(&mut session, job, &target, table).await.map_err(broken)?;
+        let estimate = estimate(&mut session, job, &target, table).await.map_err(broken)?;
         let (_, port) = backend(&mut session).await.map_err(broken)?;
         Ok(Plan {
             can_be_hot: check::columns::can_be_hot(&facts, table, job),
