@@ -16,6 +16,7 @@ mod prepare;
 mod split;
 mod forms;
 mod limits;
+mod counters;
 mod statements;
 mod fence;
 mod sparse;

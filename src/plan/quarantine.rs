@@ -7,7 +7,8 @@
 //! the quarantine in the transaction that does it, and so does one that is gone, or needs nothing any
 //! more.
 
-use super::statements::{LSN, TOOK, Text, hot};
+use super::counters::hot;
+use super::statements::{LSN, TOOK, Text};
 use crate::ledger::lease::TTL;
 
 /// The parameters of a record behind those of a batch: SQLSTATE, message, most rows; and the lower end.

@@ -18,7 +18,8 @@
 //! The matches are joined to the table rather than listed: a row that somebody changes meanwhile is
 //! judged once more, as it is then.
 
-use super::statements::{LSN, TOOK, Text, fetched, hot};
+use super::counters::{fetched, hot};
+use super::statements::{LSN, TOOK, Text};
 use super::target::Target;
 use crate::pg::TAKES_BACK;
 

@@ -13,7 +13,8 @@
 
 use std::time::Duration;
 
-use super::fence::{all_counted, begins_with_key, has_index, same_key, same_table};
+use super::counters::{hot, passed};
+use super::fence::{all_counted, has_index, same_key, same_table};
 use super::forms::Forms;
 use super::limits::batch_guards;
 use super::target::Target;
@@ -452,41 +453,6 @@ UNION ALL SELECT NULL, count(*) FROM {} WHERE {} HAVING NOT EXISTS (SELECT FROM 
             stretch = self.stretch(2, has_lower.then_some(5)),
         )
     }
-}
-
-/// How many updates of this connection were HOT, up to now: its own counter, which the server only
-/// resets between transactions.
-pub(super) fn hot(target: &Target) -> String {
-    counted(target, "pg_catalog.pg_stat_get_xact_tuples_hot_updated")
-}
-
-/// What the server has counted of the table's rows with `function`: of a partitioned table, with those
-/// of each partition, since it counts none for the table.
-pub(super) fn counted(target: &Target, function: &str) -> String {
-    if !target.is_partitioned {
-        return format!("{function}({})", target.oid);
-    }
-    let leaves: Vec<_> = target.leaves.iter().map(u32::to_string).collect();
-    format!(
-        "(SELECT coalesce(sum({function}(leaf)), 0)::int8 FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) AS leaf)",
-        leaves.join(",")
-    )
-}
-
-/// How many rows of the table this connection has gone through, block after block, up to now.
-fn passed(target: &Target) -> String {
-    format!("pg_catalog.pg_stat_get_xact_tuples_returned({})", target.oid)
-}
-
-/// How many rows this connection has fetched by the key's index, up to now, or by another one that has
-/// the order of the key: the planner may take any of them.
-pub(super) fn fetched(target: &Target) -> String {
-    format!(
-        "(SELECT coalesce(sum(pg_catalog.pg_stat_get_xact_tuples_fetched(indexrelid)), 0)::int8 \
-         FROM pg_catalog.pg_index WHERE indrelid = {} AND {})",
-        target.oid,
-        begins_with_key(target)
-    )
 }
 
 /// `where` of a job as a condition, or one that is always so.

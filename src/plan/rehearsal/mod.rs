@@ -23,8 +23,8 @@ pub use looked::Looked;
 pub(crate) use looked::{READS_PER_WRITE, WINDOW};
 pub use measured::{Fired, Measured};
 
+use super::counters::counted;
 use super::prepare::Plan;
-use super::statements::counted;
 use crate::error::Error;
 use crate::pg::fault::is_timeout;
 use crate::pg::{Database, DbMessage, Fault, Lane, Param, Session};
@@ -136,12 +136,8 @@ impl Plan {
         blocks: u64,
         parts: u32,
     ) -> Result<Vec<Option<Key>>, Fault> {
-        match sample::positions(session, &self.target, blocks, parts).await {
-            Ok(keys) => Ok(keys.into_iter().map(Some).collect()),
-            // A sample that takes too long is done without.
-            Err(Fault::Smaller(_)) => Ok(Vec::new()),
-            Err(fault) => Err(fault),
-        }
+        let keys = sample::positions(session, self, blocks, parts).await?;
+        Ok(keys.into_iter().map(Some).collect())
     }
 
     /// The keys of a batch: as many as the walk begins with, and less of a small table.

@@ -5,26 +5,37 @@
 //! is skipped row by row. A row counts as it stands in the table's file, which is what bloats: values
 //! that are stored apart count as the pointer to them, and are not read.
 
-use crate::pg::{Fault, Guards, Session};
+use crate::pg::{Fault, Session};
+use crate::plan::Plan;
+use crate::plan::limits::read_guards;
 use crate::plan::target::Target;
 use crate::walk::{Heap, Key};
 
-/// How many blocks are looked at: enough that the middle keys of a few parts are far apart.
-const BLOCKS: f64 = 60.0;
+/// How many blocks are looked at: enough that the middle keys of a few parts are far apart. Fewer, where that
+/// takes longer than others should wait.
+const BLOCKS: [f64; 2] = [60.0, 10.0];
 
 /// The most rows of the sample, whatever a block holds.
 const MOST: u32 = 20_000;
 
 /// Returns the keys after which `parts` batches are rehearsed, in order; fewer, or none, if the
-/// sample has fewer rows.
+/// sample has fewer rows, or takes too long.
 pub(super) async fn positions(
     session: &mut Session,
-    target: &Target,
+    plan: &Plan,
     pages: u64,
     parts: u32,
 ) -> Result<Vec<Key>, Fault> {
-    let rows = session.transact(&Guards::reading(), &sql(target, pages, parts), &[]).await?;
-    Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
+    let guards = read_guards(&plan.job, &[]);
+    for blocks in BLOCKS {
+        let sql = sql(&plan.target, percent(pages, blocks), parts);
+        match session.transact(&guards, &sql, &[]).await {
+            Ok(rows) => return Ok(rows.iter().map(|row| Key::new(row.get(0))).collect()),
+            Err(Fault::Smaller(_)) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// Returns the places after which `parts` batches are rehearsed in physical order: the middles of
@@ -38,7 +49,7 @@ pub(super) fn places(blocks: u64, parts: u32) -> Vec<Key> {
     (0..parts).map(|part| Key::new(vec![Heap::before(middle(part))])).collect()
 }
 
-fn sql(target: &Target, pages: u64, parts: u32) -> String {
+fn sql(target: &Target, percent: f64, parts: u32) -> String {
     let columns: Vec<_> = target.keyset.columns.iter().map(|column| column.name.as_str()).collect();
     let columns = columns.join(", ");
     let texts: Vec<_> =
@@ -55,17 +66,16 @@ fn sql(target: &Target, pages: u64, parts: u32) -> String {
          FROM pg_catalog.generate_series(1, {parts}) part)\n\
          ORDER BY piecemeal_place",
         table = target.keyset.table,
-        percent = percent(pages),
         texts = texts.join(", "),
         double = 2 * parts,
     )
 }
 
-/// The share of the blocks that is looked at.
-fn percent(pages: u64) -> f64 {
+/// The share of the pages that so many blocks are.
+fn percent(pages: u64, blocks: f64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a share, to be guessed from")]
     let pages = pages.max(1) as f64;
-    (100.0 * BLOCKS / pages).clamp(0.000_01, 100.0)
+    (100.0 * blocks / pages).clamp(0.000_01, 100.0)
 }
 
 /// The average size of a row in the table's file, line pointer and alignment with it; `None` if a
@@ -109,9 +119,9 @@ mod tests {
 
     #[test]
     fn the_sample_has_as_many_blocks_whatever_the_size_of_the_table() {
-        assert!((percent(0) - 100.0).abs() < 1e-9);
-        assert!((percent(60) - 100.0).abs() < 1e-9);
-        assert!((percent(6_000_000) - 0.001).abs() < 1e-9);
-        assert!(percent(u64::MAX) > 0.0);
+        assert!((percent(0, 60.0) - 100.0).abs() < 1e-9);
+        assert!((percent(60, 60.0) - 100.0).abs() < 1e-9);
+        assert!((percent(6_000_000, 60.0) - 0.001).abs() < 1e-9);
+        assert!(percent(u64::MAX, 60.0) > 0.0);
     }
 }
