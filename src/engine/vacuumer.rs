@@ -87,7 +87,7 @@ impl Vacuumer {
             walked: Walked::from(0, Instant::now()),
             cost: Cost::default(),
             mark: None,
-            others: Others::default(),
+            others: Others::since(Instant::now()),
             put_off: None,
             gave_way: false,
         }

@@ -68,7 +68,7 @@ pub(super) struct CommitLatency {
 impl CommitLatency {
     pub(super) fn new(name: String, limit: Limit, usual: Usual) -> CommitLatency {
         let begin = Guards { synchronous_commit: Some("local"), ..ask::guards() }.begin();
-        let (took, others) = (Probes::default(), Others::default());
+        let (took, others) = (Probes::default(), Others::since(Instant::now()));
         CommitLatency { name, limit, begin, took, usual, others }
     }
 

@@ -27,13 +27,20 @@ WHERE coalesce(a.backend_type, 'client backend') = 'client backend'
 );
 
 /// Those who share the server with a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Others {
+    /// Since when they are looked at: what somebody did before that is no work beside ours.
+    since: Instant,
     /// When one of them was at work last.
     last: Option<Instant>,
 }
 
 impl Others {
+    /// Begins to look at them.
+    pub(crate) fn since(now: Instant) -> Others {
+        Others { since: now, last: None }
+    }
+
     /// Returns whether one of them is at work, or was just now.
     pub(crate) async fn are_at_work(&mut self, session: &mut Session) -> Result<bool, Blind> {
         let quiet: Option<f64> = ask::one(session, QUIET, &[]).await?;
@@ -44,7 +51,7 @@ impl Others {
     /// Learns for how long nobody has done anything at `now`.
     fn note(&mut self, quiet: Option<Duration>, now: Instant) -> bool {
         let seen = quiet.and_then(|quiet| now.checked_sub(quiet));
-        self.last = self.last.max(seen);
+        self.last = self.last.max(seen.filter(|seen| *seen >= self.since));
         self.last.is_some_and(|last| now.saturating_duration_since(last) < FOR)
     }
 }
@@ -55,15 +62,16 @@ mod tests {
 
     #[test]
     fn who_was_at_work_still_is_for_a_while_also_when_he_is_gone() {
-        let (mut others, began) = (Others::default(), Instant::now() + 2 * FOR);
+        let began = Instant::now();
+        let mut others = Others::since(began);
         let mut at = |seconds, quiet: Option<u64>| {
             others.note(quiet.map(Duration::from_secs), began + Duration::from_secs(seconds))
         };
-        assert!(!at(0, None) && !at(0, Some(10)));
-        assert!(at(0, Some(3)), "three seconds ago");
-        assert!(at(6, None), "nine seconds ago");
-        assert!(!at(7, None) && !at(8, Some(3_600)));
-        assert!(at(9, Some(0)) && at(18, Some(20)));
-        assert!(!at(19, Some(21)));
+        assert!(!at(0, None) && !at(1, Some(2)), "before we came");
+        assert!(at(20, Some(3)), "three seconds ago");
+        assert!(at(26, None), "nine seconds ago");
+        assert!(!at(27, None) && !at(28, Some(3_600)));
+        assert!(at(29, Some(0)) && at(38, Some(20)));
+        assert!(!at(39, Some(21)));
     }
 }
