@@ -1,16 +1,19 @@
 //! How far the verification of a run is, for whoever goes on with it.
 //!
-//! What was seen counts as long as the run has written nothing since: with a batch, a sweep, or a row of the
-//! quarantine that is tried again, some range moves on, and the table is looked at from its beginning.
+//! What was seen counts as long as the run has written nothing since, and the table has the files that it had. With a
+//! batch, a sweep, or a row of the quarantine that is tried again, some range moves on; with TRUNCATE, other rows may
+//! be in the table, and a partition that was attached brings some. Then it is looked at from its beginning.
 
 use serde_json::{Value, json};
 
 use crate::pg::{Fault, Guards, Session};
 use crate::walk::Seen;
 
-/// All that changes whenever the run writes anything.
+/// All that changes whenever the run writes anything, or the table gets another file.
 const WRITTEN: &str = "\
-concat_ws('.', r.pass, r.rewrites, (SELECT concat_ws('.', count(*), sum(rev)) FROM piecemeal.range WHERE run_id = r.id))";
+concat_ws('.', r.pass, r.rewrites, (SELECT concat_ws('.', count(*), sum(rev)) FROM piecemeal.range WHERE run_id = r.id),
+          pg_relation_filenode(r.table_oid),
+          (SELECT concat_ws('.', count(*), sum(pg_relation_filenode(relid)::int8)) FROM pg_partition_tree(r.table_oid)))";
 
 const NOTE: &str = "\
 UPDATE piecemeal.run r SET verifying = jsonb_build_object('written', $written, 'seen', $3::jsonb)
