@@ -235,7 +235,8 @@ impl Controller {
         }
         self.measured = Some(snapshot.phase);
         let done = match snapshot.phase {
-            Phase::Verify => pulse.looked,
+            // What others have looked at before is not what this process does.
+            Phase::Verify => pulse.looked.saturating_sub(self.gauge().looked_before),
             Phase::Backfill | Phase::Expand | Phase::Sync | Phase::Contract | Phase::Down => {
                 snapshot.rows.seen
             }

@@ -23,6 +23,8 @@ pub(super) struct Gauge {
     pub(super) changed_elsewhere: u64,
     /// Rows that the verification has looked at.
     pub(super) looked: u64,
+    /// Those of them that were looked at before this process did.
+    pub(super) looked_before: u64,
     /// What is being waited out.
     pub(super) trouble: Option<String>,
     /// The server's clock when it was last seen, and when that was by ours.

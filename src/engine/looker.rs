@@ -50,12 +50,12 @@ impl Part {
     }
 
     /// What was seen of it. What was wrong may be right when it is gone on with, so nothing of such a part counts.
-    pub(super) fn seen(&self) -> Stretch {
+    pub(super) fn seen(&self, pending: Pending) -> Stretch {
         let mark = match &self.left {
             None => Some(&self.end),
             Some(left) => left.after.as_ref().filter(|at| self.after.as_ref() != Some(*at)),
         };
-        let mark = mark.filter(|_| self.tally.is_clean()).cloned();
+        let mark = mark.filter(|_| self.tally.is_clean(pending)).cloned();
         let looked = if mark.is_some() { self.tally.looked } else { 0 };
         Stretch { after: self.after.clone(), end: self.end.clone(), mark, looked }
     }

@@ -37,6 +37,8 @@ pub(super) struct Parts {
     taken: BTreeSet<usize>,
     /// How long those before us have looked.
     before: Duration,
+    /// How run and table stood when the look began; `None` if nobody is to go on with it.
+    stand: Option<String>,
 }
 
 impl Parts {
@@ -84,9 +86,9 @@ impl Parts {
     }
 
     /// Returns what whoever goes on after `took` need not look at again.
-    fn seen(&self, took: Duration) -> Seen {
+    fn seen(&self, took: Duration, pending: Pending) -> Seen {
         let seconds = (self.before + took).as_secs_f64();
-        Seen { parts: self.all.iter().map(Part::seen).collect(), seconds }
+        Seen { parts: self.all.iter().map(|part| part.seen(pending)).collect(), seconds }
     }
 
     /// What was seen, in the order of the key; `None` if a part was not seen to its end.
@@ -128,16 +130,18 @@ impl Verifier {
         let (_halt, halted) = watch::channel(false);
         let mut looker = self.looker(self.steering.of_worker(0, halted));
         let Some(upto) = looker.last_key().await? else { return Ok(None) };
-        if let Some(seen) = self.seen().await {
-            return Ok(Some(Parts::beyond(seen, upto)));
+        let (stand, seen) = self.found().await.unzip();
+        if let Some(seen) = seen.flatten() {
+            return Ok(Some(Parts { stand, ..Parts::beyond(seen, upto) }));
         }
         // One worker alone looks at part after part, and others may come.
         let cuts = looker.cuts(&upto).await?;
-        Ok(Some(Parts::between(cuts, upto)))
+        Ok(Some(Parts { stand, ..Parts::between(cuts, upto) }))
     }
 
     async fn look_side_by_side(&self, parts: Parts) -> Result<Tally, Stop> {
-        self.steering.note(|gauge| gauge.looked = parts.looked());
+        let looked = parts.looked();
+        self.steering.note(|gauge| (gauge.looked, gauge.looked_before) = (looked, looked));
         let (parts, started) = (Arc::new(Mutex::new(parts)), Instant::now());
         let work = |steering| work(self.looker(steering), Arc::clone(&parts));
         let mut looking =
@@ -157,8 +161,8 @@ impl Verifier {
         sum.ok_or_else(|| Stop::Fatal(lacks()))
     }
 
-    /// Returns what was seen before, unless the run has written something since.
-    async fn seen(&self) -> Option<Seen> {
+    /// Returns how run and table stand, and what was seen before of a table that stood like that.
+    async fn found(&self) -> Option<(String, Option<Seen>)> {
         self.token.as_ref()?;
         // Whoever cannot be told begins anew.
         let mut session = self.database.session(Lane::Watch).await.ok()?;
@@ -168,14 +172,15 @@ impl Verifier {
     /// Notes how far it is. If that fails, whoever goes on looks at more of it again.
     async fn note(&self, parts: &Mutex<Parts>, started: Instant) {
         let Some(token) = &self.token else { return };
-        let (seen, looked) = {
+        let (stand, seen, looked) = {
             let parts = lock(parts);
-            (parts.seen(started.elapsed()), parts.looked())
+            let seen = parts.seen(started.elapsed(), self.pending);
+            (parts.stand.clone(), seen, parts.looked())
         };
-        if looked > 0
+        if let Some(stand) = stand.filter(|_| looked > 0)
             && let Ok(mut session) = self.database.session(Lane::Watch).await
         {
-            let _ = verifying::note(&mut session, (self.run, token), &seen).await;
+            let _ = verifying::note(&mut session, (self.run, token), (&stand, &seen)).await;
         }
     }
 
@@ -235,7 +240,7 @@ mod tests {
                 if is_another {
                     // Another process goes on, when the table may have become longer.
                     upto = upto.max(40 + longer);
-                    parts = Parts::beyond(parts.seen(Duration::ZERO), key(upto));
+                    parts = Parts::beyond(parts.seen(Duration::ZERO, Pending::Absent), key(upto));
                 }
             }
             seen.sort_unstable();
@@ -256,10 +261,14 @@ mod tests {
         parts.put(wrong, part);
         let (whole, mut part) = parts.take().expect("a part");
         (part.left, part.tally.looked) = (None, 10);
+        let mut filtered = part.clone();
+        filtered.tally.still = 10;
+        let mark = |pending| filtered.seen(pending).mark.map(|mark| mark.to_string());
+        assert_eq!((mark(Pending::Filter).as_deref(), mark(Pending::Proven)), (Some("(20)"), None));
         parts.put(whole, part);
         let (_, mut in_hand) = parts.take().expect("a part");
         in_hand.tally.looked = 5;
-        let mut parts = Parts::beyond(parts.seen(Duration::from_secs(3)), key(30));
+        let mut parts = Parts::beyond(parts.seen(Duration::from_secs(3), Pending::Proven), key(30));
         assert_eq!((parts.looked(), parts.before), (10, Duration::from_secs(3)));
         let again = [parts.take(), parts.take()].map(|part| part.expect("a part").1);
         assert_eq!(again, [Part::new(None, key(10)), Part::new(Some(key(20)), key(30))]);

@@ -106,6 +106,25 @@ fn where_the_job_says_what_is_right_the_rows_tell_what_a_trigger_that_was_away_h
 }
 
 #[test]
+fn a_verification_that_was_left_begins_again_when_the_trigger_was_away() {
+    let (db, cli) = job(&[WHOLE, "[verify]\nexpect = 'loc ~= point(lng, lat) AND is_open(id)'\n"]);
+    db.exec(
+        "CREATE TABLE door AS SELECT true AS is_shut;
+         CREATE FUNCTION is_open(id int8) RETURNS bool STABLE LANGUAGE plpgsql AS $$ BEGIN
+             IF id > 50 AND EXISTS (SELECT FROM public.door WHERE is_shut) THEN PERFORM pg_sleep(1); END IF;
+             RETURN true; END $$",
+    );
+    let running = cli.start(&["run", "job", "-y"]);
+    db.until("to_regclass('piecemeal.run') IS NOT NULL");
+    db.until("SELECT (pulse ->> 'looked')::int > 0 FROM piecemeal.run");
+    running.signal("INT");
+    running.wait().exits(130);
+    db.exec(OFF);
+    db.exec("UPDATE door SET is_shut = false");
+    cli.call(&["run", "job"]).exits(6).says("`expect` is not true for 1 row");
+}
+
+#[test]
 fn a_contract_that_has_begun_passes_its_gates_again_as_long_as_both_sides_are_there() {
     let (db, cli) = half_contracted();
     db.exec("UPDATE live SET old_api = true; CREATE TABLE gone ()");

@@ -93,16 +93,20 @@ fn a_verification_that_was_left_is_gone_on_with_by_the_next_process() {
 #[test]
 fn a_verification_begins_again_when_the_run_has_written_something_since_or_the_table_has_another_file()
  {
-    for change in ["UPDATE piecemeal.range SET rev = rev + 1", "VACUUM FULL t"] {
+    // Also when that happens during the look itself.
+    for (early, late) in
+        [("SELECT", "UPDATE piecemeal.range SET rev = rev + 1"), ("VACUUM FULL t", "SELECT")]
+    {
         let (db, job) = gated();
         let cli = Cli::new(&db, "job", &job.text());
         let running = cli.start(&["run", "job", "-y"]);
         db.until("to_regclass('piecemeal.run') IS NOT NULL");
         db.until(LOOKED);
+        db.exec(early);
         running.signal("INT");
         running.wait().exits(130);
         db.exec("UPDATE t SET n = 2 WHERE id = 1; UPDATE gate SET is_shut = false");
-        db.exec(change);
+        db.exec(late);
         cli.call(&["run", "job"]).exits(6).says("`expect` is not true for 1 row").says("(1)");
         assert!(db.is("SELECT verifying IS NULL FROM piecemeal.run"), "a failed one begins again");
     }
