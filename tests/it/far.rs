@@ -37,7 +37,10 @@ fn batches_that_were_sent_together_and_go_on_without_us_are_not_done_again() {
     let running = cli.start(&["run", "far", "-y", "-v"]);
     let mut together = 0;
     for no in 1..=4 {
-        db.until_waiting("advisory");
+        // Not the wait for the one before, which is only just over.
+        db.until(&format!(
+            "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND objid = {no} * 15000 AND NOT granted"
+        ));
         together = together.max(wire.together());
         wire.cut();
         // The same batch, sent again, waits for the range's row. Those behind the first one come as soon
