@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::batch::took;
-use crate::pg::{Begin, Fault, Param, Session};
+use crate::pg::{Fault, Param, Session};
 use crate::plan::Statements;
 use crate::run::{Failure, FailureKind, Pending, Rows, count, counted};
 use crate::walk::{Key, Walk};
@@ -85,12 +85,6 @@ impl Tally {
     }
 }
 
-/// Returns what begins a look at a stretch; one that `is_lifted` may take longer than others should wait.
-fn begin(statements: &Statements, is_lifted: bool) -> &Begin {
-    let route = &statements.by_key;
-    if is_lifted { &route.begin_lifted_read } else { &route.begin_read }
-}
-
 /// Looks at one stretch, `(after, upto]`. Rows in the quarantine of the run are accounted for there.
 pub(crate) async fn look(
     session: &mut Session,
@@ -101,7 +95,7 @@ pub(crate) async fn look(
     let mut params = vec![Param::Int(run), Param::Texts(Some(upto.values()))];
     params.extend(after.map(|after| Param::Texts(Some(after.values()))));
     let sql = statements.look.of_stretch(after.is_some());
-    let begin = begin(statements, is_lifted);
+    let begin = statements.by_key.begin_read(is_lifted);
     let rows = session.transact_prepared(begin, sql, &params).await?;
     let count = |name: &str| {
         rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(name)).ok()).unwrap_or(0)
@@ -132,7 +126,7 @@ pub(crate) async fn sample(
     ];
     params.extend(window.after.as_ref().map(|after| Param::Texts(Some(after.values()))));
     let sql = statements.sample.of_stretch(window.after.is_some());
-    let begin = begin(statements, is_lifted);
+    let begin = statements.by_key.begin_read(is_lifted);
     let rows = session.transact_prepared(begin, sql, &params).await?;
     Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
 }

@@ -15,7 +15,7 @@ use crate::ledger::quarantine as ledger;
 use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Begin, Connect, Database, DbMessage, Environment, Fault, Guards, Lane, Session};
 use crate::plan::Plan;
-use crate::sandbox::{Programs, Sandbox};
+use crate::sandbox::{self, Sandbox};
 use crate::walk::{Key, Range};
 
 struct Scene {
@@ -27,8 +27,7 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Scene {
-        let programs = Programs::find_or_install(&mut |_| ()).unwrap();
-        let sandbox = Sandbox::start(&programs, &[]).unwrap();
+        let sandbox = sandbox::start(&[]);
         let connect =
             Connect::resolve(Some(&sandbox.url("postgres")), &Environment::default()).unwrap();
         let (client, _) = connect.open().await.unwrap();

@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::handle::Term;
 use super::recover::{ATTEMPTS, Choice, FIRST_WAIT, Situation, choose, jittered, timeouts};
+use crate::ledger::runs;
 use crate::pg::{Database, Fault, Lane, Session};
+use crate::run::as_timestamp;
 
 /// Attempts that are left once this process has been told to leave.
 const HURRIED: u32 = 5;
@@ -48,4 +51,20 @@ pub(super) async fn insist<T, F: Future<Output = Result<T, Fault>>>(
         }
         tokio::time::sleep(jittered(wait)).await;
     }
+}
+
+/// Returns when the time that a process was given is up, by the time that goes by here; asks for the server's clock as
+/// [`insist`] does.
+pub(super) async fn ends(
+    term: Term,
+    database: &Database,
+    leaving: &watch::Receiver<bool>,
+    max_hold: Duration,
+) -> Result<Option<Instant>, Fault> {
+    if term == Term::default() {
+        return Ok(None);
+    }
+    let clock = |mut session: Session| async move { runs::clock(&mut session).await };
+    let now = insist(database, leaving, max_hold, clock).await?;
+    Ok(term.ends(as_timestamp(now)))
 }

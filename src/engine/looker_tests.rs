@@ -16,7 +16,7 @@ use crate::ledger::Actor;
 use crate::ledger::control::Orders;
 use crate::pg::{Connect, Environment};
 use crate::run::Pace;
-use crate::sandbox::{Programs, Sandbox};
+use crate::sandbox::{self, Sandbox};
 
 /// A table of three ranges.
 struct Scene {
@@ -28,8 +28,7 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Scene {
-        let programs = Programs::find_or_install(&mut |_| ()).unwrap();
-        let sandbox = Sandbox::start(&programs, &[]).unwrap();
+        let sandbox = sandbox::start(&[]);
         let connect =
             Connect::resolve(Some(&sandbox.url("postgres")), &Environment::default()).unwrap();
         let (client, _) = connect.open().await.unwrap();

@@ -13,7 +13,7 @@ use super::controller::{Controller, Shown};
 use super::crew::Limit;
 use super::gauge::Gauge;
 use super::handle::{Ending, Handle, Leaver, Options, Report, leaves};
-use super::insist::insist;
+use super::insist::{ends, insist};
 use super::pacing::{Paced, Pacing};
 use super::settle::Round;
 use super::steering::{Brief, Steering};
@@ -195,8 +195,9 @@ impl Runner {
 
     /// Returns when the time that this process was given is up.
     async fn deadline(&self) -> Result<Option<Instant>, Error> {
-        let now = self.insist(|mut session| async move { runs::clock(&mut session).await }).await?;
-        Ok(self.options.term.ends(as_timestamp(now)))
+        let (term, max_hold) = (self.options.term, self.plan.job.pace.max_hold);
+        let end = ends(term, &self.database, &self.leaving, max_hold).await;
+        end.map_err(|fault| self.broken(&fault))
     }
 
     /// Takes the lease: at once if nobody alive holds it, else when it is over; who joins, or has begun what

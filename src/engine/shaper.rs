@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::gauge::Gauge;
 use super::handle::{Ending, Handle, Leaver, Options, Report, leaves};
-use super::insist::insist;
+use super::insist::{ends, insist};
 use super::keeper::Keeper;
 use super::runner::{closed, gone, taken_over};
 use super::steering::Asked;
@@ -30,7 +30,7 @@ use crate::ledger::steps::{self, Steps};
 use crate::ledger::{Actor, members, snapshot};
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::path_of;
-use crate::run::{Event, Failure, FailureKind, Intent, Snapshot, Status, Transition, as_timestamp};
+use crate::run::{Event, Failure, FailureKind, Intent, Snapshot, Status, Transition};
 
 /// How often a lease that somebody else holds is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -166,9 +166,9 @@ impl Shaper {
 
     /// Returns when the time that this process was given is up.
     async fn deadline(&self) -> Result<Option<Instant>, Error> {
-        let now = self.insist(|mut session| async move { runs::clock(&mut session).await }).await;
-        let now = now.map_err(|fault| self.broken(&fault))?;
-        Ok(self.options.term.ends(as_timestamp(now)))
+        let (term, max_hold) = (self.options.term, self.job.pace.max_hold);
+        let end = ends(term, &self.database, &self.leaving, max_hold).await;
+        end.map_err(|fault| self.broken(&fault))
     }
 
     async fn all_and_let_go(&self, hand: &Hand) -> Result<(), Halt> {

@@ -1,9 +1,9 @@
 //! VACUUM beside the walk, so that the next batches reuse the space that the last ones left.
 //!
 //! It runs on a connection of its own, and never in the batch's way: it is cancelled as soon as
-//! somebody waits for it, and while the run is held or, once,
-//! a signal is above its limit. Where others are at work it takes the place of a worker: two of us at once are what they feel. It begins when half of the dead rows are there
-//! that the job allows, so that the others may come while it runs. It does not run behind a pooler,
+//! somebody waits for it, while the run is held, or, once, when a signal is above its limit. Where others are
+//! at work it takes the place of a worker: two of us at once are what they feel. It begins when half of the dead
+//! rows are there that the job allows, so that the others may come while it runs. It does not run behind a pooler,
 //! without the privilege, or while an old snapshot keeps everything alive that it could remove; then
 //! it says why. Its faults are no faults of the run.
 

@@ -30,7 +30,7 @@ const LOOKS: u32 = 3;
 const NOTED: Duration = Duration::from_mins(1);
 
 /// The parts of one look, in the order of the key.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Parts {
     all: Vec<Part>,
     /// Those at which somebody looks now; what he has seen is known when he puts it back.

@@ -42,8 +42,7 @@ pub(crate) async fn stretch_of(
     name: &str,
     is_lifted: bool,
 ) -> Result<Option<Leg>, Fault> {
-    let route = &plan.statements.by_key;
-    let begin = if is_lifted { &route.begin_lifted_read } else { &route.begin_read };
+    let begin = plan.statements.by_key.begin_read(is_lifted);
     let keyset = &plan.target.keyset;
     let partition = Keyset { table: name.to_owned(), ..keyset.clone() };
     let ends = format!("({}) UNION ALL ({})", partition.first_key(), partition.last_key());

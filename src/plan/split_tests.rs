@@ -7,7 +7,7 @@ use crate::job::Job;
 use crate::pg::fault::is_lock_timeout;
 use crate::pg::{Connect, Database, Environment, Guards, Lane, Param};
 use crate::plan::prepare::counted;
-use crate::sandbox::{Programs, Sandbox};
+use crate::sandbox::{self, Sandbox};
 use crate::walk::Key;
 
 /// Tables named by what they are keyed by, with 500 rows each.
@@ -41,8 +41,7 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Scene {
-        let programs = Programs::find_or_install(&mut |_| ()).unwrap();
-        let sandbox = Sandbox::start(&programs, &[]).unwrap();
+        let sandbox = sandbox::start(&[]);
         let url = sandbox.url("postgres");
         let connect = Connect::resolve(Some(&url), &Environment::default()).unwrap();
         let (client, _) = connect.open().await.unwrap();

@@ -192,6 +192,11 @@ impl Route {
         self.is_by_key
     }
 
+    /// Returns what begins a read; one that is lifted may take longer than others should wait.
+    pub(crate) fn begin_read(&self, is_lifted: bool) -> &Begin {
+        if is_lifted { &self.begin_lifted_read } else { &self.begin_read }
+    }
+
     fn of(text: &Text<'_>, follow: Follow) -> Route {
         let Text { job, target, axis, .. } = *text;
         let batch = batch_guards(job, target, follow);

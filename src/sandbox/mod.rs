@@ -78,6 +78,13 @@ pub enum SandboxError {
     },
 }
 
+/// Starts a server for a test.
+#[cfg(test)]
+pub(crate) fn start(settings: &[(&str, &str)]) -> Sandbox {
+    let programs = Programs::find_or_install(&mut |_| ()).expect("server programs");
+    Sandbox::start(&programs, settings).expect("a server")
+}
+
 impl SandboxError {
     /// Returns a function for `map_err` that says what was tried.
     fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {

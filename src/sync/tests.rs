@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::pg::{Connect, Database, Environment, Lane, Session};
-use crate::sandbox::{Programs, Sandbox};
+use crate::sandbox::{self, Sandbox};
 use std::time::Duration;
 
 fn column(name: &str, sql_type: &str) -> Column {
@@ -82,8 +82,7 @@ struct Scene {
 
 impl Scene {
     async fn with(sql: &str) -> Scene {
-        let programs = Programs::find_or_install(&mut |_| ()).unwrap();
-        let sandbox = Sandbox::start(&programs, &[]).unwrap();
+        let sandbox = sandbox::start(&[]);
         let connect =
             Connect::resolve(Some(&sandbox.url("postgres")), &Environment::default()).unwrap();
         let scene = Scene { _sandbox: sandbox, database: Database::new(connect).unwrap() };

@@ -15,7 +15,7 @@ use crate::error::ErrorKind;
 use crate::finding::{Finding, Severity};
 use crate::job::{Job, Source};
 use crate::pg::{Connect, Database, Environment, Lane, Session};
-use crate::sandbox::{Programs, Sandbox};
+use crate::sandbox::{self, Programs, Sandbox};
 use cases::{Case, Role, accepted_types, cases, refused_types};
 use tokio_postgres::{Client, NoTls};
 
@@ -41,8 +41,7 @@ struct Server {
 
 impl Server {
     async fn start() -> Server {
-        let programs = Programs::find_or_install(&mut |_| ()).unwrap();
-        let sandbox = Sandbox::start(&programs, SETTINGS).unwrap();
+        let sandbox = sandbox::start(SETTINGS);
         let admin = connect(&sandbox.url("postgres")).await;
         admin.batch_execute(ROLES).await.unwrap();
         Server { sandbox, admin, databases: 0 }

@@ -73,10 +73,7 @@ async fn before_the_walk_the_limit_is_found_and_it_stays() {
 #[tokio::test]
 async fn a_limit_that_guards_others_counts_while_there_are_some() {
     let scene = Scene::set(DURABLE).await;
-    let limit = Signal::CommitLatency.default_limit().unwrap();
-    let mut commits = reader(&scene, &Hold { above: limit, ..hold(Signal::CommitLatency, LIMIT) });
-    commits.read().await.unwrap();
-    scene.exec(SLOW).await;
+    let mut commits = guarding_others(&scene).await;
     until_slow_beside_others(&mut commits, &scene).await;
     // Nobody does anything any more; who keeps a transaction open does nothing either.
     let idle = scene.other().await;
@@ -89,10 +86,7 @@ async fn a_limit_that_guards_others_counts_while_there_are_some() {
 #[tokio::test]
 async fn who_runs_one_long_statement_is_at_work_all_the_time() {
     let scene = Scene::set(DURABLE).await;
-    let limit = Signal::CommitLatency.default_limit().unwrap();
-    let mut commits = reader(&scene, &Hold { above: limit, ..hold(Signal::CommitLatency, LIMIT) });
-    commits.read().await.unwrap();
-    scene.exec(SLOW).await;
+    let mut commits = guarding_others(&scene).await;
     let report = scene.other().await;
     tokio::spawn(async move { report.batch_execute("SELECT pg_sleep(60)").await });
     until_slow_beside_others(&mut commits, &scene).await;
@@ -120,6 +114,15 @@ async fn who_comes_to_a_run_takes_what_is_usual_from_those_at_work() {
     shared.hear(&Pulse { commit_s: Some(0.01), ..Pulse::default() }, false);
     let later = commits.read().await.unwrap();
     assert!((later.limit - factor * 0.01).abs() < 1e-9, "{later}");
+}
+
+/// What guards others, on a server whose commits have become slow since it was read first.
+async fn guarding_others(scene: &Scene) -> Reader {
+    let limit = Signal::CommitLatency.default_limit().unwrap();
+    let mut commits = reader(scene, &Hold { above: limit, ..hold(Signal::CommitLatency, LIMIT) });
+    commits.read().await.unwrap();
+    scene.exec(SLOW).await;
+    commits
 }
 
 /// Reads until the value shows that commits are slow, while somebody is at work all the time.

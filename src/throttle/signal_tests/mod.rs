@@ -21,7 +21,7 @@ use super::shared::Shared;
 use crate::job::{Fragment, Hold, Job, Limit, Signal};
 use crate::pg::{Connect, Database, Environment, Lane};
 use crate::plan::Plan;
-use crate::sandbox::{Programs, Sandbox};
+use crate::sandbox::{self, Sandbox};
 
 /// What the role `app` finds if a name of ours is not qualified: a division by zero, and tables that
 /// say that all is well.
@@ -64,8 +64,7 @@ struct Scene {
 
 impl Scene {
     async fn set(settings: &[(&str, &str)]) -> Scene {
-        let programs = Programs::find_or_install(&mut |_| ()).unwrap();
-        let sandbox = Sandbox::start(&programs, settings).unwrap();
+        let sandbox = sandbox::start(settings);
         let admin = connect(&sandbox.url("postgres")).await;
         admin.batch_execute(TRAPS).await.unwrap();
         admin.batch_execute(SCENE).await.unwrap();
