@@ -20,31 +20,44 @@ const BY_ITSELF: f64 = 0.7;
 const SPARSE: f64 = 0.05;
 /// How long a single pass is made after several did not pay, before they are tried again; each time
 /// twice as long, up to the longest.
-const FIRST_BREAK: Duration = Duration::from_secs(1);
+const FIRST_BREAK: Duration = Duration::from_millis(100);
 const LONGEST_BREAK: Duration = Duration::from_mins(10);
 /// Batches of the first pass before it turns.
 const BATCHES: u32 = 2;
 /// Batches of a later pass where other workers are about. Their batches that are under way when one
 /// of ours commits keep its old versions alive, so its rows must not be come back to before theirs are
-/// over: with four batches in between, that is so for most of them.
-const IN_A_CROWD: u64 = 4;
+/// over: with four batches in between that is so for most of them, and the rest of a range is shorter.
+const IN_A_CROWD: u64 = 6;
 /// Batches of it after which it turns in any case: where blocks have no rows, no number of keys is ever
 /// reached, and what was read would be out of the cache when the next pass comes.
 const MOST_BATCHES: u32 = 16;
 
-/// Rows that were changed, and those of them that were HOT.
+/// Keys that were gone over, the rows that were to do, those that were changed, and those of them that were HOT.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Share {
     keys: u64,
+    matched: u64,
     changed: u64,
     hot: u64,
 }
 
 impl Share {
-    fn add(&mut self, keys: u32, outcome: &Outcome) {
-        self.keys += u64::from(keys);
+    fn of(chunk: &Chunk, outcome: &Outcome) -> Share {
+        let mut share = Share::default();
+        share.add(chunk, outcome);
+        share
+    }
+
+    fn add(&mut self, chunk: &Chunk, outcome: &Outcome) {
+        self.keys += u64::from(chunk.keys);
+        self.matched += outcome.matched;
         self.changed += outcome.changed;
         self.hot += outcome.hot;
+    }
+
+    /// Whether few of the keys were to do, where it is one of so many passes.
+    fn is_sparse(self, passes: u32) -> bool {
+        ratio(self.matched * u64::from(passes), self.keys) < SPARSE
     }
 
     fn hot(self) -> f64 {
@@ -55,10 +68,6 @@ impl Share {
 #[expect(clippy::cast_precision_loss, reason = "rows of one chunk are far below 2^53")]
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
-}
-
-fn is_sparse(chunk: &Chunk, outcome: &Outcome) -> bool {
-    ratio(outcome.matched, chunk.keys.into()) < SPARSE
 }
 
 /// Chooses stripes for one range after the other.
@@ -77,6 +86,8 @@ pub(super) struct Striper {
     later: Share,
     /// Since when a single pass has been made because several did not pay, and for how long.
     paused: Option<(Instant, Duration)>,
+    /// The later passes over the chunk before, if they paid.
+    before: Option<Share>,
     first_size: Sizer,
     later_size: Sizer,
     /// As they were at first.
@@ -109,6 +120,7 @@ impl Striper {
             is_known: true,
             later: Share::default(),
             paused: None,
+            before: None,
             first_size: sizer.clone(),
             later_size: sizer.clone(),
             found: sizer.clone(),
@@ -196,7 +208,7 @@ impl Striper {
         // Blocks without rows say nothing of those that follow. After a search by an index that found as
         // many rows as it may, a chunk tells whether they lie close together.
         self.is_sparse =
-            if self.is_served { chunk.last } else { chunk.keys == 0 || is_sparse(chunk, outcome) };
+            if self.is_served { chunk.last } else { Share::of(chunk, outcome).is_sparse(1) };
         if !self.is_sparse {
             self.stop_searching();
         }
@@ -271,18 +283,26 @@ impl Striper {
         let rows = Striper::rows(chunk.stripe, chunk.keys);
         self.sizer(chunk.stripe).observe(rows, outcome.took, outcome.wal);
         if chunk.stripe.is_some_and(Stripe::is_again) {
-            self.later.add(chunk.keys, outcome);
+            self.later.add(chunk, outcome);
         } else {
-            self.first.add(chunk.keys, outcome);
+            self.first.add(chunk, outcome);
             self.batches += 1;
         }
-        if chunk.stripe.is_none() {
-            self.is_sparse = is_sparse(chunk, outcome);
-        }
         if range.open.is_none() {
+            if self.is_known {
+                self.is_sparse = self.first.is_sparse(chunk.stripe.map_or(1, |stripe| stripe.of));
+            }
             self.passes = self.next(chunk.stripe.is_some(), now);
             self.begin(range);
         }
+    }
+
+    /// Whether the later passes were not worth their reads, with those of the chunk before if there was one: a
+    /// transaction of somebody else spoils now and then a pass, and says nothing of the next.
+    fn does_not_pay(&self) -> bool {
+        let hot = self.later.hot();
+        let lately = self.before.map_or(hot, |before| f64::midpoint(before.hot(), hot));
+        self.later.changed > 0 && lately < ENOUGH
     }
 
     /// Returns the passes of the next chunk.
@@ -291,12 +311,14 @@ impl Striper {
             return passes;
         }
         let is_dense = ratio(self.first.changed, self.first.keys) * f64::from(self.passes) >= DENSE;
-        if was_striped && self.later.changed > 0 && self.later.hot() < ENOUGH {
+        if was_striped && self.does_not_pay() {
+            self.before = None;
             let pause = self.paused.map_or(FIRST_BREAK, |(_, last)| (last * 2).min(LONGEST_BREAK));
             self.paused = Some((now, pause));
             return 1;
         }
         if was_striped {
+            self.before = Some(self.later);
             self.paused = None;
         }
         let is_pausing = self.paused.is_some_and(|(since, pause)| now - since < pause);

@@ -51,19 +51,47 @@ fn a_single_pass_comes_first_and_four_follow() {
 fn passes_that_do_not_pay_are_left_at_once_and_tried_again_later_and_later() {
     let (mut striper, now) = (striper(Stripes::Auto), Instant::now());
     batch(&mut striper, None, 100, (100, 0), now);
-    for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600] {
+    let longest = 600_000;
+    for pause in (0..15).map(|times| (100_u64 << times).min(longest)) {
         chunk(&mut striper, 20, now);
         assert_eq!(striper.passes(), 1);
         let after = |millis: u64| now + Duration::from_millis(millis);
-        batch(&mut striper, None, 100, (100, 0), after(pause * 1_000 - 1));
-        assert_eq!(striper.passes(), 1, "after {pause} s");
-        batch(&mut striper, None, 100, (100, 0), after(pause * 1_000));
-        assert_eq!(striper.passes(), PASSES, "after {pause} s");
+        batch(&mut striper, None, 100, (100, 0), after(pause - 1));
+        assert_eq!(striper.passes(), 1, "after {pause} ms");
+        batch(&mut striper, None, 100, (100, 0), after(pause));
+        assert_eq!(striper.passes(), PASSES, "after {pause} ms");
     }
-    chunk(&mut striper, 90, now);
+    chunk(&mut striper, 70, now);
     chunk(&mut striper, 20, now);
     batch(&mut striper, None, 100, (100, 0), now + FIRST_BREAK);
     assert_eq!(striper.passes(), PASSES, "once they have paid, the breaks begin anew");
+}
+
+#[test]
+fn a_chunk_that_somebody_has_spoilt_after_one_that_paid_is_no_reason_to_leave_them() {
+    let (mut striper, now) = (striper(Stripes::Auto), Instant::now());
+    batch(&mut striper, None, 100, (100, 0), now);
+    for (hot, passes) in [(80, PASSES), (30, PASSES), (80, PASSES), (30, PASSES), (30, 1)] {
+        chunk(&mut striper, hot, now);
+        assert_eq!(striper.passes(), passes);
+    }
+}
+
+#[test]
+fn rows_are_searched_for_where_few_are_to_do_however_many_passes_are_wanted() {
+    let sizer = Sizer::aiming_at(Duration::from_millis(20), 100, 50_000);
+    let (mut striper, now) = (Striper::new(Stripes::Fixed(4), true, sizer), Instant::now());
+    let range = Range::default();
+    for (matched, is_few) in [(100, false), (5, false), (4, true), (0, true)] {
+        for no in 0..4 {
+            let stripe = Some(Stripe { no, of: 4 });
+            let chunk = Chunk { after: None, upto: key(), keys: 400, last: false, stripe };
+            let open = Open { front: key(), mark: key(), stripe: Stripe { no, of: 4 } };
+            let after = Range { open: Some(open).filter(|_| no < 3), ..range.clone() };
+            striper.observe(&chunk, &found(matched, 20), &after, now);
+        }
+        assert_eq!(striper.is_searching(&range), is_few, "{matched} of 100 keys in each pass");
+    }
 }
 
 #[test]
@@ -94,7 +122,7 @@ fn the_first_pass_turns_before_a_later_one_takes_more_than_a_batch() {
     batch(&mut striper, Some(0), 400, (100, 0), now);
     assert!(striper.has_gone_far(true));
     assert_eq!(striper.keys_of_chunk(), Some(800));
-    for _ in 0..2 {
+    for _ in 2..IN_A_CROWD {
         assert!(!striper.has_gone_far(false), "others are about");
         batch(&mut striper, Some(0), 400, (100, 0), now);
     }
