@@ -41,7 +41,7 @@ impl Vacuum {
 const LOCKED_BY: &str = "\
 SELECT coalesce('the session with pid ' || l.pid, 'a prepared transaction')
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database
-WHERE l.granted AND l.relation = ($1::int8)::oid AND d.datname = pg_catalog.current_database()
+WHERE l.granted AND l.locktype = 'relation' AND l.relation = ($1::int8)::oid AND d.datname = pg_catalog.current_database()
   AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
 LIMIT 1";
 
@@ -87,4 +87,36 @@ pub(crate) async fn pinned_by(session: &mut Session, mark: &str) -> Result<Optio
     let params = [Param::Text(Some(mark))];
     let rows = session.transact(&Guards::reading(), PINNED_BY, &params).await?;
     Ok(rows.first().map(|row| row.get(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::{Connect, Environment, Lane};
+    use crate::sandbox;
+
+    #[tokio::test]
+    async fn what_a_vacuum_needs_is_the_table_and_no_row_and_no_page_of_it() {
+        let sandbox = sandbox::start(&[]);
+        let url = sandbox.url("postgres");
+        let connect = || Connect::resolve(Some(&url), &Environment::default()).unwrap();
+        let [(holder, _), (waiter, _)] =
+            [connect().open().await.unwrap(), connect().open().await.unwrap()];
+        holder.batch_execute("CREATE TABLE t AS SELECT 1 AS id").await.unwrap();
+        let oid = holder.query_one("SELECT 't'::regclass::oid", &[]).await.unwrap().get(0);
+        let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        let database = Database::new(connect()).unwrap();
+        let mut session = database.session(Lane::Watch).await.unwrap();
+        // Who waits for a row holds a lock on it that is as strong as one on the table.
+        holder.batch_execute("BEGIN; UPDATE t SET id = 1").await.unwrap();
+        tokio::spawn(async move { waiter.batch_execute("UPDATE t SET id = 1").await });
+        let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 't'::regclass AND granted
+                     AND locktype = 'tuple' AND mode = 'ExclusiveLock')";
+        while !holder.query_one(waits, &[]).await.unwrap().get::<_, bool>(0) {}
+        assert_eq!(locked_by(&mut session, oid).await, Ok(None));
+        let lock = "COMMIT; BEGIN; LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE";
+        holder.batch_execute(lock).await.unwrap();
+        let who = format!("the session with pid {pid}");
+        assert_eq!(locked_by(&mut session, oid).await, Ok(Some(who)));
+    }
 }
