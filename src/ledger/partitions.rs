@@ -8,20 +8,36 @@ use crate::pg::{Fault, Guards, Session};
 /// What the lines are called.
 pub(super) const WHAT: &str = "partitions";
 
-/// The partitions of a table, on any level: an object with their names. `$table` is its oid. Who became a
-/// partition in another transaction is another one.
-const NOW: &str = "\
+/// The partitions of a table, on any level. `$table` is its oid. Who became a partition in another transaction is
+/// another one.
+const EDGES: &str = "\
 WITH RECURSIVE edge (oid, xid) AS (
     SELECT h.inhrelid, h.xmin::text FROM pg_catalog.pg_inherits h WHERE h.inhparent = $table AND NOT h.inhdetachpending
     UNION ALL
     SELECT h.inhrelid, h.xmin::text FROM edge
     JOIN pg_catalog.pg_inherits h ON h.inhparent = edge.oid AND NOT h.inhdetachpending
-)
+)";
+
+/// An object with their names.
+const NOW: &str = "\
 SELECT coalesce(jsonb_object_agg(edge.oid || '/' || edge.xid, edge.oid::regclass::text), '{}') AS partitions FROM edge";
+
+/// All that changes when one comes, goes, or gets another file; it waits for no lock on any of them.
+const FILES: &str = "\
+SELECT md5(string_agg(concat_ws('/', oid, xid, pg_relation_filenode(oid)), ',' ORDER BY oid)) FROM edge";
 
 /// Returns the query for the partitions of the table whose oid is the expression `table`.
 pub(super) fn now(table: &str) -> String {
-    NOW.replace("$table", table)
+    of(table, NOW)
+}
+
+/// Returns the query for what tells them and their files from those at another time.
+pub(super) fn files(table: &str) -> String {
+    of(table, FILES)
+}
+
+fn of(table: &str, select: &str) -> String {
+    format!("{} {select}", EDGES.replace("$table", table))
 }
 
 /// What has changed, by name.

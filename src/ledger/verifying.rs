@@ -7,14 +7,16 @@
 
 use serde_json::{Value, json};
 
+use super::partitions;
 use crate::pg::{Fault, Guards, Session};
 use crate::walk::Seen;
 
-/// All that changes whenever the run writes anything, the table gets another file, or its sync trigger is made.
+/// All that changes whenever the run writes anything, the table gets another file or other partitions, or its sync
+/// trigger is made.
 const STAND: &str = "\
 concat_ws('.', r.pass, r.rewrites, (SELECT concat_ws('.', count(*), sum(rev)) FROM piecemeal.range WHERE run_id = r.id),
           pg_relation_filenode(r.table_oid),
-          (SELECT concat_ws('.', count(*), sum(pg_relation_filenode(relid)::int8)) FROM pg_partition_tree(r.table_oid)),
+          ($files),
           (SELECT max(id) FROM piecemeal.journal WHERE run_id = r.id AND what = 'sync'))";
 
 const FIND: &str = "\
@@ -30,7 +32,7 @@ pub(crate) async fn find(
     session: &mut Session,
     run: i64,
 ) -> Result<Option<(String, Option<Seen>)>, Fault> {
-    let sql = FIND.replace("$stand", STAND);
+    let sql = FIND.replace("$stand", STAND).replace("$files", &partitions::files("r.table_oid"));
     let rows = session.transact(&Guards::reading(), &sql, &[run.into()]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let seen: Option<Value> = row.get("seen");

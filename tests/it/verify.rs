@@ -53,7 +53,11 @@ fn a_filter_with_an_expectation_is_verified_by_rows() {
 
 /// A job whose verification does not come beyond row 100 as long as the gate is shut.
 fn gated() -> (Db, Toml) {
-    let db = Db::with(&numbers(200));
+    gated_on(&numbers(200))
+}
+
+fn gated_on(table: &str) -> (Db, Toml) {
+    let db = Db::with(table);
     db.exec(
         "CREATE FUNCTION is_done(id int8, n int) RETURNS bool STABLE LANGUAGE plpgsql AS $$ BEGIN
              IF id > 100 AND EXISTS (SELECT FROM gate WHERE is_shut) THEN PERFORM pg_sleep(1); END IF;
@@ -109,6 +113,31 @@ fn a_verification_begins_again_when_the_run_has_written_something_since_or_the_t
         db.exec(late);
         cli.call(&["run", "job"]).exits(6).says("`expect` is not true for 1 row").says("(1)");
         assert!(db.is("SELECT verifying IS NULL FROM piecemeal.run"), "a failed one begins again");
+    }
+}
+
+#[test]
+fn a_verification_begins_again_when_a_partition_was_away_or_has_another_file() {
+    for (between, code) in [
+        ("SELECT", 0),
+        ("VACUUM FULL t1", 6),
+        ("ALTER TABLE t DETACH PARTITION t1; ALTER TABLE t ATTACH PARTITION t1 DEFAULT", 6),
+    ] {
+        let (db, job) = gated_on(
+            "CREATE TABLE t (id int8 PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id);
+             CREATE TABLE t1 PARTITION OF t DEFAULT;
+             CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (101) TO (300);
+             INSERT INTO t SELECT generate_series(1, 200); ANALYZE t",
+        );
+        let cli = Cli::new(&db, "job", &job.text());
+        let running = cli.start(&["run", "job", "-y"]);
+        db.until("to_regclass('piecemeal.run') IS NOT NULL");
+        db.until(LOOKED);
+        running.signal("INT");
+        running.wait().exits(130);
+        db.exec("UPDATE t SET n = 2 WHERE id = 1; UPDATE gate SET is_shut = false");
+        db.exec(between);
+        cli.call(&["run", "job"]).exits(code);
     }
 }
 
