@@ -10,12 +10,13 @@ use super::recover::{Choice, FIRST_WAIT, Locked, Situation, choose, jittered, ti
 use super::steering::Steering;
 use super::worker::{Stop, unindexed};
 use crate::batch::{self, Look};
+use crate::ledger::verifying;
 use crate::pg::fault::is_timeout;
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::{self, Plan, WINDOW};
 use crate::run::{Event, Pending};
 use crate::verify::{self, Tally, Window};
-use crate::walk::{Chunk, Key, Leg, Sizer, Stretch};
+use crate::walk::{Chunk, Key, Leg, Seen, Sizer, Stretch};
 
 /// A stretch of the key space, and what was seen of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,31 +151,43 @@ impl Looker {
 
     /// Returns the last key of the table; `None` if it has no row.
     pub(super) async fn last_key(&mut self) -> Result<Option<Key>, Stop> {
-        let mut attempts = Attempts::default();
-        loop {
-            let plan = Arc::clone(&self.plan);
-            let found = match self.session().await {
-                Ok(session) => plan::last_key(session, &plan.statements).await,
-                Err(fault) => Err(fault),
-            };
-            match found {
-                Ok(key) => return Ok(key),
-                Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
-            }
-        }
+        let plan = Arc::clone(&self.plan);
+        let ask = |mut session: Session| {
+            let plan = Arc::clone(&plan);
+            async move { plan::last_key(&mut session, &plan.statements).await }
+        };
+        self.insist(ask).await
     }
 
     /// Returns the keys at which the table is cut up to `upto`.
     pub(super) async fn cuts(&mut self, upto: &Key) -> Result<Vec<Key>, Stop> {
+        let plan = Arc::clone(&self.plan);
+        let ask = |mut session: Session| {
+            let plan = Arc::clone(&plan);
+            async move { plan::cuts_by_key(&mut session, &plan, upto).await }
+        };
+        self.insist(ask).await
+    }
+
+    /// Returns how run and table stand, and what was seen before of a table that stood like that.
+    pub(super) async fn found(&mut self) -> Result<Option<(String, Option<Seen>)>, Stop> {
+        let run = self.run;
+        self.insist(|mut session| async move { verifying::find(&mut session, run).await }).await
+    }
+
+    /// Does `ask` until it succeeds, or there is a reason to stop.
+    async fn insist<T, F: Future<Output = Result<T, Fault>>>(
+        &mut self,
+        mut ask: impl FnMut(Session) -> F,
+    ) -> Result<T, Stop> {
         let mut attempts = Attempts::default();
         loop {
-            let plan = Arc::clone(&self.plan);
-            let found = match self.session().await {
-                Ok(session) => plan::cuts_by_key(session, &plan, upto).await,
+            let answer = match self.take_session().await {
+                Ok(session) => ask(session).await,
                 Err(fault) => Err(fault),
             };
-            match found {
-                Ok(cuts) => return Ok(cuts),
+            match answer {
+                Ok(answer) => return Ok(answer),
                 Err(fault) => self.recover(&mut attempts, 1, &fault).await?,
             }
         }
@@ -252,11 +265,15 @@ impl Looker {
     }
 
     async fn session(&mut self) -> Result<&mut Session, Fault> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => self.database.session(Lane::Work).await?,
-        };
+        let session = self.take_session().await?;
         Ok(self.session.insert(session))
+    }
+
+    async fn take_session(&mut self) -> Result<Session, Fault> {
+        match self.session.take() {
+            Some(session) => Ok(session),
+            None => self.database.session(Lane::Work).await,
+        }
     }
 
     async fn unindexed(&mut self) -> Option<Stop> {

@@ -1,5 +1,5 @@
-//! What stands against a cut and passes is waited for, before the walk and before the verification: there is no
-//! second one.
+//! What stands against what is asked once, and passes, is waited for: a cut before the walk and before the
+//! verification, and how far that is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,8 +41,14 @@ impl Scene {
         Scene { _sandbox: sandbox, database, plan, client }
     }
 
-    async fn lock(&self) {
-        self.client.batch_execute("BEGIN; LOCK TABLE t").await.unwrap();
+    async fn lock(&self, table: &str) {
+        self.client.batch_execute(&format!("BEGIN; LOCK TABLE {table}")).await.unwrap();
+    }
+
+    async fn install(&self) -> Desk {
+        let desk = Desk::new(self.database.clone(), Actor("test".into()));
+        desk.install(None).await.unwrap();
+        desk
     }
 
     /// Ends the connection of whoever waits for the table, which is free when the next one has waited in vain.
@@ -70,9 +76,8 @@ impl Scene {
 #[tokio::test]
 async fn a_run_is_cut_when_connections_break_and_locks_are_held_before_it_begins() {
     let scene = Scene::set().await;
-    let desk = Desk::new(scene.database.clone(), Actor("test".into()));
-    desk.install(None).await.unwrap();
-    scene.lock().await;
+    let desk = scene.install().await;
+    scene.lock("t").await;
     let (created, ()) =
         tokio::join!(desk.create(&scene.plan, None), scene.end_one_and_let_another_wait_in_vain());
     created.unwrap();
@@ -80,17 +85,34 @@ async fn a_run_is_cut_when_connections_break_and_locks_are_held_before_it_begins
     assert_eq!(scene.client.query_one(ranges, &[]).await.unwrap().get::<_, i64>(0), 3);
 }
 
+/// Who looks at the table of run 1, and those who must be there as long as he does.
+fn looker(scene: &Scene) -> (Looker, impl Sized) {
+    let brief = Brief { orders: Orders::at_will(), pace: Pace::default(), is_time_up: false };
+    let ((tell, brief), (leave, leaving)) = (watch::channel(brief), watch::channel(false));
+    let (voice, events) = voice::pair();
+    let steering = Steering::new(brief, leaving, Arc::default(), voice);
+    let plan = Arc::new(scene.plan.clone());
+    let looker = Looker::new(scene.database.clone(), plan, steering, (1, Pending::Absent));
+    (looker, (tell, leave, events))
+}
+
 #[tokio::test]
 async fn a_verification_is_cut_when_connections_break_and_locks_are_held_before_it_begins() {
     let scene = Scene::set().await;
-    let brief = Brief { orders: Orders::at_will(), pace: Pace::default(), is_time_up: false };
-    let ((_tell, brief), (_leave, leaving)) = (watch::channel(brief), watch::channel(false));
-    let (voice, _events) = voice::pair();
-    let steering = Steering::new(brief, leaving, Arc::default(), voice);
-    let plan = Arc::new(scene.plan.clone());
-    let upto = plan.last_key.clone().unwrap();
-    let mut looker = Looker::new(scene.database.clone(), plan, steering, (1, Pending::Absent));
-    scene.lock().await;
+    let (mut looker, _others) = looker(&scene);
+    let upto = scene.plan.last_key.clone().unwrap();
+    scene.lock("t").await;
     let (cuts, ()) = tokio::join!(looker.cuts(&upto), scene.end_one_and_let_another_wait_in_vain());
     assert_eq!(cuts.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn how_far_a_verification_is_is_found_when_connections_break_and_locks_are_held() {
+    let scene = Scene::set().await;
+    scene.install().await.create(&scene.plan, None).await.unwrap();
+    let (mut looker, _others) = looker(&scene);
+    scene.lock("piecemeal.journal").await;
+    let found = looker.found();
+    let (found, ()) = tokio::join!(found, scene.end_one_and_let_another_wait_in_vain());
+    assert!(matches!(found, Ok(Some((_, None)))), "a run stands somehow, and nothing was seen");
 }

@@ -130,7 +130,8 @@ impl Verifier {
         let (_halt, halted) = watch::channel(false);
         let mut looker = self.looker(self.steering.of_worker(0, halted));
         let Some(upto) = looker.last_key().await? else { return Ok(None) };
-        let (stand, seen) = self.found().await.unzip();
+        let found = if self.token.is_some() { looker.found().await? } else { None };
+        let (stand, seen) = found.unzip();
         if let Some(seen) = seen.flatten() {
             return Ok(Some(Parts { stand, ..Parts::beyond(seen, upto) }));
         }
@@ -159,14 +160,6 @@ impl Verifier {
         let sum = std::mem::take(&mut *lock(&parts)).sum();
         let lacks = || DbMessage::local("a part of the table was not looked at to its end");
         sum.ok_or_else(|| Stop::Fatal(lacks()))
-    }
-
-    /// Returns how run and table stand, and what was seen before of a table that stood like that.
-    async fn found(&self) -> Option<(String, Option<Seen>)> {
-        self.token.as_ref()?;
-        // Whoever cannot be told begins anew.
-        let mut session = self.database.session(Lane::Watch).await.ok()?;
-        verifying::find(&mut session, self.run).await.ok().flatten()
     }
 
     /// Notes how far it is. If that fails, whoever goes on looks at more of it again.
