@@ -143,6 +143,23 @@ fn the_page_of_the_ledger_has_every_table_and_column() {
 }
 
 #[test]
+fn the_page_of_the_ledger_counts_its_tables_and_has_every_version_up_to_ours() {
+    let page = Page::read("docs/reference/ledger.md");
+    let sql = ledger_sql(0, None);
+    let words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    let tables = words[sql.matches("CREATE TABLE ").count()];
+    assert!(page.text.contains(&format!("{tables} ordinary, logged tables")), "{tables} tables");
+    let noted = sql.split("INSERT INTO piecemeal.ledger (version) VALUES (").skip(1);
+    let known: Vec<_> = noted.filter_map(|rest| rest.split(')').next()).collect();
+    let shown = page.text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+    let shown: Vec<_> =
+        shown.map(|(cell, _)| cell).filter(|it| it.parse::<u32>().is_ok()).collect();
+    assert_eq!(shown, known);
+    let ours = known.last().expect("a version");
+    assert!(page.text.contains(&format!("works with version {ours}.")), "ours is {ours}");
+}
+
+#[test]
 fn the_page_of_output_has_every_event_and_ending() {
     let page = Page::read("docs/reference/output.md");
     let source = Page::read("src/report/json.rs").text;
