@@ -238,7 +238,7 @@ impl Controller {
             // What others have looked at before is not what this process does.
             Phase::Verify => pulse.looked.saturating_sub(self.gauge().looked_before),
             Phase::Backfill | Phase::Expand | Phase::Sync | Phase::Contract | Phase::Down => {
-                snapshot.rows.seen
+                snapshot.rows.seen + snapshot.rows.swept
             }
         };
         self.meter.observe(snapshot.now, done);

@@ -291,6 +291,7 @@ mod tests {
             retries: 0,
             pass: 0,
             ranges: (1, 0),
+            sweeps: 0,
             pulse: Pulse::default(),
             owner: None,
             members: Vec::new(),

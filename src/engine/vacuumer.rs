@@ -74,7 +74,7 @@ impl Vacuumer {
         let plan = &runner.plan;
         let enough = plan
             .vacuum_percent()
-            .zip(snapshot.total())
+            .zip(snapshot.keys())
             .map(|(percent, rows)| (rows / 200 * u64::from(percent)).max(FEWEST));
         Vacuumer {
             database: runner.database.clone(),

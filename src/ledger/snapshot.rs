@@ -30,7 +30,8 @@ SELECT r.job, r.id, r.phase, r.status, r.intent, r.reason, r.failure, r.estimate
 FROM piecemeal.run r, LATERAL (
     SELECT count(*) FILTER (WHERE pass = 0) AS ranges, count(*) FILTER (WHERE pass = 0 AND done) AS ranges_done,
            sum(batches)::int8 AS batches, sum(retries)::int8 AS retries,
-           coalesce(sum(seen) FILTER (WHERE pass = 0), 0)::int8 AS seen,
+           count(*) FILTER (WHERE pass > 0 AND NOT done) AS sweeps,
+           coalesce(sum(seen) FILTER (WHERE pass = 0), 0)::int8 AS seen, sum(seen) FILTER (WHERE pass > 0)::int8 AS swept,
            sum(matched)::int8 AS matched, sum(changed)::int8 AS changed, sum(unchanged)::int8 AS unchanged,
            sum(quarantined)::int8 AS quarantined, sum(skipped)::int8 AS skipped, sum(still)::int8 AS still
     FROM piecemeal.range WHERE run_id = r.id
@@ -81,6 +82,7 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
         since: row.get("since"),
         rows: Rows {
             seen: sum("seen"),
+            swept: sum("swept"),
             matched: sum("matched"),
             changed: sum("changed"),
             unchanged: sum("unchanged"),
@@ -93,6 +95,7 @@ fn snapshot(row: &Row) -> Option<Snapshot> {
         retries: sum("retries"),
         pass: sum("pass"),
         ranges: (sum("ranges"), sum("ranges_done")),
+        sweeps: sum("sweeps"),
         pulse: if row.get("is_live") { pulse } else { pulse.at_rest() },
         owner: owner(row),
         members: serde_json::from_value(row.get("members")).unwrap_or_default(),

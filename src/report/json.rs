@@ -27,7 +27,7 @@ pub fn run(snapshot: &Snapshot) -> Value {
         "status": snapshot.status.word(), "intent": snapshot.intent.word(),
         "shown": snapshot.shown().to_string(), "reason": reason(snapshot), "since": snapshot.since,
         "rows": {
-            "done": snapshot.rows.seen, "total": snapshot.total(), "total_is_estimate": !snapshot.is_walked(),
+            "done": snapshot.rows.seen, "total": snapshot.keys(), "total_is_estimate": !snapshot.is_walked(),
             "changed": snapshot.rows.changed, "unchanged": snapshot.rows.unchanged,
             "quarantined": snapshot.rows.quarantined, "skipped": snapshot.rows.skipped,
         },

@@ -44,6 +44,8 @@ pub struct Member {
 pub struct Rows {
     /// Keys that the walk has passed.
     pub seen: u64,
+    /// Keys that sweeps have passed after it.
+    pub swept: u64,
     /// Rows that were to be done.
     pub matched: u64,
     /// Rows rewritten.
@@ -89,6 +91,8 @@ pub struct Snapshot {
     pub pass: u64,
     /// Ranges, and how many of them are at their end.
     pub ranges: (u64, u64),
+    /// Ranges beside them that are not at their end: of a sweep, or of rows that are tried again.
+    pub sweeps: u64,
     /// What the owner last measured.
     pub pulse: Pulse,
     /// Who leads it.
@@ -154,6 +158,7 @@ impl Snapshot {
     /// Returns the rows that the phase the run is in has passed.
     pub fn done(&self) -> u64 {
         match (self.phase, self.looked) {
+            (Phase::Backfill, _) if self.is_sweeping() => self.rows.swept,
             (Phase::Backfill, _) => self.rows.seen,
             (_, Some((looked, _))) => looked,
             (Phase::Verify, None) => self.pulse.looked,
@@ -171,10 +176,22 @@ impl Snapshot {
         self.ranges.0 == self.ranges.1 && self.ranges.0 > 0
     }
 
-    /// Returns the estimate, corrected by what has been seen since.
-    pub fn total(&self) -> Option<u64> {
+    /// Whether the walk is over, and some of its rows are gone through once more: how many keys lie between them is
+    /// not known.
+    pub fn is_sweeping(&self) -> bool {
+        self.phase == Phase::Backfill && self.is_walked() && self.sweeps > 0
+    }
+
+    /// Returns the keys of the table: the estimate, corrected by what has been seen since.
+    pub fn keys(&self) -> Option<u64> {
         let known = if self.is_walked() { Some(self.rows.seen) } else { self.total };
-        known.map(|total| total.max(self.done()))
+        // A sweep passes keys that the walk has passed before.
+        known.map(|keys| if self.is_sweeping() { keys } else { keys.max(self.done()) })
+    }
+
+    /// Returns the rows that the phase the run is in has to pass; `None` if that is unknown.
+    pub fn total(&self) -> Option<u64> {
+        if self.is_sweeping() { None } else { self.keys() }
     }
 
     /// Whether its rows go on: somebody works on it, and nobody has asked for anything else. A hold ends by itself.

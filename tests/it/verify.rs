@@ -1,5 +1,7 @@
 //! Done means looked at: what a verified end proves, what is swept, and what is not let through.
 
+use serde_json::{Value, json};
+
 use crate::support::cli::{Cli, Running};
 use crate::support::db::{Db, Held};
 use crate::support::job::{Toml, numbers};
@@ -162,6 +164,31 @@ fn rows_that_appear_behind_the_walk_and_above_it_are_swept() {
     ended(&db, "places", "rows");
     assert_eq!(db.number("SELECT count(*) FROM t WHERE loc IS DISTINCT FROM 2"), 0);
     assert_eq!(db.number("SELECT sum(changed) FROM piecemeal.range"), 141);
+}
+
+#[test]
+fn a_sweep_shows_how_fast_it_is_and_not_when_it_will_be_over() {
+    let db = Db::with(PLACES);
+    let held = Held::from(&db, 50);
+    let job = places().with("[pace]\nrate = \"20/s\"");
+    let cli = Cli::new(&db, "places", &job.text());
+    let running = cli.start(&["run", "places", "-y", "--progress", "jsonl"]);
+    held.is_reached(&db);
+    db.exec("INSERT INTO t SELECT -i FROM generate_series(1, 120) i");
+    held.release();
+    let is_swept = |run: &Value| {
+        let is_walked = run["ranges"]["done"] == run["ranges"]["total"];
+        let rate = run["rate"]["rows_per_s"].as_f64();
+        let is_sweep = is_walked && run["rows"]["changed"].as_u64() > Some(100);
+        run["phase"] == "backfill" && is_sweep && rate.is_some_and(|rate| rate > 0.0)
+    };
+    let run = running.progress("a sweep that goes on", is_swept);
+    assert_eq!((&run["fraction"], &run["eta_s"]["low"]), (&Value::Null, &Value::Null), "{run}");
+    assert_eq!((&run["rows"]["done"], &run["rows"]["total"]), (&json!(100), &json!(100)), "{run}");
+    let shown = cli.done(&["status", "places"]).stdout;
+    assert!(shown.contains("sweep 1") && shown.contains(" / unknown rows"), "{shown}");
+    running.wait().exits(0);
+    ended(&db, "places", "rows");
 }
 
 #[test]
