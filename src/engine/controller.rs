@@ -152,7 +152,7 @@ impl Controller {
         }
         let has_new_orders = self.tell(orders);
         if let Some(mut snapshot) = found {
-            snapshot.pulse = self.measure(&snapshot);
+            snapshot.pulse = self.measure(&mut snapshot);
             let shown = Shown::of(&snapshot.pulse, self.gauge().busy);
             if has_new_orders || shown != self.shown {
                 // Whoever watches sees with the next look that it has arrived.
@@ -221,7 +221,7 @@ impl Controller {
         }
     }
 
-    fn measure(&mut self, snapshot: &Snapshot) -> Pulse {
+    fn measure(&mut self, snapshot: &mut Snapshot) -> Pulse {
         let mut pulse = Pulse::default();
         self.gauge().fill(&mut pulse);
         if !self.brief.borrow().orders.leads() {
@@ -229,6 +229,8 @@ impl Controller {
             pulse.looked = snapshot.pulse.looked;
             pulse.vacuum.clone_from(&snapshot.pulse.vacuum);
         }
+        // The ledger has what was looked at when the lease was last renewed.
+        snapshot.pulse.looked = pulse.looked;
         if self.measured != Some(snapshot.phase) || snapshot.status != Status::Running {
             self.meter.restart();
             self.paced.restart();
@@ -252,7 +254,7 @@ impl Controller {
         pulse.target_bounds = Some(self.target_bounds);
         self.shared.fill(&mut pulse);
         pulse.base.clone_from(&self.base);
-        let speed = self.gauge().timing.speed();
+        let speed = self.gauge().speed(snapshot.phase);
         let paced = self.paced.measure(brief.pace.limit(), (snapshot.now, done), &pulse);
         pulse.outlook = self.pacing.outlook(&brief.orders, snapshot, &paced, speed);
         pulse

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::pg::CancelToken;
-use crate::run::{Held, Holding, Pulse, Slowing, Timing};
+use crate::run::{Held, Holding, Phase, Pulse, Slowing, Timing};
 
 /// The measures of one process's work on one run.
 #[derive(Default)]
 pub(super) struct Gauge {
     /// Times of batches.
     pub(super) timing: Timing,
+    /// Times of the windows of the verification.
+    pub(super) looks: Timing,
     /// Keys of the next chunk.
     pub(super) rows: Option<u32>,
     /// Workers of this process that walk a range, or look at a part.
@@ -55,6 +57,11 @@ impl Gauge {
         let dead = self.changed.saturating_sub(self.hot);
         let elsewhere = u128::from(self.changed_elsewhere) * u128::from(dead);
         dead + u64::try_from(elsewhere / u128::from(self.changed.max(1))).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the rows per second that one worker does in a phase, with nothing between its batches or windows.
+    pub(super) fn speed(&self, phase: Phase) -> Option<f64> {
+        if phase == Phase::Verify { self.looks.speed() } else { self.timing.speed() }
     }
 
     /// Writes what was measured into `pulse`.

@@ -122,6 +122,7 @@ impl Looker {
     async fn pay(&mut self, window: &Window) {
         self.steering.note(|gauge| {
             gauge.looked += window.looked;
+            gauge.looks.observe(u32::try_from(window.looked).unwrap_or(u32::MAX), window.took);
             gauge.trouble = None;
         });
         self.steering.owe_reads(window.looked);

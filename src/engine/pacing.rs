@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::handle::{Options, Term};
 use crate::job::{Rate, Size, Window};
 use crate::ledger::control::Orders;
-use crate::plan::Plan;
+use crate::plan::{Plan, READS_PER_WRITE};
 use crate::run::{
     Course, Eta, HoldChange, Meter, Overrides, Pace, Phase, Pulse, Said, Schedule, Snapshot, Speed,
     as_timestamp,
@@ -122,7 +122,8 @@ impl Pacing {
         speed: Option<f64>,
     ) -> Option<Eta> {
         let course = Course::new(self.base, &self.schedule, (&orders.overrides, &orders.expiries));
-        if course.is_even() || snapshot.phase != Phase::Backfill {
+        let has_rows = matches!(snapshot.phase, Phase::Backfill | Phase::Verify);
+        if course.is_even() || !has_rows {
             return None;
         }
         let Some(left) = snapshot.left() else { return Some(Eta::Unknown) };
@@ -137,15 +138,14 @@ impl Pacing {
         let Some((low, high)) = speeds.filter(|(low, _)| *low > 0.0) else {
             return Some(Eta::Measuring);
         };
-        // Rates are paid for rows that match, and not for those that are passed.
-        let matching = share_that_matches(snapshot);
+        let price = price(snapshot);
         let now = as_timestamp(snapshot.now);
         let by = self.at(now, orders).workers;
         let most = u32::try_from(snapshot.ranges.0).unwrap_or(u32::MAX);
-        let shares = if is_limited { shares(pulse, high, matching) } else { (1.0, 1.0) };
+        let shares = if is_limited { shares(pulse, high, price) } else { (1.0, 1.0) };
         #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
         let lasts = |rows: f64, share: f64| {
-            let (left, rows) = (left as f64 * matching / share, rows * matching);
+            let (left, rows) = (left as f64 * price / share, rows * price);
             let over = course.finish(now, left, Speed { rows, by, most })?;
             Duration::try_from(over.duration_since(now)).ok()
         };
@@ -156,21 +156,25 @@ impl Pacing {
 
 /// Returns which share of what it may and can a run does under a limit, at least and at most: all of it where that is
 /// not known. `speed` is what its batches can, in rows per second.
-fn shares(pulse: &Pulse, speed: f64, matching: f64) -> (f64, f64) {
+fn shares(pulse: &Pulse, speed: f64, price: f64) -> (f64, f64) {
     let (Some(limit), Some(low), Some(high)) = (pulse.limit, pulse.rate_low, pulse.rate_high)
     else {
         return (1.0, 1.0);
     };
-    let allowed = f64::from(limit).min(speed * matching);
+    let allowed = f64::from(limit).min(speed * price);
     if pulse.holding.is_some() || low <= 0.0 || allowed <= 0.0 {
         return (1.0, 1.0);
     }
-    let share = |rate: f64| Some(rate * matching / allowed).filter(|share| *share < REACHED);
+    let share = |rate: f64| Some(rate * price / allowed).filter(|share| *share < REACHED);
     (share(low).unwrap_or(1.0), share(high).unwrap_or(1.0))
 }
 
-/// Which part of the rows that were passed matched; all of them while none has.
-fn share_that_matches(snapshot: &Snapshot) -> f64 {
+/// What is paid under a rate for a row that is passed: one that is walked is paid for if it matches, as all are taken to
+/// do while none has; one that is looked at costs a part of that.
+fn price(snapshot: &Snapshot) -> f64 {
+    if snapshot.phase == Phase::Verify {
+        return 1.0 / f64::from(READS_PER_WRITE);
+    }
     #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
     let (matched, seen) = (snapshot.rows.matched as f64, snapshot.rows.seen as f64);
     if matched > 0.0 && seen > 0.0 { (matched / seen).min(1.0) } else { 1.0 }
@@ -385,6 +389,23 @@ mod tests {
         let seconds = |low, high| Eta::Between(Duration::from_secs(low), Duration::from_secs(high));
         let Some(Eta::Between(low, high)) = found else { panic!("{found:?}") };
         assert_eq!(seconds(low.as_secs(), high.as_secs()), seconds(36, 42));
+    }
+
+    #[test]
+    fn a_verification_has_closed_hours_in_its_eta_too_and_reads_twenty_rows_for_the_price_of_one() {
+        let now = at("2026-03-29T00:00:00Z").duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
+        // An hour at 2,000, two that are closed, and one at 500.
+        let seen = 20 * 3_600 * (2_000 + 500);
+        let rows = Rows { seen, ..Rows::default() };
+        let looks = Snapshot { phase: Phase::Verify, ranges: (1, 1), rows, ..snapshot(now, seen) };
+        let pulse = Pulse { limit: Some(2_000), ..Pulse::default() };
+        let eta =
+            pacing().outlook(&orders(Overrides::default()), &looks, &pulse, Some(20.0 * 4_000.0));
+        let Some(Eta::Between(low, high)) = eta else { panic!("{eta:?}") };
+        assert_eq!((low.as_secs().div_ceil(60), high.as_secs().div_ceil(60)), (240, 240));
+        let down = Snapshot { phase: Phase::Down, ..looks };
+        let orders = orders(Overrides::default());
+        assert_eq!(pacing().outlook(&orders, &down, &pulse, Some(1.0)), None, "it has no rows");
     }
 
     #[test]

@@ -115,6 +115,8 @@ impl Verifier {
     /// that took.
     pub(super) async fn look(&self) -> Result<(Tally, Duration), Stop> {
         for _ in 0..LOOKS {
+            // What was looked at before a sweep is none of it.
+            self.steering.note(|gauge| (gauge.looked, gauge.looked_before) = (0, 0));
             let Some(parts) = self.parts().await? else { return Ok(Default::default()) };
             let (before, started) = (parts.before, Instant::now());
             let tally = self.look_side_by_side(parts).await?;

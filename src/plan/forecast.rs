@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::prepare::Plan;
-use super::rehearsal::Rehearsal;
+use super::rehearsal::{READS_PER_WRITE, Rehearsal};
 use super::split::ranges;
 use crate::job::{Rate, Stripes, Vacuum, show_bytes, show_duration};
 use crate::run::{Course, Expiry, Overrides, Said, Schedule, Speed, count};
@@ -80,7 +80,7 @@ pub struct Forecast {
     pub time: Option<Duration>,
     /// The same for the verification that follows.
     pub verification: Option<Duration>,
-    /// The same with the windows of the job and what people have changed; `None` if there is neither, or
+    /// When both are over with the windows of the job and what people have changed; `None` if there is neither, or
     /// nothing is to do.
     pub windowed: Option<Windowed>,
     /// Bytes of WAL.
@@ -93,7 +93,8 @@ pub struct Forecast {
     pub vacuum: Option<u32>,
 }
 
-/// When a walk that began now would be over, with all counted that changes its pace by itself.
+/// When a walk that began now would be over, and its verification as far as it is known how long that takes, with all
+/// counted that changes their pace by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Windowed {
     /// What that is, as in `its windows`.
@@ -235,11 +236,19 @@ fn windowed(forecast: &Forecast, beside: Beside<'_>, now: Timestamp) -> Option<W
         _ => (1, ", if each worker does as much as the first"),
     };
     let speed = Speed { rows: of_one, by, most: ranges(forecast.rows) };
-    let over = course.finish(now, rows, speed);
+    let looks = forecast.rows.zip(forecast.verification).filter(|(_, took)| !took.is_zero());
+    let over = course.finish(now, rows, speed).and_then(|over| match looks {
+        Some((rows, took)) => {
+            let rows = as_f64(rows) / f64::from(READS_PER_WRITE);
+            course.finish(over, rows, Speed { rows: rows / took.as_secs_f64(), ..speed })
+        }
+        None => Some(over),
+    });
     let mut text =
         over.map_or("in more than ten years, or never".into(), |over| schedule.in_words(over, now));
     if over.is_some() {
         text.push_str(what_if);
+        text.push_str(if looks.is_none() { ", and the verification after it" } else { "" });
     }
     Some(Windowed { with, over, text })
 }

@@ -32,6 +32,12 @@ fn seen(measured: Measured) -> Rehearsal {
     Rehearsal { batches: vec![batch], ..Rehearsal::default() }
 }
 
+/// A million rows are looked at in half a second.
+fn seen_and_looked() -> Rehearsal {
+    let looked = Looked { rows: 10_000, took: Duration::from_millis(5) };
+    Rehearsal { looked, ..seen(measured(1_000, 1_000, Some(0))) }
+}
+
 fn ground(vacuum: Option<u32>) -> Ground {
     Ground {
         rows: Some(1_000_000),
@@ -152,8 +158,7 @@ fn a_table_without_a_row_to_do_is_walked_and_stays_as_it_is() {
 
 #[test]
 fn the_verification_takes_as_long_for_each_row_as_for_those_that_were_looked_at() {
-    let looked = Looked { rows: 10_000, took: Duration::from_millis(5) };
-    let seen = Rehearsal { looked, ..seen(measured(1_000, 1_000, Some(0))) };
+    let seen = seen_and_looked();
     let with = forecast(None, &seen);
     assert_eq!(with.verification, Some(Duration::from_millis(500)));
     assert!(with.to_string().contains(", and about 0.5s of verification after it"), "{with}");
@@ -203,8 +208,7 @@ fn unchanged(schedule: &Schedule) -> Beside<'_> {
 
 /// When a million rows are done at 100,000 a second, with this number of workers in each window.
 fn text_of(schedule: &Schedule, changed: (&Overrides, &[Expiry]), now: Timestamp) -> String {
-    let forecast = forecast(None, &seen(measured(1_000, 1_000, Some(0))));
-    let slow = Forecast { rows_per_second: Some(100.0), ..forecast };
+    let slow = Forecast { rows_per_second: Some(100.0), ..forecast(None, &seen_and_looked()) };
     let windowed = windowed(&slow, Beside { schedule, changed }, now);
     Forecast { windowed, ..slow }.to_string().lines().nth(3).unwrap().to_owned()
 }
@@ -243,7 +247,7 @@ fn what_people_have_changed_is_counted_for_as_long_as_it_lasts() {
 #[test]
 fn where_all_hours_have_the_same_workers_the_time_is_that_of_one() {
     let (_, now) = nights("pause");
-    let seen = seen(measured(1_000, 1_000, Some(0)));
+    let seen = seen_and_looked();
     // A million rows at 100 a second, of a job with as many workers, when `throttle` has said another number.
     let line = |of_job: u32, said: u32| {
         let slow =
@@ -259,7 +263,7 @@ fn where_all_hours_have_the_same_workers_the_time_is_that_of_one() {
 
 #[test]
 fn closed_hours_are_counted_and_what_never_ends_is_said() {
-    let seen = seen(measured(1_000, 1_000, Some(0)));
+    let seen = seen_and_looked();
     // 100,000 rows a second, and a million of them: an hour until it opens, and ten seconds.
     let forecast = forecast(None, &seen);
     let (schedule, now) = nights("pause");
@@ -268,15 +272,19 @@ fn closed_hours_are_counted_and_what_never_ends_is_said() {
     };
     assert_eq!(text(&forecast, &schedule).as_deref(), Some("20:00 Europe/Berlin"));
     let over = windowed(&forecast, unchanged(&schedule), now).unwrap().over.unwrap();
-    assert_eq!(over.to_string(), "2026-07-01T18:00:10Z");
+    assert_eq!(over.to_string(), "2026-07-01T18:00:10.5Z");
+    // Five rows a second until Monday, 03:33, and then a hundred that are looked at.
     let slow = Forecast { limit: Rate::new(5), ..forecast.clone() };
-    assert_eq!(text(&slow, &schedule).as_deref(), Some("Mon 03:33 Europe/Berlin"));
+    assert_eq!(text(&slow, &schedule).as_deref(), Some("Mon 06:20 Europe/Berlin"));
+    let unknown = Forecast { verification: None, ..slow.clone() };
+    let walk = "Mon 03:33 Europe/Berlin, and the verification after it";
+    assert_eq!(text(&unknown, &schedule).as_deref(), Some(walk));
     let late = Forecast { rows_per_second: Some(1e-3), ..forecast.clone() };
     assert_eq!(text(&late, &schedule).as_deref(), Some("in more than ten years, or never"));
     assert_eq!(text(&forecast, &Schedule::default()), None);
     let shown =
         Forecast { windowed: windowed(&slow, unchanged(&schedule), now), ..slow }.to_string();
-    assert!(shown.contains("  with its windows, begun now: over Mon 03:33"), "{shown}");
+    assert!(shown.contains("  with its windows, begun now: over Mon 06:20"), "{shown}");
 }
 
 proptest! {

@@ -97,6 +97,23 @@ fn a_verification_that_was_left_is_gone_on_with_by_the_next_process() {
 }
 
 #[test]
+fn a_verification_that_a_window_keeps_from_its_end_says_so() {
+    let (db, job) = gated();
+    let cli = Cli::new(&db, "job", &job.text());
+    let running = cli.start(&["run", "job", "-y", "--progress", "jsonl"]);
+    db.until("to_regclass('piecemeal.run') IS NOT NULL");
+    db.until(LOOKED);
+    let shut = "[[pace.window]]\nwhen = \"daily\"\nzone = \"UTC\"\nrate = \"pause\"";
+    cli.write("job", &job.with(shut).text());
+    cli.done(&["throttle", "job", "--schedule", "file"]);
+    let is_endless = |run: &Value| run["phase"] == "verify" && run["eta_s"]["is_never"] == true;
+    running.progress("a verification without an end", is_endless);
+    db.exec("UPDATE gate SET is_shut = false");
+    cli.done(&["throttle", "job", "--schedule", "off"]);
+    running.wait().exits(0);
+}
+
+#[test]
 fn a_verification_begins_again_when_the_run_has_written_something_since_or_the_table_has_another_file()
  {
     // Also when that happens during the look itself.
