@@ -98,6 +98,7 @@ impl Shaper {
                 }
                 return Err(Halt::Refused(Box::new(self.refused(which, sql, message))));
             }
+            self.asked(hand)?;
             attempts += 1;
             if seen.gave_way && attempts < GIVES_WAY {
                 // It had its lock, and read for a while: no trouble that goes on.
@@ -121,7 +122,7 @@ impl Shaper {
         };
         let statements: Vec<_> = statements.iter().map(String::as_str).collect();
         let attempt = change::attempt(&alone, &record, &statements);
-        self.watched(&alone, attempt, patience).await
+        self.watched(hand, &alone, attempt, patience).await
     }
 
     /// Waits before the next attempt, unless it has not got better for too long.
@@ -283,7 +284,8 @@ impl Shaper {
         let backend = alone.overdue().backend;
         self.insist(|mut session| async move { steps::begin(&mut session, place, backend).await })
             .await?;
-        self.watched(&alone, change::run(&alone, &hand.path, place.sql), Patience::ENDLESS).await.0
+        let act = change::run(&alone, &hand.path, place.sql);
+        self.watched(hand, &alone, act, Patience::ENDLESS).await.0
     }
 
     /// Drops what an interrupted statement has left. What cannot be dropped now is met again at the next attempt.
@@ -291,9 +293,8 @@ impl Shaper {
         let Ok(Found::Remains(names)) = self.look(hand, outside).await else { return };
         for name in names {
             if let Ok(alone) = Alone::session(&self.database, &[]).await {
-                let _ = self
-                    .watched(&alone, change::drop_index(&alone, &name), Patience::ENDLESS)
-                    .await;
+                let act = change::drop_index(&alone, &name);
+                let _ = self.watched(hand, &alone, act, Patience::ENDLESS).await;
             }
         }
     }

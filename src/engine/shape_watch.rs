@@ -1,12 +1,12 @@
 //! What is seen beside a statement while it runs: who stands in its way, and who waits for it.
 //!
 //! VALIDATE may take hours under a lock that holds up no reader and no writer; but DDL that comes waits for it, and all of
-//! them behind that. So it gives way, and is tried again. What runs CONCURRENTLY does not: it would leave an index that is
-//! not valid, and begin anew.
+//! them behind that. So it gives way, and is tried again; and whoever asks the run to stop does not wait for it either.
+//! What runs CONCURRENTLY does not: it would leave an index that is not valid, and begin anew.
 
 use std::time::{Duration, Instant};
 
-use super::shaper::Shaper;
+use super::shaper::{Hand, Shaper};
 use crate::change::{self, Blocker, Waiters};
 use crate::pg::{Alone, Lane, Session};
 use crate::run::Event;
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(60);
 pub(super) struct Patience {
     /// When it has waited for tables in a row for so long: the server's own limit is for each of them.
     pub(super) longest: Option<Duration>,
-    /// When somebody waits for what it holds, whom others wait behind.
+    /// When somebody waits for what it holds, whom others wait behind, or the run is to stop.
     pub(super) gives_way: bool,
 }
 
@@ -43,6 +43,7 @@ impl Shaper {
     /// Looks beside what `alone` does, until it is over.
     pub(super) async fn watched<T>(
         &self,
+        hand: &Hand,
         alone: &Alone,
         act: impl Future<Output = T>,
         patience: Patience,
@@ -63,7 +64,10 @@ impl Shaper {
                 }
                 let Ok(mut session) = self.database.session(Lane::Watch).await else { continue };
                 overdue.look(&mut session).await;
-                if self.is_too_much(&mut session, overdue.backend, patience, &mut seen).await {
+                let is_to_stop = patience.gives_way && self.asked(hand).is_err();
+                if is_to_stop
+                    || self.is_too_much(&mut session, overdue.backend, patience, &mut seen).await
+                {
                     // Should it not come through, there is another look.
                     let _ = self.database.cancel(&alone.cancel_token()).await;
                 }

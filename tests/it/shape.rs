@@ -226,17 +226,50 @@ fn nobody_queues_for_long_behind_a_statement_that_waits_and_its_blocker_is_named
     run.wait().exits(0);
 }
 
+/// A table whose constraint takes a minute to validate, as long as there is a table `slow`.
+const SLOW_TO_VALIDATE: &str = "\
+    CREATE TABLE c (n int); CREATE TABLE slow ();
+    CREATE FUNCTION is_fine(n int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+        IF to_regclass('slow') IS NOT NULL THEN PERFORM pg_sleep(0.1); END IF;
+        RETURN n > 0; END $$;
+    INSERT INTO c SELECT generate_series(1, 600);
+    ALTER TABLE c ADD CONSTRAINT fine CHECK (is_fine(n)) NOT VALID;";
+
+const VALIDATE: &str = "[expand]\nup = ['ALTER TABLE c VALIDATE CONSTRAINT fine']\n";
+
+#[test]
+fn a_validation_is_ended_by_whoever_asks_the_run_to_stop_and_begins_anew_later() {
+    let db = Db::with(SLOW_TO_VALIDATE);
+    let cli = Cli::new(&db, "job", VALIDATE);
+    let is_validated = "(SELECT convalidated FROM pg_constraint WHERE conname = 'fine')";
+    let stopped = |run: Running, code: i32| {
+        let began = Instant::now();
+        run.wait().exits(code);
+        assert!(began.elapsed() < Duration::from_secs(20), "it waited for the whole validation");
+        assert!(!db.is(is_validated));
+    };
+    let start = |more: &[&str]| {
+        let run = cli.start(&[&["run", "job", "-y"], more].concat());
+        db.until_waiting("PgSleep");
+        run
+    };
+    stopped(start(&["--max-runtime", "2s"]), 4);
+    let run = start(&[]);
+    run.signal("INT");
+    stopped(run, 130);
+    let run = start(&[]);
+    cli.done(&["pause", "job"]);
+    stopped(run, 4);
+    assert_eq!(cli.status("job")["shown"], "paused");
+    db.exec("DROP TABLE slow");
+    cli.done(&["resume", "job"]);
+    assert!(db.is(is_validated));
+}
+
 #[test]
 fn a_validation_gives_way_to_those_behind_whom_others_wait_and_is_tried_again() {
-    let db = Db::with(
-        "CREATE TABLE c (n int); CREATE TABLE slow ();
-         CREATE FUNCTION is_fine(n int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
-             IF to_regclass('slow') IS NOT NULL THEN PERFORM pg_sleep(0.1); END IF;
-             RETURN n > 0; END $$;
-         INSERT INTO c SELECT generate_series(1, 600);
-         ALTER TABLE c ADD CONSTRAINT fine CHECK (is_fine(n)) NOT VALID;",
-    );
-    let cli = Cli::new(&db, "job", "[expand]\nup = ['ALTER TABLE c VALIDATE CONSTRAINT fine']\n");
+    let db = Db::with(SLOW_TO_VALIDATE);
+    let cli = Cli::new(&db, "job", VALIDATE);
     let run = cli.start(&["run", "job", "-y"]);
     db.until_waiting("PgSleep");
     // Readers and writers pass beside this one.
