@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use super::insist::insist;
 use super::staff::staffed;
 use super::steering::Steering;
@@ -15,7 +17,7 @@ use crate::ledger::ranges::{self, Taken};
 use crate::pg::{Database, Lane};
 use crate::plan::Plan;
 
-/// How often a worker without a range looks for one.
+/// How often a worker without a range looks for one that another process has put down.
 const LOOK: Duration = Duration::from_millis(300);
 
 /// Rows that may still be changed by this process, over all its walks.
@@ -72,13 +74,15 @@ pub(super) struct Crew {
     walked: tokio::sync::Mutex<BTreeSet<i64>>,
     /// Held by the one of those without a range that looks for one.
     looking: tokio::sync::Mutex<()>,
+    /// Says to it that one of the others has put a range down: there may be nothing left.
+    news: Notify,
     limit: Arc<Mutex<Limit>>,
 }
 
 impl Crew {
     pub(super) fn new(database: Database, fence: Fence, limit: Arc<Mutex<Limit>>) -> Crew {
         let (walked, looking) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
-        Crew { database, fence, walked, looking, limit }
+        Crew { database, fence, walked, looking, news: Notify::new(), limit }
     }
 
     /// Walks with as many workers as the pace says until no range is left, or until there is a reason
@@ -111,7 +115,10 @@ impl Crew {
             if taken != Taken::NothingFree {
                 return Ok(taken);
             }
-            steering.idle(LOOK).await?;
+            tokio::select! {
+                idle = steering.idle(LOOK) => idle?,
+                () = self.news.notified() => {}
+            }
         }
     }
 
@@ -140,13 +147,11 @@ impl Crew {
     pub(super) async fn put_down(&self, no: i64, is_left: bool) {
         let mut walked = self.walked.lock().await;
         walked.remove(&no);
-        if !is_left {
-            return;
-        }
-        if let Ok(mut session) = self.database.session(Lane::Watch).await {
+        if is_left && let Ok(mut session) = self.database.session(Lane::Watch).await {
             let run = (self.fence.run, self.fence.token.as_str());
             let _ = ranges::give_back(&mut session, run, no).await;
         }
+        self.news.notify_one();
     }
 
     fn limit(&self) -> MutexGuard<'_, Limit> {
