@@ -290,6 +290,10 @@ impl Steering {
         let cycle = self.began.elapsed();
         // The rest is what the rate asks for.
         let slowed = cycle.mul_f64(1.0 - self.share).min(cycle.saturating_sub(worked));
+        // What goes by in a hold with a floor is summed up as that.
+        if self.stride().is_trickling() {
+            return;
+        }
         // Of several workers each is slowed down, and the run as long as one of them.
         let slowed = slowed / self.portion().busy;
         self.note(|gauge| gauge.held.slow(by, slowed));
@@ -385,13 +389,13 @@ mod tests {
     #[tokio::test]
     async fn a_back_off_lasts_whatever_is_read_or_said_of_the_pace_and_an_order_ends_it() {
         let (steering, tell, _leave, _events) = steering();
-        let (gate, read) = View::of_nothing();
+        let (gate, read) = View::told(&[]);
         let mut steering = steering.held_by(gate, Duration::MAX);
         let tell = Arc::new(tell);
         let teller = Arc::clone(&tell);
         let news = tokio::spawn(async move {
             loop {
-                read();
+                read(&[]);
                 teller
                     .send_modify(|brief| brief.pace.rate = Some(brief.pace.rate.unwrap_or(0) + 1));
                 tokio::task::yield_now().await;
@@ -409,11 +413,11 @@ mod tests {
     #[tokio::test]
     async fn who_has_nothing_to_do_waits_whatever_is_read_until_it_is_asked_to_stop() {
         let (steering, tell, _leave, _events) = steering();
-        let (gate, read) = View::of_nothing();
+        let (gate, read) = View::told(&[]);
         let mut steering = steering.held_by(gate, Duration::MAX);
         let news = tokio::spawn(async move {
             loop {
-                read();
+                read(&[]);
                 tokio::task::yield_now().await;
             }
         });

@@ -9,7 +9,7 @@ use super::gauge::Gauge;
 use super::hold::Hold;
 use super::voice::Voice;
 use crate::run::{Event, Pace, Slowing, WINDOW};
-use crate::throttle::{Allowance, Cause, Reading, Verdict, View};
+use crate::throttle::{Allowance, Cause, Reading, Trickle, Verdict, View};
 
 /// The smallest share that is obeyed: below it, a batch would be followed by a minute of nothing.
 const SLOWEST: f64 = 0.02;
@@ -100,10 +100,10 @@ impl Stride {
     /// for too long.
     fn stand(&mut self, cause: Cause, floor: Option<u32>) -> Option<String> {
         self.sum_up();
-        self.was_held = true;
         let is_signal = cause.signal != WINDOW;
         let now = self.now();
         for event in self.hold.go_on(cause, floor, now) {
+            self.was_held = true;
             self.voice.say(event);
         }
         self.show_hold();
@@ -127,7 +127,7 @@ impl Stride {
             return Some((Cause { signal: WINDOW.to_owned(), text, reading: None }, None));
         }
         match self.gate.as_mut()?.verdict(Instant::now()) {
-            Verdict::Hold(cause, floor) => Some((cause, floor)),
+            Verdict::Hold(cause, trickle) => Some((cause, trickle.map(|it| it.floor))),
             Verdict::Go(..) => None,
         }
     }
@@ -150,7 +150,7 @@ impl Stride {
     fn show_hold(&self) {
         let shown = self.hold.shown();
         self.note(|gauge| {
-            if shown.is_some() {
+            if shown.as_ref().is_some_and(|it| it.floor.is_none()) {
                 gauge.slowing = None;
             }
             gauge.holding = shown;
@@ -158,7 +158,7 @@ impl Stride {
     }
 
     /// The rate that applies: the share of the run's that the gate gives, and in a hold with a floor,
-    /// that; of either, the part of this process.
+    /// no more than that; of either, the part of this process.
     fn set(&mut self, portion: Portion) {
         let rate = portion.rate.map(|rate| rate * self.share);
         let floor = self.hold.floor().map(f64::from);
@@ -193,7 +193,17 @@ impl Stride {
     pub(super) fn take_share(&mut self) -> (f64, Option<String>) {
         self.share = 1.0;
         let Some(gate) = self.gate.as_mut() else { return (1.0, None) };
-        let Verdict::Go(share, cause) = gate.verdict(Instant::now()) else { return (1.0, None) };
+        let (share, cause) = match gate.verdict(Instant::now()) {
+            Verdict::Go(share, cause) => (share, cause),
+            Verdict::Hold(_, Some(Trickle { share, slowed_by: Some(cause), .. })) => {
+                (share, Some(cause))
+            }
+            // Not slowed down, which is no speed to tell of.
+            Verdict::Hold(..) => {
+                self.note(|gauge| gauge.slowing = None);
+                return (1.0, None);
+            }
+        };
         self.tell_share(share, cause.as_ref());
         let Some(cause) = cause else { return (1.0, None) };
         self.share = share.max(SLOWEST);
@@ -328,6 +338,40 @@ mod tests {
         let is_told_again =
             matches!(told[..], [Slowed(_), Held(_), Released { .. }, Slowed(_), Unslowed { .. }]);
         assert!(is_told_again, "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn through_a_hold_with_a_floor_goes_the_lesser_of_it_and_what_others_slow_down_to() {
+        use Event::{Held, Released, Slowed, Unslowed};
+        let (gauge, mut stride, mut events) = stride();
+        let (view, tell) = View::told(&[Some(500), None]);
+        stride.obey(view, Duration::MAX);
+        let portion = Portion { rate: Some(10_000.0), part: 1.0, busy: 1 };
+        // The rate is twice what a batch may have; a poll is long over before each batch.
+        let mut rate = |parts: [f64; 2]| {
+            tell(&parts);
+            assert_eq!(stride.admits(Pace::default()), Admitted::Yes);
+            let (share, by) = stride.take_share();
+            let slowing = gauge.lock().unwrap().slowing.clone().map(|it| it.by);
+            assert_eq!(slowing, by, "what is shown");
+            (2 * stride.cap(u32::MAX, portion), by.map(|by| format!("{by}: {share:.2}")))
+        };
+        assert_eq!(rate([0.1, 0.1]), (10_000, None));
+        assert_eq!(rate([2.0, 0.1]), (500, None));
+        assert_eq!(rate([2.0, 0.7]), (500, Some("1: 0.47".into())));
+        assert_eq!(rate([2.0, 1.0]), (500, Some("1: 0.05".into())));
+        let portion = Portion { rate: Some(2_000.0), ..portion };
+        assert_eq!(stride.cap(u32::MAX, portion), 50);
+        tell(&[0.1, 0.1]);
+        assert_eq!((stride.admits(Pace::default()), stride.take_share().1), (Admitted::Yes, None));
+        drop(stride);
+        let mut told = Vec::new();
+        while let Some(event) = events.next().await {
+            told.push(event);
+        }
+        let is_told_once =
+            matches!(told[..], [Held(_), Slowed(_), Released { .. }, Unslowed { .. }]);
+        assert!(is_told_once, "{told:?}");
     }
 
     #[tokio::test]

@@ -153,12 +153,14 @@ pub fn hold(snapshot: &Snapshot) -> Option<String> {
     Some(why.map_or_else(|| shown.to_string(), |why| format!("{shown}: {why}")))
 }
 
-/// Writes what holds a run, as in `holding: replica-lag 7.2s > 5s, for 41s`.
+/// Writes what holds a run, as in `holding: replica-lag 7.2s > 5s, for 41s`, and what slows down that goes on.
 fn holding(snapshot: &Snapshot) -> String {
     let Some(it) = &snapshot.pulse.holding else { return Shown::Holding.to_string() };
     let lasted = snapshot.held_for().unwrap_or_default();
-    let floor = it.floor.map(|floor| format!(", at {} rows/s", count(floor.into())));
-    format!("holding: {}{}, for {}", it.reason, floor.unwrap_or_default(), span(lasted))
+    let floor = it.floor.map(|floor| format!(", at most {} rows/s", count(floor.into())));
+    let slowed = snapshot.pulse.slowing.as_ref().map(|it| format!("; {}", slowing(it)));
+    let (floor, slowed) = (floor.unwrap_or_default(), slowed.unwrap_or_default());
+    format!("holding: {}{floor}, for {}{slowed}", it.reason, span(lasted))
 }
 
 /// Writes what a run that goes on is slowed by.

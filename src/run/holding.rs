@@ -19,13 +19,13 @@ pub struct Holding {
     pub value: Option<f64>,
     /// The limit that it is above.
     pub limit: Option<f64>,
-    /// Rows per second that go on all the same.
+    /// Rows per second that go on all the same, at most.
     pub floor: Option<u32>,
     /// Since when, in seconds of the server's clock.
     pub since: f64,
 }
 
-/// What slows a run down without holding it.
+/// What slows a run down without holding it, also what goes on through a hold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Slowing {

@@ -16,7 +16,11 @@ use tokio::task::JoinHandle;
 use super::Throttler;
 use super::ask;
 use super::judge::{Changes, Floor, Watched, verdict};
+#[cfg(test)]
+use super::reading::Unit;
 use super::reading::{Blind, Reading, Verdict};
+#[cfg(test)]
+use crate::job::Limit;
 use crate::pg::{Database, Lane};
 use crate::run::HoldChange;
 
@@ -111,14 +115,27 @@ impl View {
         verdict(&self.readings.borrow_and_update(), &changes, now)
     }
 
-    /// Returns a view of no signal, and what reads them once more.
+    /// Returns a view of signals with these floors, which are called by their numbers, and what tells which parts of
+    /// their limits are used up, as if they had been for long.
     #[cfg(test)]
-    pub(crate) fn of_nothing() -> (View, impl Fn()) {
-        let (publish, readings) = watch::channel(Vec::new());
-        let (asks, _) = watch::channel(Instant::now());
+    pub(crate) fn told(floors: &[Option<u32>]) -> (View, impl Fn(&[f64])) {
+        let now = Instant::now();
+        let of = |(no, floor): (usize, &Option<u32>)| {
+            Watched::new(no.to_string(), floor.map(Floor::Rows), super::POLL, now)
+        };
+        let (publish, readings) = watch::channel(floors.iter().enumerate().map(of).collect());
+        let (asks, _) = watch::channel(now);
         let changes = watch::channel(Changes::new()).1;
         let view = View { readings, changes, asked: Arc::new(asks) };
-        (view, move || publish.send_modify(|_| {}))
+        let tell = move |parts: &[f64]| {
+            publish.send_modify(|all: &mut Vec<Watched>| {
+                for (watched, part) in all.iter_mut().zip(parts) {
+                    let (unit, limit) = (Unit::Things(""), Limit::Number(1.0));
+                    watched.settle(Reading::of(*part, unit, limit));
+                }
+            });
+        };
+        (view, tell)
     }
 
     /// Waits for something that the last verdict did not know.

@@ -6,6 +6,7 @@
 //! - One above its limit holds, and is released at nine tenths of it. So that a steady value between
 //!   the two does not hold for ever, it is also released after half a minute at or below the limit.
 //! - One with a share for a floor never holds: above its limit that share is left.
+//! - One with rows for a floor spares nobody else: what the others slow down by counts beside it.
 //! - Otherwise the smallest share rules (`ease`).
 //!
 //! The worst signal rules and is named: one that holds fully, then one that leaves a trickle, then
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::ease;
-use super::reading::{Blind, Cause, Reading, Unit, Verdict};
+use super::reading::{Blind, Cause, Reading, Trickle, Unit, Verdict};
 use crate::job::show_duration;
 use crate::run::HoldChange;
 
@@ -117,6 +118,14 @@ impl Watched {
     /// Takes how long the reading took, of which no more than a reading may count for the others.
     pub(super) fn took(&mut self, took: Duration) {
         self.took = took.min(YOUNG);
+    }
+
+    /// Takes a reading that has been the same for long.
+    #[cfg(test)]
+    pub(super) fn settle(&mut self, reading: Reading) {
+        for _ in 0..100 {
+            self.note(Ok(reading), None, self.at + self.every);
+        }
     }
 
     /// Takes what was read.
@@ -276,7 +285,10 @@ pub(super) fn verdict(all: &[Watched], changes: &Changes, now: Instant) -> Verdi
     }
     match (stop, trickle) {
         (Some((_, cause)), _) => Verdict::Hold(cause, None),
-        (None, Some((floor, _, cause))) => Verdict::Hold(cause, Some(floor)),
+        (None, Some((floor, _, cause))) => {
+            let (share, slowed_by) = share;
+            Verdict::Hold(cause, Some(Trickle { floor, share, slowed_by }))
+        }
         (None, None) => Verdict::Go(share.0, share.1),
     }
 }

@@ -65,7 +65,12 @@ fn text(verdict: &Verdict) -> String {
         Verdict::Go(share, None) => format!("go {share:.2}"),
         Verdict::Go(share, Some(cause)) => format!("go {share:.2}: {}", cause.text),
         Verdict::Hold(cause, None) => format!("hold: {}", cause.text),
-        Verdict::Hold(cause, Some(floor)) => format!("trickle {floor}: {}", cause.text),
+        Verdict::Hold(cause, Some(Trickle { floor, slowed_by: None, .. })) => {
+            format!("trickle {floor}: {}", cause.text)
+        }
+        Verdict::Hold(cause, Some(Trickle { floor, share, slowed_by: Some(by) })) => {
+            format!("trickle {floor}, {share:.2}: {}; {}", cause.text, by.text)
+        }
     }
 }
 
@@ -199,9 +204,23 @@ fn long_polls_give_nobody_longer_to_go_on_blind() {
 #[test]
 fn a_floor_keeps_a_trickle_only_if_all_that_hold_have_one() {
     let mut scene = Scene::of(&[("a", Some(100)), ("b", Some(30)), ("c", None)]);
+    assert_eq!(text(&scene.read(&[lag(20.0), lag(1.0), lag(1.0)])), "trickle 100: a 20s > 10s");
     assert_eq!(text(&scene.read(&[lag(20.0), lag(15.0), lag(1.0)])), "trickle 30: a 20s > 10s");
     assert_eq!(text(&scene.read(&[lag(20.0), lag(15.0), lag(11.0)])), "hold: c 11s > 10s");
-    assert_eq!(text(&scene.read(&[lag(20.0), lag(1.0), lag(1.0)])), "trickle 100: a 20s > 10s");
+}
+
+#[test]
+fn a_floor_leaves_no_more_than_what_the_others_slow_down_to() {
+    let tenth = Some(Floor::Share(0.1));
+    let all = [("a", Some(Floor::Rows(100))), ("b", None), ("c", tenth)];
+    let mut scene = Scene::with(&all);
+    let slow = "trickle 100, 0.39: a 20s > 10s; b 8s of 10s";
+    assert_eq!(text(&scene.read(&[lag(20.0), lag(8.0), lag(1.0)])), slow);
+    // The smallest share of them counts, also of one that never holds.
+    for _ in 0..10 {
+        scene.read(&[lag(20.0), lag(8.0), lag(30.0)]);
+    }
+    assert_eq!(text(&scene.verdict()), "trickle 100, 0.10: a 20s > 10s; c 30s > 10s");
 }
 
 #[test]
@@ -333,7 +352,11 @@ proptest! {
                     prop_assert!(share > 0.0 && share <= 1.0);
                     prop_assert_eq!(cause.is_some(), share < 1.0);
                 }
-                Verdict::Hold(_, floor) => prop_assert!(floor.is_none() || !is_blind),
+                Verdict::Hold(_, None) => {}
+                Verdict::Hold(_, Some(trickle)) => {
+                    prop_assert!(!is_blind && trickle.share > 0.0);
+                    prop_assert_eq!(trickle.slowed_by.is_some(), trickle.share < 1.0);
+                }
             }
         }
     }

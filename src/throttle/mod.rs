@@ -48,7 +48,7 @@ pub(crate) use gate::{Gate, Guarded, View};
 pub(crate) use judge::Changes;
 pub(crate) use others::Others;
 pub use rate::Allowance;
-pub(crate) use reading::{Blind, Cause, Reading, Verdict};
+pub(crate) use reading::{Blind, Cause, Reading, Trickle, Verdict};
 pub(crate) use shared::Shared;
 pub(crate) use survey::survey_in;
 pub use survey::{Origin, State, Survey, Surveyed, survey};

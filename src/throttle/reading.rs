@@ -173,8 +173,19 @@ pub(crate) struct Cause {
 pub(crate) enum Verdict {
     /// Go on at this share of the speed, above 0 and at most 1; below 1 the cause is named.
     Go(f64, Option<Cause>),
-    /// Stand still, or go on at so many rows per second.
-    Hold(Cause, Option<u32>),
+    /// Stand still, or let so much through.
+    Hold(Cause, Option<Trickle>),
+}
+
+/// What goes on through a hold.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Trickle {
+    /// No more rows per second than these.
+    pub(crate) floor: u32,
+    /// And no more than this share of the speed: what the signals leave that do not hold.
+    pub(crate) share: f64,
+    /// Which of them does; as in [`Verdict::Go`].
+    pub(crate) slowed_by: Option<Cause>,
 }
 
 #[cfg(test)]

@@ -237,6 +237,40 @@ fn what_is_true_or_false_takes_no_limit_and_can_be_switched_off() {
 }
 
 #[test]
+fn a_floor_is_no_leave_to_overrun_another_signal_and_both_are_shown() {
+    let db = scene(20_000);
+    db.exec("CREATE TABLE other (value float8); INSERT INTO other VALUES (0)");
+    turn(&db, 20.0);
+    let toml = job("max_hold = \"1s\"", "above = 10\nfloor = \"500/s\"");
+    let other = hold("other", "SELECT value FROM other", "above = 10");
+    let cli = Cli::new(&db, "job", &format!("{toml}\n{other}"));
+    let running = cli.start(JSON);
+    running.event("held", 1);
+    db.until("SELECT sum(n) > 0 FROM t");
+    db.exec("UPDATE other SET value = 9.9");
+    let run = running.progress("it settles", |run| {
+        run["slowing"]["share"].as_f64().is_some_and(|share| share < 0.07)
+    });
+    assert_eq!((&run["holding"]["by"], &run["slowing"]["by"]), (&"knob".into(), &"other".into()));
+    let (before, started) = (done(&db), Instant::now());
+    until("two seconds", || (started.elapsed() > Duration::from_secs(2)).then_some(()));
+    let speed = done(&db) - before;
+    assert!(
+        (10..400).contains(&speed),
+        "{speed} rows in two seconds at a twentieth of 1,000 a second"
+    );
+    let status = cli.done(&["status", "job"]).stdout;
+    let held = status.split_once("holding: knob 20 > 10, at most 500 rows/s, for ");
+    let (_, behind) = held.unwrap_or_else(|| panic!("{status}"));
+    assert!(behind.contains("; slowed to ") && behind.contains(": other 9.9 of 10"), "{status}");
+    assert_eq!(running.events("slowed").len(), 1, "once, and not with every batch");
+    cli.done(&["cancel", "job"]);
+    running.wait().exits(4);
+    let sums = cli.status("job")["held"].clone();
+    assert!(sums["knob"]["held_s"].as_f64() > Some(2.0) && sums["other"].is_null(), "{sums}");
+}
+
+#[test]
 fn a_floor_keeps_a_trickle_and_counts_as_no_standstill() {
     let db = scene(2_000);
     turn(&db, 20.0);
@@ -253,7 +287,7 @@ fn a_floor_keeps_a_trickle_and_counts_as_no_standstill() {
     let run = cli.status("job");
     assert_eq!(run["holding"]["floor_rows_per_s"], 100);
     assert_eq!(run["rate"]["limit_rows_per_s"], 100, "the job's own is 1,000");
-    assert!(cli.done(&["status", "job"]).stdout.contains("knob 20 > 10, at 100 rows/s, for "));
+    assert!(cli.done(&["status", "job"]).stdout.contains("knob 20 > 10, at most 100 rows/s, for "));
     // Blind, it does not even trickle.
     db.exec("ALTER TABLE knob RENAME TO knobs");
     running.event("held", 1);

@@ -13,7 +13,7 @@ use crate::pg::{Guards, Session};
 use crate::run::HoldChange;
 use crate::throttle::gate::Guarded;
 use crate::throttle::judge::Floor;
-use crate::throttle::reading::{Blind, Reading, Unit, Verdict};
+use crate::throttle::reading::{Blind, Reading, Trickle, Unit, Verdict};
 use crate::throttle::{Changes, Gate, Throttler, View};
 
 /// Answers as it is told to, and counts.
@@ -115,7 +115,9 @@ async fn everything_was_read_when_the_gate_opens_and_what_fails_or_hangs_holds()
     assert_eq!(view.verdict(Instant::now()), Verdict::Go(1.0, None));
     two.say.send_replace(Say::Value(11.0));
     let verdict = until(&mut view, |verdict| !is_go(verdict)).await;
-    let Verdict::Hold(cause, Some(7)) = verdict else { panic!("{verdict:?}") };
+    let Verdict::Hold(cause, Some(Trickle { floor: 7, .. })) = verdict else {
+        panic!("{verdict:?}")
+    };
     assert_eq!(cause.text, "two 11 > 10");
     two.say.send_replace(Say::Error);
     until(&mut view, |verdict| holds(verdict, "two cannot be read: told to fail")).await;
