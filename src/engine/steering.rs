@@ -263,7 +263,7 @@ impl Steering {
             slowed_by = self.take_share();
         }
         if let Some(by) = slowed_by {
-            self.slow_down(worked, &by).await;
+            self.slow_down(worked, by).await;
         }
     }
 
@@ -281,22 +281,38 @@ impl Steering {
     }
 
     /// Lets the time from batch to batch grow after one that took `worked`, so that the speed is the
-    /// share that the gate gives. The rate has been scaled already.
-    async fn slow_down(&mut self, worked: Duration, by: &str) {
-        let cycle = worked.div_f64(self.share).min(worked + LONGEST);
-        while self.began.elapsed() < cycle && self.asked().is_none() {
-            self.sleep_or_order(cycle.saturating_sub(self.began.elapsed())).await;
-        }
-        let cycle = self.began.elapsed();
+    /// share that the gate gives, which may be another one meanwhile. The rate has been scaled already.
+    async fn slow_down(&mut self, worked: Duration, by: String) {
+        let spent = self.began.elapsed();
         // The rest is what the rate asks for.
-        let slowed = cycle.mul_f64(1.0 - self.share).min(cycle.saturating_sub(worked));
+        let slowed = spent.mul_f64(1.0 - self.share).min(spent.saturating_sub(worked));
+        self.note_slowed(&by, slowed);
+        let mut slowed_by = Some(by);
+        while let Some(by) = slowed_by
+            && let Some(left) = worked.div_f64(self.share).checked_sub(self.began.elapsed())
+            && self.may_wait()
+        {
+            let since = Instant::now();
+            self.sleep_or_order(left.min(RECHECK)).await;
+            self.note_slowed(&by, since.elapsed());
+            slowed_by = self.take_share();
+        }
+    }
+
+    /// Whether neither an order nor a window makes an end to a wait for the sake of a share.
+    fn may_wait(&self) -> bool {
+        self.asked().is_none() && !self.brief.borrow().pace.is_closed
+    }
+
+    /// Sums up time by which `by` slowed this worker down.
+    fn note_slowed(&self, by: &str, time: Duration) {
         // What goes by in a hold with a floor is summed up as that.
         if self.stride().is_trickling() {
             return;
         }
         // Of several workers each is slowed down, and the run as long as one of them.
-        let slowed = slowed / self.portion().busy;
-        self.note(|gauge| gauge.held.slow(by, slowed));
+        let time = time / self.portion().busy;
+        self.note(|gauge| gauge.held.slow(by, time));
     }
 
     /// Waits for `time`, or until there is something new to know.
@@ -355,131 +371,13 @@ async fn changed(halted: &mut Option<watch::Receiver<bool>>) {
     }
 }
 
-/// How often it is looked whether a hold is over, should nothing else say so.
+/// How often it is looked whether a hold is over, should nothing else say so, or a share another one.
 const RECHECK: Duration = Duration::from_millis(250);
 /// How often a worker that stands aside looks whether it has its place again.
 const ASIDE: Duration = Duration::from_millis(10);
 /// The smallest part of its time that a batch is left with: shorter ones mostly begin and end.
 const BRIEFEST: f64 = 0.25;
-/// The longest wait after one batch for the sake of a share.
-const LONGEST: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::voice::{self, Listener};
-
-    fn steering() -> (Steering, watch::Sender<Brief>, watch::Sender<bool>, Listener) {
-        let brief = Brief { orders: Orders::at_will(), pace: Pace::default(), is_time_up: false };
-        let ((tell, brief), (leave, leaving)) = (watch::channel(brief), watch::channel(false));
-        let (voice, events) = voice::pair();
-        let steering = Steering::new(brief, leaving, Arc::default(), voice);
-        (steering, tell, leave, events)
-    }
-
-    #[tokio::test]
-    async fn a_wait_lasts_also_when_nobody_can_say_anything_any_more() {
-        let (mut steering, tell, leave, _events) = steering();
-        drop((tell, leave));
-        let (began, time) = (Instant::now(), Duration::from_millis(30));
-        steering.wait(time).await;
-        assert!(began.elapsed() >= time);
-    }
-
-    #[tokio::test]
-    async fn a_back_off_lasts_whatever_is_read_or_said_of_the_pace_and_an_order_ends_it() {
-        let (steering, tell, _leave, _events) = steering();
-        let (gate, read) = View::told(&[]);
-        let mut steering = steering.held_by(gate, Duration::MAX);
-        let tell = Arc::new(tell);
-        let teller = Arc::clone(&tell);
-        let news = tokio::spawn(async move {
-            loop {
-                read(&[]);
-                teller
-                    .send_modify(|brief| brief.pace.rate = Some(brief.pace.rate.unwrap_or(0) + 1));
-                tokio::task::yield_now().await;
-            }
-        });
-        let (began, time) = (Instant::now(), Duration::from_millis(30));
-        steering.back_off(time).await;
-        assert!(began.elapsed() >= time, "{:?} of {time:?}", began.elapsed());
-        news.abort();
-        let order = async { tell.send_modify(|brief| brief.orders.intent = Intent::Pause) };
-        tokio::join!(steering.back_off(Duration::from_hours(1)), order);
-        assert_eq!(steering.asked(), Some(Asked::For(Intent::Pause)));
-    }
-
-    #[tokio::test]
-    async fn who_has_nothing_to_do_waits_whatever_is_read_until_it_is_asked_to_stop() {
-        let (steering, tell, _leave, _events) = steering();
-        let (gate, read) = View::told(&[]);
-        let mut steering = steering.held_by(gate, Duration::MAX);
-        let news = tokio::spawn(async move {
-            loop {
-                read(&[]);
-                tokio::task::yield_now().await;
-            }
-        });
-        let (began, time) = (Instant::now(), Duration::from_millis(30));
-        steering.idle(time).await.unwrap();
-        assert!(began.elapsed() >= time, "{:?} of {time:?}", began.elapsed());
-        news.abort();
-        let order = async { tell.send_modify(|brief| brief.orders.intent = Intent::Pause) };
-        tokio::join!(async { steering.idle(Duration::from_hours(1)).await.unwrap() }, order);
-    }
-
-    #[tokio::test]
-    async fn what_holds_the_run_begins_and_ends_also_for_who_has_nothing_to_do() {
-        let (mut steering, tell, _leave, _events) = steering();
-        let holding = |steering: &Steering| steering.gauge.lock().unwrap().holding.clone();
-        tell.send_modify(|brief| brief.pace.is_closed = true);
-        steering.idle(Duration::from_millis(1)).await.unwrap();
-        assert_eq!(holding(&steering).map(|it| it.by), Some("window".to_owned()));
-        tell.send_modify(|brief| brief.pace.is_closed = false);
-        steering.idle(Duration::from_millis(1)).await.unwrap();
-        assert_eq!(holding(&steering), None);
-        assert_ne!(steering.gauge.lock().unwrap().held, crate::run::Held::default());
-    }
-
-    #[tokio::test]
-    async fn of_several_workers_those_beyond_the_wanted_step_back_and_a_halt_stops_all() {
-        let (steering, tell, _leave, _events) = steering();
-        tell.send_modify(|brief| brief.pace.workers = 2);
-        let (halt, halted) = watch::channel(false);
-        let mut workers: Vec<_> = (0..3).map(|no| steering.of_worker(no, halted.clone())).collect();
-        let asked: Vec<_> = workers.iter().map(Steering::asked).collect();
-        assert_eq!(asked, [None, None, Some(Asked::ToStepBack)]);
-        halt.send_replace(true);
-        workers[0].wait(Duration::from_hours(1)).await;
-        assert_eq!(workers[0].asked(), Some(Asked::ToStepBack));
-    }
-
-    #[tokio::test]
-    async fn what_was_said_of_the_time_comes_before_the_job_and_signals_make_it_shorter() {
-        let (mut steering, tell, _leave, _events) = steering();
-        let time = |steering: &Steering| {
-            steering.time(Duration::from_millis(20), Duration::from_millis(100)).as_millis()
-        };
-        assert_eq!(time(&steering), 20);
-        steering.share = 0.5;
-        assert_eq!(time(&steering), 10);
-        tell.send_modify(|brief| brief.pace.target = Some(Duration::from_secs(1)));
-        assert_eq!(time(&steering), 40, "others wait for what comes behind it, too");
-        steering.share = 0.0;
-        assert_eq!(time(&steering), 20);
-        steering.share = 1.0;
-        tell.send_modify(|brief| brief.pace.target = Some(Duration::from_millis(100)));
-        assert_eq!(time(&steering), 80, "one that takes as long as others should wait is cut off");
-    }
-
-    #[tokio::test]
-    async fn a_process_has_the_part_of_the_rate_that_its_workers_are_of_all() {
-        let (steering, tell, _leave, _events) = steering();
-        tell.send_modify(|brief| (brief.pace.rate, brief.orders.others) = (Some(1_000), 6));
-        let part = |wanted: f64| (steering.portion().part - wanted).abs() < 1e-9;
-        assert!(part(1.0 / 7.0), "{:?}", steering.portion());
-        steering.note(|gauge| gauge.busy = 2);
-        assert!(part(0.25), "{:?}", steering.portion());
-    }
-}
+#[path = "steering_tests.rs"]
+mod tests;

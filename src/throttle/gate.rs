@@ -30,8 +30,8 @@ const FIRST: Duration = Duration::from_secs(10);
 /// How long a reading may go on when the gate is closed, before it is left alone.
 const CLOSING: Duration = Duration::from_secs(3);
 
-/// Whoever works asks for a verdict before and after each batch. When nobody has for so long, nobody
-/// works: longer than the longest wait after a batch.
+/// Whoever works asks for a verdict before and after each batch, and again and again while it waits in
+/// between. When nobody has for so long, nobody works: longer than most batches.
 const AT_REST: Duration = Duration::from_secs(5);
 
 /// A signal, and what goes on while it is above its limit.
