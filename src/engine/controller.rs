@@ -42,8 +42,8 @@ pub(super) struct Shown {
     window: Option<String>,
     is_in_trouble: bool,
     vacuum: Option<String>,
-    /// Whether it is known what a commit takes: the others wait for it.
-    knows_commits: bool,
+    /// On which server it is known what a commit takes: the others wait for it.
+    commit_timeline: Option<String>,
     busy: u32,
 }
 
@@ -55,7 +55,7 @@ impl Shown {
             window: pulse.window.clone(),
             is_in_trouble: pulse.trouble.is_some(),
             vacuum: pulse.vacuum.clone(),
-            knows_commits: pulse.commit_s.is_some(),
+            commit_timeline: pulse.commit_timeline.clone(),
             busy,
         }
     }

@@ -112,7 +112,7 @@ pub(super) fn backend_noted() -> String {
 }
 
 /// What of a pulse stays when another one follows that does not know better: the standbys that were seen, and
-/// what a commit took.
+/// what a commit took, and on which server.
 macro_rules! kept {
     ($pulse:literal) => {
         concat!(
@@ -120,7 +120,9 @@ macro_rules! kept {
             $pulse,
             " -> 'standbys', 'commit_s', ",
             $pulse,
-            " -> 'commit_s'))"
+            " -> 'commit_s', 'commit_timeline', ",
+            $pulse,
+            " -> 'commit_timeline'))"
         )
     };
 }

@@ -118,6 +118,9 @@ pub struct Pulse {
     /// How many seconds a commit took before anybody worked on it: whoever joins would measure what the others do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit_s: Option<f64>,
+    /// The timeline of the server on which it did; an older process has not noted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_timeline: Option<String>,
     /// When the phase is over, with all counted that changes by itself until then; `None` where nothing does.
     pub outlook: Option<Eta>,
 }
@@ -127,8 +130,9 @@ impl Pulse {
     /// those know who work on it. What applied then, and what would come next, is for the next process to say.
     #[must_use]
     pub fn at_rest(self) -> Pulse {
-        let Pulse { p50_ms, p95_ms, looked, standbys, commit_s, .. } = self;
-        Pulse { p50_ms, p95_ms, looked, standbys, commit_s, ..Pulse::default() }
+        let Pulse { p50_ms, p95_ms, looked, standbys, commit_s, commit_timeline, .. } = self;
+        let rest = Pulse::default();
+        Pulse { p50_ms, p95_ms, looked, standbys, commit_s, commit_timeline, ..rest }
     }
 }
 

@@ -6,8 +6,8 @@
 //! A standby is not waited for: that is what `replica-lag` is for.
 //!
 //! What a commit takes is the machine's affair, so the limit can be a multiple of what it took
-//! before the walk began, as the process found that worked on it first. Such a limit guards others, and so
-//! it counts only while there are some.
+//! before the walk began, as the process found that worked on it first; after a failover the machine is
+//! another one, and it is found anew. Such a limit guards others, and so it counts only while there are some.
 
 use std::time::{Duration, Instant};
 
@@ -47,8 +47,9 @@ const FIRST_EVERY: Duration = Duration::from_millis(5);
 /// How long they may take all together, where commits are slow.
 const FIRST_LONGEST: Duration = Duration::from_secs(1);
 
-/// Commits nothing.
-const BARE: &str = "SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NULL";
+/// Commits nothing; says of which timeline the server is, that is, whether it still is the same one.
+const BARE: &str = "\
+SELECT pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)";
 
 /// Writes a few bytes of WAL that change nothing. A transaction id alone would not do: the server
 /// flushes the commit of one that wrote nothing whenever it likes.
@@ -62,6 +63,8 @@ pub(super) struct CommitLatency {
     begin: Begin,
     took: Probes,
     usual: Usual,
+    /// The timeline of the server that was probed last.
+    timeline: String,
     others: Others,
 }
 
@@ -69,13 +72,13 @@ impl CommitLatency {
     pub(super) fn new(name: String, limit: Limit, usual: Usual) -> CommitLatency {
         let begin = Guards { synchronous_commit: Some("local"), ..ask::guards() }.begin();
         let (took, others) = (Probes::default(), Others::since(Instant::now()));
-        CommitLatency { name, limit, begin, took, usual, others }
+        CommitLatency { name, limit, begin, took, usual, timeline: String::new(), others }
     }
 
     /// The limit as it is now: a multiple of what nobody has found out yet is the least that it can be.
     fn limit(&self) -> Limit {
         if let Limit::Times { factor, least } = self.limit
-            && let Some(usual) = self.usual.seconds()
+            && let Some(usual) = self.usual.seconds(&self.timeline)
         {
             return Limit::Time(limit(usual, factor, least));
         }
@@ -83,10 +86,11 @@ impl CommitLatency {
     }
 
     /// Returns how much longer the transaction took that had something to commit.
-    async fn probe(&self, session: &mut Session) -> Result<Duration, Fault> {
+    async fn probe(&mut self, session: &mut Session) -> Result<Duration, Fault> {
         let started = Instant::now();
-        session.transact_prepared(&self.begin, BARE, &[]).await?;
+        let rows = session.transact_prepared(&self.begin, BARE, &[]).await?;
         let bare = started.elapsed();
+        self.timeline = rows.first().map(|row| row.get(0)).unwrap_or_default();
         let started = Instant::now();
         match session.transact_prepared(&self.begin, COMMIT, &[]).await {
             // What the server ends took as long as it was let.
@@ -95,24 +99,23 @@ impl CommitLatency {
         }
     }
 
-    /// Probes until it is known what is usual.
+    /// Probes until it is known what is usual; the first took so long.
     async fn calibrate(
         &mut self,
         session: &mut Session,
-        factor: f64,
-        least: Duration,
+        first: Duration,
+        (factor, least): (f64, Duration),
     ) -> Result<(), Fault> {
         let started = Instant::now();
         let mut usual = Probes::default();
-        loop {
-            usual.note(self.probe(session).await?);
-            let enough = enough(usual.percentile(PERCENTILE), factor, least);
-            if usual.count() >= enough || started.elapsed() >= FIRST_LONGEST {
-                break;
-            }
+        usual.note(first);
+        while usual.count() < enough(usual.percentile(PERCENTILE), factor, least)
+            && started.elapsed() < FIRST_LONGEST
+        {
             tokio::time::sleep(FIRST_EVERY).await;
+            usual.note(self.probe(session).await?);
         }
-        self.usual.note(usual.percentile(PERCENTILE));
+        self.usual.note(usual.percentile(PERCENTILE), &self.timeline);
         self.took = usual;
         Ok(())
     }
@@ -120,13 +123,13 @@ impl CommitLatency {
     /// Probes, and returns what commits take, and whether anybody feels it: a multiple guards others.
     async fn value(&mut self, session: &mut Session) -> Result<(f64, bool), Blind> {
         let blind = |fault: Fault| ask::blind(&fault);
+        let took = self.probe(session).await.map_err(blind)?;
         if let Limit::Times { factor, least } = self.limit
-            && self.usual.is_ours_to_find()
+            && self.usual.is_ours_to_find(&self.timeline)
         {
-            self.calibrate(session, factor, least).await.map_err(blind)?;
+            self.calibrate(session, took, (factor, least)).await.map_err(blind)?;
             return Ok((self.took.percentile(PERCENTILE), true));
         }
-        let took = self.probe(session).await.map_err(blind)?;
         self.took.note(took);
         let is_for_others = matches!(self.limit, Limit::Times { .. });
         let is_felt = !is_for_others || self.others.are_at_work(session).await?;

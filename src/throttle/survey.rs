@@ -101,7 +101,8 @@ const FACTS: &str = concat!(
     role!(),
     ", 'in_recovery', pg_catalog.pg_is_in_recovery(),
        'forbidden', (SELECT min(p.oid::regprocedure::text) FROM pg_catalog.pg_proc p
-           WHERE p.proname = 'pg_logical_emit_message' AND p.proargtypes[2] = 'text'::regtype
+           WHERE (p.proname = 'pg_logical_emit_message' AND p.proargtypes[2] = 'text'::regtype
+               OR p.oid = 'pg_catalog.pg_walfile_name(pg_lsn)'::regprocedure)
                AND NOT pg_catalog.has_function_privilege(p.oid, 'EXECUTE')),
        'syncs', pg_catalog.current_setting('fsync') <> 'off',
        'standbys', (SELECT count(*) FROM pg_catalog.pg_stat_replication),
@@ -114,7 +115,7 @@ struct Facts {
     #[serde(flatten)]
     role: Role,
     in_recovery: bool,
-    /// The function that writes what a commit then waits for, if the role may not call it.
+    /// A function of those that a probe of commits calls, if the role may not.
     forbidden: Option<String>,
     /// Whether a commit waits for the disk.
     syncs: bool,

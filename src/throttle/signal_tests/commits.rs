@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{DEADLINE, Reader, Scene, hold};
 use crate::job::{Hold, Limit, Signal};
 use crate::run::Pulse;
+use crate::throttle::reading::{Blind, Reading};
 use crate::throttle::{Shared, survey};
 
 /// A server that waits for its disk, and by `commit_delay` as well, also when nobody else writes.
@@ -116,6 +117,41 @@ async fn who_comes_to_a_run_takes_what_is_usual_from_those_at_work() {
     assert!((later.limit - factor * 0.01).abs() < 1e-9, "{later}");
 }
 
+#[tokio::test]
+async fn after_a_failover_what_is_usual_is_found_anew_by_who_leads_and_not_after_a_restart() {
+    let scene = Scene::set(DURABLE).await;
+    let limit = Signal::CommitLatency.default_limit().unwrap();
+    let Limit::Times { factor, least } = limit else { panic!("{limit}") };
+    let hold = Hold { above: limit, ..hold(Signal::CommitLatency, LIMIT) };
+    let (leads, joins) =
+        (Shared::of(&Pulse::default(), true), Shared::of(&Pulse::default(), false));
+    let of = |shared: &Shared| Reader {
+        throttler: scene.guarded_with(&hold, shared.clone()).throttler,
+        database: scene.database("app"),
+    };
+    let (mut first, mut second) = (of(&leads), of(&joins));
+    let before = first.read().await.unwrap().limit;
+    scene.exec(SLOW).await;
+    scene.sandbox.stop_immediate().unwrap();
+    scene.sandbox.start_again().unwrap();
+    let after = first.until(Result::is_ok).await.unwrap().limit;
+    assert!((after - before).abs() < 1e-9, "{after} after a restart, {before} before it");
+
+    scene.sandbox.stop_fast().unwrap();
+    std::fs::write(scene.sandbox.data_dir().join("standby.signal"), "").unwrap();
+    scene.sandbox.start_again().unwrap();
+    scene.other().await.batch_execute("SELECT pg_promote()").await.unwrap();
+    let limit = |read: Result<Reading, Blind>| read.unwrap().limit;
+    let found = limit(first.until(Result::is_ok).await);
+    assert!(found > factor * 0.1 - 1e-9, "{found}, and {before} before the failover");
+    let early = limit(second.until(Result::is_ok).await);
+    assert!((early - least.as_secs_f64()).abs() < 1e-9, "{early}: nobody has told it");
+    let mut pulse = Pulse::default();
+    leads.fill(&mut pulse);
+    joins.hear(&pulse, false);
+    assert!((limit(second.read().await) - found).abs() < 1e-9);
+}
+
 /// What guards others, on a server whose commits have become slow since it was read first.
 async fn guarding_others(scene: &Scene) -> Reader {
     let limit = Signal::CommitLatency.default_limit().unwrap();
@@ -177,4 +213,12 @@ async fn it_is_on_without_a_line_where_commits_wait_for_a_disk() {
     // Whoever named it is held by it.
     let why = scene.reader(Signal::CommitLatency, LIMIT).blind().await.why;
     assert!(why.starts_with("permission denied for function pg_logical_emit_message"), "{why}");
+    scene
+        .exec(&format!(
+            "GRANT EXECUTE ON FUNCTION {function} TO PUBLIC;;
+             REVOKE EXECUTE ON FUNCTION pg_walfile_name FROM PUBLIC"
+        ))
+        .await;
+    let all = survey(&scene.database("blind"), None).await.unwrap().to_string();
+    assert!(all.contains("hidden  blind may not call pg_walfile_name(pg_lsn); GRANT "), "{all}");
 }
