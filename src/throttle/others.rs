@@ -2,7 +2,8 @@
 //! no reason for it where nobody is.
 //!
 //! Whoever runs a statement is at work, however long it takes. Who has ended one is for a while: the next
-//! may come any moment. Who only keeps a transaction open waits for nothing of ours.
+//! may come any moment. Who only keeps a transaction open waits for nothing of ours. Nor do those who look
+//! at runs and steer them, with the commands that are of no job: they would slow down what they watch.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ const QUIET: &str = concat!(
     ELSE coalesce(greatest(extract(epoch FROM clock_timestamp() - a.state_change), 0.0), 0.0) END))
 FROM pg_catalog.pg_stat_activity a
 WHERE coalesce(a.backend_type, 'client backend') = 'client backend'
-  AND a.usesysid IS NOT NULL AND a.datid IS NOT NULL AND ",
+  AND a.usesysid IS NOT NULL AND a.datid IS NOT NULL
+  AND (a.usename = SESSION_USER AND a.application_name = 'piecemeal') IS NOT TRUE AND ",
     of_others!()
 );
 

@@ -1,7 +1,11 @@
 //! What other sessions do: locks, statements, transactions, autovacuum, and what a probe feels.
 
+use std::time::Instant;
+
 use super::{Scene, connect, hold};
 use crate::job::Signal;
+use crate::pg::{Guards, Lane};
+use crate::throttle::Others;
 
 #[tokio::test]
 async fn who_waits_for_the_table_or_a_row_is_counted_once_and_we_are_not() {
@@ -136,4 +140,27 @@ async fn a_probe_feels_what_a_reader_of_the_table_feels() {
     assert!(latency.value().await < 0.5);
     scene.exec("ALTER TABLE t RENAME TO u").await;
     assert!(latency.blind().await.why.contains("does not exist"));
+}
+
+#[tokio::test]
+async fn who_only_looks_at_runs_is_not_at_work_beside_one_and_who_does_another_job_is() {
+    let scene = Scene::set(&[]).await;
+    let database = scene.database("app");
+    let mut session = database.session(Lane::Gate).await.unwrap();
+    // What made the scene is some time ago then.
+    session.transact(&Guards::reading(), "SELECT pg_sleep(0.5)", &[]).await.unwrap();
+    for (role, name, is_at_work) in [
+        ("app", "piecemeal", false),
+        ("app", "piecemeal inc", false),
+        ("app", "piecemeal other", true),
+        ("postgres", "piecemeal", true),
+        ("app", "psql", true),
+    ] {
+        let mut others = Others::since(Instant::now());
+        let url = scene.sandbox.url("postgres").replacen("postgres@", &format!("{role}@"), 1);
+        let other = connect(&format!("{url}?application_name={}", name.replace(' ', "%20"))).await;
+        other.batch_execute("SELECT 1").await.unwrap();
+        let found = others.are_at_work(&mut session).await.unwrap();
+        assert_eq!(found, is_at_work, "{name} of {role}");
+    }
 }
