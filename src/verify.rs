@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::batch::took;
 use crate::pg::{Fault, Param, Session};
-use crate::plan::Statements;
+use crate::plan::{Statements, keys};
 use crate::run::{Failure, FailureKind, Pending, Rows, count, counted};
 use crate::walk::{Key, Walk};
 
@@ -128,7 +128,7 @@ pub(crate) async fn sample(
     let sql = statements.sample.of_stretch(window.after.is_some());
     let begin = statements.by_key.begin_read(is_lifted);
     let rows = session.transact_prepared(begin, sql, &params).await?;
-    Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
+    keys(&rows)
 }
 
 /// Checks the books of a job that has nothing else to be checked by: the ranges tile, each is at

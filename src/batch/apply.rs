@@ -116,7 +116,8 @@ pub(crate) async fn apply(
     // A look ahead that failed is looked up again, where its fault is dealt with.
     let ahead = attempt.ahead.clone().and_then(|look| {
         let (found, _) = answers.pop()?;
-        found.ok().map(|found| Ahead { end: End::of(&found), look })
+        let end = End::of(&found.ok()?).ok()?;
+        Some(Ahead { end, look })
     });
     let answer =
         |(rows, took): (Result<Vec<Row>, Fault>, Duration)| (rows.map(|it| applied(&it)), took);

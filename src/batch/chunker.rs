@@ -1,7 +1,7 @@
 //! Asks the server for the next chunk.
 
 use crate::pg::{Fault, Param, Session};
-use crate::plan::{Route, Statements};
+use crate::plan::{Route, Statements, first_key};
 use crate::walk::{Chunk, Key, Leg};
 use tokio_postgres::Row;
 
@@ -34,13 +34,10 @@ pub(crate) struct End {
 
 impl End {
     /// Reads the answer to a look.
-    pub(super) fn of(rows: &[Row]) -> End {
-        let Some(row) = rows.first() else { return End::default() };
-        let keys = row.get::<_, Option<i64>>(1);
-        End {
-            upto: row.get::<_, Option<Vec<String>>>(0).map(Key::new),
-            keys: keys.map(|keys| u32::try_from(keys).unwrap_or(u32::MAX)),
-        }
+    pub(super) fn of(rows: &[Row]) -> Result<End, Fault> {
+        let keys = rows.first().and_then(|row| row.get::<_, Option<i64>>(1));
+        let keys = keys.map(|keys| u32::try_from(keys).unwrap_or(u32::MAX));
+        Ok(End { upto: first_key(rows)?, keys })
     }
 }
 
@@ -66,7 +63,7 @@ pub(crate) async fn next(
     let begin = if is_lifted { &route.begin_lifted_read } else { &route.begin_end };
     let (sql, params) = boundary(route, &look);
     let found = session.transact_prepared(begin, sql, &params).await?;
-    Ok(Chunk::from(Ahead { look, end: End::of(&found) }))
+    Ok(Chunk::from(Ahead { look, end: End::of(&found)? }))
 }
 
 impl From<Ahead> for Chunk {
@@ -107,8 +104,7 @@ pub(crate) async fn key_of(
     let sql = route.keys.of_stretch(chunk.after.is_some());
     let params = stretch(chunk.after.as_ref(), &chunk.upto);
     let rows = session.transact_prepared(&route.begin_rare_read, sql, &params).await?;
-    let [row] = &rows[..] else { return Ok(None) };
-    Ok(Some(Key::new(row.get(0))))
+    if rows.len() == 1 { first_key(&rows) } else { Ok(None) }
 }
 
 fn stretch<'a>(after: Option<&'a Key>, upto: &'a Key) -> Vec<Param<'a>> {

@@ -85,10 +85,10 @@ pub(super) fn unfit(job: &str, unfit: Unfit) -> Failure {
             by_key,
         ),
         Unfit::OtherKey => (
-            "a column of the key has another type or collation than when the walk was planned",
-            "where its values have another order, rows behind the cursor may not be done; nothing was written since",
+            "a column of the key has another type or collation than when the walk was planned, or may be NULL",
+            "where its values have another order, rows behind the cursor may not be done, and no batch finds a row by a NULL; nothing was written since",
             format!(
-                "if the order is the same (a number of a wider type), `piecemeal resume {job}` goes on; if not, give the column its type and collation back, then resume"
+                "if the order is the same (a number of a wider type), `piecemeal resume {job}` goes on; if not, give the column its type and collation, or NOT NULL, back, then resume"
             ),
         ),
         Unfit::Unindexed => (

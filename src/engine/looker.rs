@@ -8,10 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::recover::{Choice, FIRST_WAIT, Locked, Situation, choose, jittered, timeouts};
 use super::steering::Steering;
-use super::worker::{Stop, unindexed};
+use super::worker::{Stop, may_be_key, unfit};
 use crate::batch::{self, Look};
 use crate::ledger::verifying;
-use crate::pg::fault::is_timeout;
 use crate::pg::{Database, Fault, Lane, Session};
 use crate::plan::{self, Plan, WINDOW};
 use crate::run::{Event, Pending};
@@ -277,9 +276,9 @@ impl Looker {
         }
     }
 
-    async fn unindexed(&mut self) -> Option<Stop> {
+    async fn unfit(&mut self) -> Option<Stop> {
         let plan = Arc::clone(&self.plan);
-        unindexed(self.session().await.ok()?, &plan).await
+        unfit(self.session().await.ok()?, &plan).await
     }
 
     async fn recover(
@@ -291,8 +290,8 @@ impl Looker {
         if fault.spoils_connection() {
             self.session = None;
         }
-        if is_timeout(fault.message())
-            && let Some(stop) = self.unindexed().await
+        if may_be_key(fault.message())
+            && let Some(stop) = self.unfit().await
         {
             return Err(stop);
         }

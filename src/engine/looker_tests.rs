@@ -11,6 +11,7 @@ use super::*;
 use crate::control::Desk;
 use crate::engine::steering::Brief;
 use crate::engine::voice;
+use crate::engine::worker::Unfit;
 use crate::job::Job;
 use crate::ledger::Actor;
 use crate::ledger::control::Orders;
@@ -94,6 +95,18 @@ fn looker(scene: &Scene) -> (Looker, impl Sized) {
     let plan = Arc::new(scene.plan.clone());
     let looker = Looker::new(scene.database.clone(), plan, steering, (1, Pending::Absent));
     (looker, (tell, leave, events))
+}
+
+#[tokio::test]
+async fn a_verification_that_meets_a_row_without_a_key_says_that_the_key_is_another() {
+    let mut scene = Scene::set().await;
+    scene.plan.job.pace.max_hold = Duration::from_secs(1);
+    let keyless = "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ALTER id DROP NOT NULL;
+        CREATE UNIQUE INDEX ON t (id); INSERT INTO t VALUES (NULL, 0)";
+    scene.client.batch_execute(keyless).await.unwrap();
+    let (mut looker, _there) = looker(&scene);
+    let found = looker.last_key().await;
+    assert!(matches!(found, Err(Stop::Unfit(Unfit::OtherKey))), "{found:?}");
 }
 
 #[tokio::test]

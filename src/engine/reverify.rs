@@ -99,6 +99,11 @@ fn stopped(job: &str, stop: &Stop) -> Error {
                 "make its primary key, or unique index, again, then `piecemeal verify {job}`"
             ));
     }
+    if matches!(stop, Stop::Unfit(Unfit::OtherKey)) {
+        let what = format!("`{job}` could not be verified: somebody has just altered its key");
+        return Error::new(ErrorKind::Refused, "unfit", what)
+            .with_hint(format!("`piecemeal verify {job}` says what stands against it now"));
+    }
     let (kind, code, message) = match stop {
         Stop::Fatal(message) | Stop::BadRow(_, message) | Stop::Full(_, message, _) => {
             (ErrorKind::Unverified, "not-verified", Some(message))
@@ -120,10 +125,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_has_lost_its_index_is_no_mistake_of_ours_and_no_wrong_row() {
+    fn a_key_that_was_altered_or_has_lost_its_index_is_no_mistake_of_ours_and_no_wrong_row() {
         let error = stopped("posts", &Stop::Unfit(Unfit::Unindexed));
         assert_eq!(error.kind(), ErrorKind::Refused);
         assert!(error.to_string().contains("no unique index"), "{error}");
+        let altered = stopped("posts", &Stop::Unfit(Unfit::OtherKey));
+        assert_eq!(altered.kind(), ErrorKind::Refused);
         assert_eq!(stopped("posts", &Stop::End).kind(), ErrorKind::Unexpected);
     }
 }

@@ -150,6 +150,20 @@ pub(crate) fn is_unreachable(message: &DbMessage) -> bool {
     message.sqlstate.as_ref().is_none_or(|code| codes.iter().any(|it| code.starts_with(it)))
 }
 
+/// What is said of a row of which nobody can say which rows come behind it.
+const KEYLESS: &str = "a column of the key is NULL";
+
+/// What comes of reading the key of such a row; null value not allowed.
+pub(crate) fn keyless() -> Fault {
+    let sqlstate = Some("22004".to_owned());
+    Fault::Again(DbMessage { sqlstate, ..DbMessage::local(KEYLESS) })
+}
+
+/// Whether a column of the key was NULL.
+pub(crate) fn is_keyless(message: &DbMessage) -> bool {
+    message.message == KEYLESS
+}
+
 /// Whether the insert met a row that is already there.
 pub(crate) fn is_duplicate(message: &DbMessage) -> bool {
     message.sqlstate.as_deref() == Some("23505")

@@ -10,6 +10,7 @@ use std::ops::Range;
 use serde_json::Value;
 use tokio_postgres::Row;
 
+use super::found::first_key;
 use super::statements::{Route, Statements};
 use super::target::Target;
 use crate::finding::Finding;
@@ -238,11 +239,8 @@ async fn ends(session: &mut Session, route: &Route, last: &Key) -> Result<(Key, 
     let first = Act { begin, sql, params: &first };
     let upto = Act { begin, sql, params: &upto };
     let (first, _, upto) = session.transact_both(&first, &upto).await?;
-    let key = |rows: &[Row]| {
-        let found = rows.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0));
-        found.map_or_else(|| last.clone(), Key::new)
-    };
-    Ok((key(&first), key(&upto?)))
+    let key = |found: Option<Key>| found.unwrap_or_else(|| last.clone());
+    Ok((key(first_key(&first)?), key(first_key(&upto?)?)))
 }
 
 fn stray(name: &str, reason: &str, target: &Target, is_physical: bool) -> Finding {

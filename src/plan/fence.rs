@@ -60,11 +60,12 @@ pub(super) fn same_table(target: &Target) -> String {
 }
 
 /// Whether the columns of the key still have the types and collations by which their values are ordered:
-/// in another order, the cursor means other rows. Each is one look into an index of the catalog.
+/// in another order, the cursor means other rows. And whether none of them may be NULL by now: such a row is
+/// in no stretch of keys. Each is one look into an index of the catalog.
 pub(super) fn same_key(target: &Target) -> String {
     let columns = target.keyset.columns.iter();
     let columns = columns.map(|column| {
-        format!("EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE {})", column.is_it)
+        format!("EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE {} AND attnotnull)", column.is_it)
     });
     columns.collect::<Vec<_>>().join(" AND ")
 }

@@ -4,6 +4,7 @@
 //! ledger exists. A rehearsal, if it is asked for, is the one thing here that takes locks and leaves
 //! dead rows. Nothing here decides while a run goes on.
 
+mod found;
 mod facts;
 mod catalog;
 mod check;
@@ -35,6 +36,7 @@ pub(crate) use around::{Around, look_around};
 pub use draft::{check_names, draft};
 pub use forecast::{Forecast, Growth, Windowed};
 pub use forms::Forms;
+pub(crate) use found::{first_key, keys};
 pub(crate) use newcomer::stretch_of;
 pub use outline::Outline;
 pub(crate) use outline::path_of;

@@ -3,6 +3,7 @@
 //! They are looked at as the verification looks at all rows, window by window along the key of the table, but
 //! with an expectation that is about these rows alone. So nobody waits longer for it than for a batch.
 
+use super::found::{first_key, keys};
 use super::prepare::Plan;
 use super::statements::{Statements, matches};
 use super::target::family;
@@ -47,12 +48,10 @@ pub(crate) async fn stretch_of(
     let partition = Keyset { table: name.to_owned(), ..keyset.clone() };
     let ends = format!("({}) UNION ALL ({})", partition.first_key(), partition.last_key());
     let ends = session.transact_prepared(begin, &ends, &[]).await?;
-    let [first, end] = ends.as_slice() else { return Ok(None) };
-    let first = Key::new(first.get(0));
+    let Ok([first, end]) = <[Key; 2]>::try_from(keys(&ends)?) else { return Ok(None) };
     let before = [Param::Texts(Some(first.values()))];
     let before = session.transact_prepared(begin, &keyset.before(), &before).await?;
-    let after = before.first().map(|row| Key::new(row.get(0)));
-    Ok(Some(Leg { after, end: Key::new(end.get(0)), stripe: None }))
+    Ok(Some(Leg { after: first_key(&before)?, end, stripe: None }))
 }
 
 /// Whether a row, of what is called `row`, was written before the table `oid` became a partition.

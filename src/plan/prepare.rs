@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::explain::{self, Explained};
 use super::facts::Table;
+use super::found::first_key;
 use super::limits::read_guards;
 use super::served::{Served, served};
 use super::statements::Statements;
@@ -250,7 +251,7 @@ pub async fn last_key(
 ) -> Result<Option<Key>, Fault> {
     let begin = &statements.by_key.begin_rare_read;
     let rows = session.transact_prepared(begin, &statements.last_key, &[]).await?;
-    Ok(rows.first().map(|row| Key::new(row.get(0))))
+    first_key(&rows)
 }
 
 /// Returns where a walk that begins now ends, and the file of which that is a place if it goes in
@@ -280,7 +281,7 @@ pub enum Standing {
     Same,
     /// Another table has its name.
     OtherTable,
-    /// Its key may have another order.
+    /// Its key may have another order, or a NULL.
     OtherKey,
     /// A trigger could suppress rows, and batches do not count with that.
     Uncounted,

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::found::keys;
 use super::limits::read_guards;
 use super::prepare::Plan;
 use crate::pg::fault::is_lock_timeout;
@@ -130,7 +131,7 @@ async fn sampled(
     let guards = read_guards(&plan.job, &plan.target.search_path);
     let params = [Param::Int(ranges.into()), Param::Texts(Some(upto.values()))];
     let rows = session.transact(&guards, sql, &params).await?;
-    Ok(rows.iter().map(|row| Key::new(row.get(0))).collect())
+    keys(&rows)
 }
 
 #[cfg(test)]

@@ -81,6 +81,35 @@ fn a_key_that_gets_another_collation_or_type_stops_the_run() {
     }
 }
 
+#[test]
+fn a_key_that_may_be_null_by_now_stops_the_run() {
+    // A row that no stretch of keys has, and rows at which batches would end.
+    for change in
+        ["INSERT INTO t (tenant) VALUES (900)", "UPDATE t SET code = NULL WHERE tenant > 800"]
+    {
+        let db = Db::with(
+            "CREATE TABLE t (tenant int NOT NULL, code text NOT NULL, n int NOT NULL DEFAULT 0,
+                             UNIQUE (tenant, code));
+             INSERT INTO t SELECT i, 'a' FROM generate_series(1, 1000) i",
+        );
+        let cli = Cli::new(&db, "job", &slowly().key(&["tenant", "code"]).text());
+        let running = cli.start(&["run", "job", "-y", "-v"]);
+        db.until("to_regclass('piecemeal.range') IS NOT NULL");
+        db.until("(SELECT sum(n) FROM t) > 100");
+        cli.done(&["pause", "job", "--wait"]);
+        db.exec(&format!("ALTER TABLE t ALTER code DROP NOT NULL; {change}"));
+        let done = db.number("SELECT sum(n) FROM t");
+        cli.done(&["throttle", "job", "--rate", "1M/s"]);
+        cli.done(&["resume", "job"]);
+        running.wait().exits(3).says("or may be NULL").says("piecemeal resume job");
+        assert_eq!(db.number("SELECT sum(n) FROM t"), done, "{change}");
+        cli.call(&["resume", "job"]).exits(3).says("key-nullable");
+        db.exec("DELETE FROM t WHERE code IS NULL; ALTER TABLE t ALTER code SET NOT NULL");
+        cli.done(&["resume", "job"]);
+        done_once(&db, "job");
+    }
+}
+
 /// A table of a hundred rows, of which a run has done a quarter and gone.
 fn quarter(columns: &str, values: &str) -> (Db, Cli) {
     let db = Db::with(&format!(

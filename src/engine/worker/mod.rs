@@ -20,6 +20,7 @@ use super::striper::Striper;
 use super::suspect::Suspect;
 use crate::batch::{self, Ahead, Attempt, Fence, Look};
 use crate::ledger::ranges::Taken;
+use crate::pg::fault::{is_keyless, is_timeout};
 use crate::pg::{Database, DbMessage, Fault, Lane, Session};
 use crate::plan::{self, Plan, Standing};
 use crate::run::{Event, Outcome};
@@ -63,7 +64,7 @@ pub(super) enum Unfit {
     NotPending,
     /// The table is rewritten again and again.
     Rewritten,
-    /// The key is not what it was when the walk was planned.
+    /// The key is not what it was when the walk was planned, or may be NULL.
     OtherKey,
     /// The key has no index any more.
     Unindexed,
@@ -402,10 +403,21 @@ pub(super) fn misled(standing: Standing) -> Option<Stop> {
     }
 }
 
-/// Why to stop after a time limit: smaller batches are no faster where each reads the whole table.
-pub(super) async fn unindexed(session: &mut Session, plan: &Plan) -> Option<Stop> {
-    let standing = plan::standing(session, plan).await;
-    (standing == Ok(Standing::Unindexed)).then_some(Stop::Unfit(Unfit::Unindexed))
+/// Whether the key may be what a fault comes from: a time limit, or a row without one.
+pub(super) fn may_be_key(message: &DbMessage) -> bool {
+    is_timeout(message) || is_keyless(message)
+}
+
+/// Why to stop after such a fault: smaller batches are no faster where each reads the whole table, and lead
+/// to no row whose key is NULL.
+pub(super) async fn unfit(session: &mut Session, plan: &Plan) -> Option<Stop> {
+    match plan::standing(session, plan).await.ok()? {
+        Standing::Unindexed => Some(Stop::Unfit(Unfit::Unindexed)),
+        standing @ (Standing::Same
+        | Standing::OtherTable
+        | Standing::OtherKey
+        | Standing::Uncounted) => misled(standing),
+    }
 }
 
 /// Why to stop when the ledger could not be asked.

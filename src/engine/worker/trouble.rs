@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Next, Stop, Unfit, Worker, lost, misled, unindexed};
+use super::{Next, Stop, Unfit, Worker, lost, may_be_key, misled, unfit};
 use crate::batch;
 use crate::engine::insist::insist;
 use crate::engine::recover::{
@@ -17,7 +17,7 @@ use crate::engine::recover::{
 use crate::engine::striper::Striper;
 use crate::ledger::ranges;
 use crate::ledger::rewrite::{self, Rewrite};
-use crate::pg::fault::{is_not_pending, is_timeout};
+use crate::pg::fault::is_not_pending;
 use crate::pg::{DbMessage, Fault, Session};
 use crate::plan::{self, Standing};
 use crate::run::Event;
@@ -32,8 +32,8 @@ impl Worker {
             self.session = None;
         }
         let message = fault.message().clone();
-        if is_timeout(&message)
-            && let Some(stop) = self.unindexed().await
+        if may_be_key(&message)
+            && let Some(stop) = self.unfit().await
         {
             return Next::Stop(stop);
         }
@@ -57,14 +57,14 @@ impl Worker {
         self.try_again(&message, pause).await
     }
 
-    /// Why to stop after a time limit. A walk through the blocks of the file needs no index.
-    async fn unindexed(&mut self) -> Option<Stop> {
+    /// Why to stop after what may come from the key. A walk through the blocks of the file needs none.
+    async fn unfit(&mut self) -> Option<Stop> {
         let is_by_key = self.plan.statements.of_range(&self.range).is_by_key();
         if !is_by_key && !self.range.is_requeued {
             return None;
         }
         let mut session = self.session().await.ok()?;
-        let stop = unindexed(&mut session, &self.plan).await;
+        let stop = unfit(&mut session, &self.plan).await;
         self.session = Some(session);
         stop
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::{BLOCK, SMALLER, texts, unsigned};
 use crate::job::Rate;
 use crate::pg::{Fault, Param, Session};
-use crate::plan::Plan;
+use crate::plan::{Plan, first_key};
 use crate::walk::Key;
 
 /// Bounds of a window of the verification, in rows. Fewer are read where a time limit was hit.
@@ -98,8 +98,7 @@ impl Plan {
         params.extend(after.map(texts));
         let sql = route.boundary.of_stretch(has_lower);
         let found = session.transact_prepared(&route.begin_read, sql, &params).await?;
-        let upto = found.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0));
-        let upto = upto.map_or_else(|| last.clone(), Key::new);
+        let upto = first_key(&found)?.unwrap_or_else(|| last.clone());
         let mut params = vec![texts(&upto)];
         params.extend(after.map(texts));
         let sql = self.statements.glance.of_stretch(has_lower);

@@ -24,6 +24,7 @@ pub(crate) use looked::{READS_PER_WRITE, WINDOW};
 pub use measured::{Fired, Measured};
 
 use super::counters::counted;
+use super::found::first_key;
 use super::prepare::Plan;
 use crate::error::Error;
 use crate::pg::fault::is_timeout;
@@ -189,8 +190,7 @@ impl Plan {
         let route = self.statements.of_walk();
         let sql = route.boundary.of_stretch(after.is_some());
         let found = session.transact_prepared(&route.begin_rare_read, sql, &params).await?;
-        let upto = found.first().and_then(|row| row.get::<_, Option<Vec<String>>>(0));
-        Ok(upto.map_or_else(|| last.clone(), Key::new))
+        Ok(first_key(&found)?.unwrap_or_else(|| last.clone()))
     }
 
     /// Does one stretch, looks at what was done, and rolls it back.

@@ -6,6 +6,7 @@
 //! that are stored apart count as the pointer to them, and are not read.
 
 use crate::pg::{Fault, Session};
+use crate::plan::found::keys;
 use crate::plan::Plan;
 use crate::plan::limits::read_guards;
 use crate::plan::target::Target;
@@ -30,7 +31,7 @@ pub(super) async fn positions(
     for blocks in BLOCKS {
         let sql = sql(&plan.target, percent(pages, blocks), parts);
         match session.transact(&guards, &sql, &[]).await {
-            Ok(rows) => return Ok(rows.iter().map(|row| Key::new(row.get(0))).collect()),
+            Ok(rows) => return keys(&rows),
             Err(Fault::Smaller(_)) => {}
             Err(fault) => return Err(fault),
         }
