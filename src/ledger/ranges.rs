@@ -133,13 +133,12 @@ const MOST: i64 = 1_000;
 
 // What takes the place of the range tiles like the range itself. `rev` moves, so that a batch of ours
 // whose outcome is unknown, and which goes beyond the new end, can not be committed any more (F16). The
-// lock on the run keeps the walk from beginning again in between, which would not see the parts.
+// lock on the run, taken before, keeps the walk from beginning again in between, which would not see the parts,
+// and others from giving the same numbers to parts of theirs.
 const PUT_ASIDE: &str = "\
-WITH going AS (
-    SELECT id FROM piecemeal.run WHERE id = $1 FOR SHARE
-), held AS (
+WITH held AS (
     SELECT r.run_id, r.no, r.pass FROM piecemeal.range r
-    WHERE r.run_id = (SELECT id FROM going) AND r.no = $2 AND r.rev = $3 AND r.lease_token = $4 AND NOT r.done FOR UPDATE
+    WHERE r.run_id = $1 AND r.no = $2 AND r.rev = $3 AND r.lease_token = $4 AND NOT r.done FOR UPDATE
 ), room AS (
     SELECT count(*) FILTER (WHERE NOT done AND aside > 0) < $5 AND count(*) < $6 AS has_room,
            max(no) AS last, bool_or(NOT done AND no <> $2) AS has_others
@@ -181,7 +180,9 @@ pub(crate) async fn put_aside(
         MOST.into(),
         (&parts).into(),
     ];
-    Ok(!session.transact(&Guards::ledger(), PUT_ASIDE, &params).await?.is_empty())
+    let locked = format!("; SELECT FROM piecemeal.run WHERE id = {run} FOR NO KEY UPDATE");
+    let begin = Guards::ledger().begin() + &locked;
+    Ok(!session.transact_prepared(&begin, PUT_ASIDE, &params).await?.is_empty())
 }
 
 fn written(range: &Range) -> Value {

@@ -451,6 +451,59 @@ fn rows_that_somebody_has_locked_are_done_last_by_whoever_comes_to_them() {
     done_once(&db, "job");
 }
 
+/// A run of two workers, each of which meets a locked row in its range; how much each puts aside is noted.
+fn met_by_both(and: &str) -> (Db, Cli, Held) {
+    let (db, cli) = table(200, 2, &Toml::increment().rows(10));
+    db.exec(
+        "CREATE TABLE aside (keys int8);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO public.aside VALUES (NEW.upto[1]::int8 - (coalesce(NEW.cursor, NEW.after, '{0}'))[1]::int8);
+             RETURN NULL; END $$;
+         CREATE TRIGGER note AFTER UPDATE ON piecemeal.range FOR EACH ROW
+         WHEN (NEW.aside > OLD.aside) EXECUTE FUNCTION note()",
+    );
+    db.exec(&format!(
+        "CREATE SEQUENCE parts;
+         CREATE FUNCTION part() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {and}; RETURN NEW; END $$;
+         CREATE TRIGGER part BEFORE INSERT ON piecemeal.range FOR EACH ROW EXECUTE FUNCTION part()"
+    ));
+    let held = Held::row(&db, 50);
+    held.session().exec("SELECT FROM t WHERE id = 150 FOR UPDATE");
+    (db, cli, held)
+}
+
+/// Lets it go on, once all that is not locked is done; nothing but the locked chunks was put aside.
+fn puts_only_chunks_aside(db: &Db, running: Running, held: Held) {
+    db.until("(SELECT count(*) FROM t WHERE n = 0) = 2");
+    held.release();
+    running.wait().exits(0);
+    done_once(db, "job");
+    assert_eq!(db.rows("SELECT keys FROM aside WHERE keys > 10"), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn two_workers_that_put_rows_aside_at_the_same_moment_put_nothing_else_aside() {
+    let (db, cli, held) = met_by_both("PERFORM pg_advisory_xact_lock(1)");
+    let session = db.session();
+    session.exec("SELECT pg_advisory_lock(1)");
+    let running = start(&cli, "run", &["--workers", "2"]);
+    db.until(
+        "SELECT count(*) = 2 FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name LIKE 'piecemeal%' AND (wait_event = 'advisory'
+         OR wait_event_type = 'Lock' AND query LIKE '%SELECT FROM piecemeal.run%FOR NO KEY UPDATE%')",
+    );
+    session.exec("SELECT pg_advisory_unlock(1)");
+    puts_only_chunks_aside(&db, running, held);
+}
+
+#[test]
+fn rows_that_could_not_be_put_aside_do_not_take_the_rest_of_their_range_with_them() {
+    let fails = "IF nextval('public.parts') <= 2 THEN RAISE 'no' USING ERRCODE = '40001'; END IF";
+    let (db, cli, held) = met_by_both(fails);
+    let running = start(&cli, "run", &["--workers", "2"]);
+    puts_only_chunks_aside(&db, running, held);
+}
+
 #[test]
 fn a_second_signal_ends_the_statements_of_all_workers() {
     let (db, cli) = table(100, 4, &Toml::increment().rows(1).batch("give_way = \"60s\""));

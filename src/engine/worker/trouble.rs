@@ -142,8 +142,11 @@ impl Worker {
         let mut ways = vec![self.range.parted(chunk), vec![whole]];
         ways.dedup();
         for parts in ways {
-            if ranges::put_aside(session, fence, &self.range, &parts).await == Ok(true) {
-                return Some(parts.len());
+            match ranges::put_aside(session, fence, &self.range, &parts).await {
+                Ok(true) => return Some(parts.len()),
+                Ok(false) => {}
+                // Whether it was done is not known, and whether there is room was not said.
+                Err(_) => break,
             }
         }
         None
