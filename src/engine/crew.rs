@@ -100,15 +100,11 @@ impl Crew {
         Worker::new(database, Arc::clone(plan), fence, steering, Arc::clone(self))
     }
 
-    /// Takes a range for one of them, as soon as one is free.
+    /// Takes a range for one of them that has found none free, as soon as there is one.
     ///
     /// # Errors
     /// Why to stop instead.
     pub(super) async fn take(&self, steering: &mut Steering) -> Result<Taken, Stop> {
-        let taken = self.take_now(steering).await?;
-        if taken != Taken::NothingFree {
-            return Ok(taken);
-        }
         let _looking = self.looking.lock().await;
         loop {
             let taken = self.take_now(steering).await?;
@@ -122,7 +118,11 @@ impl Crew {
         }
     }
 
-    async fn take_now(&self, steering: &Steering) -> Result<Taken, Stop> {
+    /// Takes a range for one of them, if one is free.
+    ///
+    /// # Errors
+    /// Why to stop instead.
+    pub(super) async fn take_now(&self, steering: &Steering) -> Result<Taken, Stop> {
         let mut walked = self.walked.lock().await;
         if let Some(asked) = steering.asked() {
             return Err(Stop::Asked(asked));

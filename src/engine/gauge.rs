@@ -27,6 +27,8 @@ pub(super) struct Gauge {
     pub(super) looked: u64,
     /// Those of them that were looked at before this process did.
     pub(super) looked_before: u64,
+    /// When one of them last committed a batch, or has looked at a window.
+    pub(super) got_on: Option<Instant>,
     /// What is being waited out.
     pub(super) trouble: Option<String>,
     /// The server's clock when it was last seen, and when that was by ours.

@@ -4,7 +4,7 @@
 //! Faults are chosen for like a batch's; nothing is written, so a window is simply looked at again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::recover::{Choice, FIRST_WAIT, Locked, Situation, choose, jittered, timeouts};
 use super::steering::Steering;
@@ -122,7 +122,7 @@ impl Looker {
         self.steering.note(|gauge| {
             gauge.looked += window.looked;
             gauge.looks.observe(u32::try_from(window.looked).unwrap_or(u32::MAX), window.took);
-            gauge.trouble = None;
+            (gauge.trouble, gauge.got_on) = (None, Some(Instant::now()));
         });
         self.steering.owe_reads(window.looked);
         self.steering.pay().await;
@@ -296,7 +296,9 @@ impl Looker {
             return Err(stop);
         }
         let max_hold = self.plan.job.pace.max_hold;
-        let at = Situation { max_hold, ..attempts.count(rows, fault) };
+        let since = *attempts.since.get_or_insert_with(Instant::now);
+        let stuck = self.steering.stuck(since).elapsed();
+        let at = Situation { max_hold, stuck, ..attempts.count(rows, fault) };
         let wait = match choose(fault, at) {
             Choice::Again(wait) => wait,
             Choice::Smaller(wait) => {
@@ -340,12 +342,10 @@ impl Attempts {
     fn count(&mut self, rows: u32, fault: &Fault) -> Situation {
         self.failures += 1;
         self.timeouts = timeouts(self.timeouts, fault);
-        let stuck: Duration = self.since.get_or_insert_with(Instant::now).elapsed();
         Situation {
             rows,
             attempts: self.failures,
             timeouts: self.timeouts,
-            stuck,
             locked: Locked::Table,
             is_lifted: self.is_lifted,
             ..Situation::default()

@@ -55,7 +55,7 @@ pub(super) struct Situation {
     pub(super) attempts: u32,
     /// How many of them, up to this one, hit a time limit rather than wait for a lock.
     pub(super) timeouts: u32,
-    /// How long nothing has been committed.
+    /// How long it has been in trouble, and nobody of this process has committed anything.
     pub(super) stuck: Duration,
     /// How long that may be.
     pub(super) max_hold: Duration,

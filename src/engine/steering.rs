@@ -110,6 +110,13 @@ impl Steering {
         self.stride().max_hold()
     }
 
+    /// Returns since when nothing gets better for one who is in trouble `since` then: as long as another worker of
+    /// this process gets on, what stands in its way is its own, and no reason to leave the run.
+    pub(super) fn stuck(&self, since: Instant) -> Instant {
+        let gauge = self.gauge.lock().unwrap_or_else(PoisonError::into_inner);
+        gauge.got_on.map_or(since, |last| last.max(since))
+    }
+
     /// Returns the worker's number.
     pub(super) fn no(&self) -> u32 {
         self.no

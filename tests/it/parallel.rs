@@ -451,6 +451,29 @@ fn rows_that_somebody_has_locked_are_done_last_by_whoever_comes_to_them() {
     done_once(&db, "job");
 }
 
+#[test]
+fn a_worker_that_is_stuck_ends_no_run_in_which_another_commits() {
+    let job = Toml::increment().rows(10).with("[pace]\nmax_hold = \"1s\"");
+    let (db, cli) = table(8_000, 2, &job);
+    // The first range has a few rows, and the last one all others.
+    db.exec(
+        "UPDATE piecemeal.range SET upto = '{40}' WHERE no = 0;
+         UPDATE piecemeal.range SET after = '{40}' WHERE no > 0",
+    );
+    let held = Held::row(&db, 20);
+    let running = start(&cli, "run", &["--workers", "2", "--rate", "400/s"]);
+    db.until("(SELECT count(*) FROM t WHERE id <= 40 AND n = 0) = 1");
+    let done = db.number("SELECT count(*) FROM t WHERE n = 1");
+    db.until(&format!("(SELECT count(*) FROM t WHERE n = 1) > {done} + 1200"));
+    // When nobody commits any more, it is left.
+    let_go(&cli);
+    running.wait().exits(4).says("the trouble did not end");
+    assert_eq!(db.number("SELECT count(*) FROM t WHERE n = 0"), 1);
+    held.release();
+    cli.done(&["run", "job"]);
+    done_once(&db, "job");
+}
+
 /// A run of two workers, each of which meets a locked row in its range; how much each puts aside is noted.
 fn met_by_both(and: &str) -> (Db, Cli, Held) {
     let (db, cli) = table(200, 2, &Toml::increment().rows(10));

@@ -160,7 +160,7 @@ impl Worker {
     pub(super) async fn work(&mut self) -> Stop {
         let crew = Arc::clone(&self.crew);
         loop {
-            match crew.take(&mut self.steering).await {
+            match self.take().await {
                 Ok(Taken::Range(range)) => self.begin(range),
                 Ok(Taken::NothingLeft | Taken::NothingFree) => return Stop::End,
                 Ok(Taken::NotOurs) => return Stop::Asked(Asked::TakenOver),
@@ -176,6 +176,20 @@ impl Worker {
                 return stop;
             }
         }
+    }
+
+    /// Takes a range as soon as one is free.
+    async fn take(&mut self) -> Result<Taken, Stop> {
+        let crew = Arc::clone(&self.crew);
+        let taken = crew.take_now(&self.steering).await?;
+        if taken != Taken::NothingFree {
+            return Ok(taken);
+        }
+        let stuck = self.stuck();
+        let idle = Instant::now();
+        let taken = crew.take(&mut self.steering).await;
+        self.stuck_since = stuck.map(|since| since + idle.elapsed());
+        taken
     }
 
     fn begin(&mut self, range: Range) {
@@ -219,10 +233,10 @@ impl Worker {
 
     /// Sends the next batch as soon as one may begin; nothing was sent if the limit leaves none for now.
     async fn send(&mut self) -> Result<Option<Step>, Stop> {
-        let asked = Instant::now();
+        let (stuck, asked) = (self.stuck(), Instant::now());
         self.steering.admit().await?;
         // A hold is no trouble: how long it may last is counted by itself.
-        self.stuck_since = self.stuck_since.map(|since| since + asked.elapsed());
+        self.stuck_since = stuck.map(|since| since + asked.elapsed());
         let wanted = self.wanted();
         match self.unsettled.map_or_else(|| self.crew.grant(wanted), Grant::Keys) {
             Grant::Keys(keys) => (self.granted, self.unsettled) = (keys, Some(keys)),
@@ -360,8 +374,14 @@ impl Worker {
         self.suspect.cap(Striper::keys(leg.stripe, rows)).min(self.granted).max(1)
     }
 
+    /// Since when it has been in trouble, and nobody of this process has committed anything.
+    fn stuck(&self) -> Option<Instant> {
+        self.stuck_since.map(|since| self.steering.stuck(since))
+    }
+
     /// Something was committed: whatever was in the way is not there any more.
     fn stand_at(&mut self, range: Range) {
+        self.steering.note(|gauge| gauge.got_on = Some(Instant::now()));
         (self.failures, self.timeouts, self.barren, self.vain) = (0, 0, 0, 0);
         (self.is_lifted, self.stuck_since) = (false, None);
         self.range = range;

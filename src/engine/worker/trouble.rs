@@ -76,11 +76,12 @@ impl Worker {
             Some(_) if self.range.aside == 0 => Locked::First,
             Some(_) => Locked::Again,
         };
+        let since = *self.stuck_since.get_or_insert_with(Instant::now);
         Situation {
             rows: keys,
             attempts: self.failures,
             timeouts: self.timeouts,
-            stuck: self.stuck_since.get_or_insert_with(Instant::now).elapsed(),
+            stuck: self.steering.stuck(since).elapsed(),
             max_hold: self.plan.job.pace.max_hold,
             locked,
             is_lifted: self.is_lifted,
