@@ -65,7 +65,10 @@ pub(super) fn same_table(target: &Target) -> String {
 pub(super) fn same_key(target: &Target) -> String {
     let columns = target.keyset.columns.iter();
     let columns = columns.map(|column| {
-        format!("EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE {} AND attnotnull)", column.is_it)
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE {} AND attnotnull)",
+            column.is_it
+        )
     });
     columns.collect::<Vec<_>>().join(" AND ")
 }

@@ -6,8 +6,8 @@
 //! that are stored apart count as the pointer to them, and are not read.
 
 use crate::pg::{Fault, Session};
-use crate::plan::found::keys;
 use crate::plan::Plan;
+use crate::plan::found::keys;
 use crate::plan::limits::read_guards;
 use crate::plan::target::Target;
 use crate::walk::{Heap, Key};
