@@ -474,6 +474,78 @@ fn a_worker_that_is_stuck_ends_no_run_in_which_another_commits() {
     done_once(&db, "job");
 }
 
+/// A run of two ranges by a role that has as many connections as `limit` says.
+struct Few {
+    db: Db,
+    role: String,
+    cli: Cli,
+    admin: Cli,
+}
+
+impl Few {
+    fn begun(rows: u32, job: &Toml) -> Few {
+        let db = Db::with(&numbers(rows));
+        let role = format!("few_{}", db.name);
+        db.exec(&format!(
+            "CREATE ROLE {role} LOGIN; ALTER TABLE t OWNER TO {role}; ALTER DATABASE {} OWNER TO {role}",
+            db.name
+        ));
+        let admin = Cli::new(&db, "job", &job.text());
+        let mut cli = Cli::new(&db, "job", &job.text());
+        cli.url = db.url.replacen("postgres@", &format!("{role}@"), 1);
+        cli.call(&["run", "job", "-y", "--limit", "1"]).exits(4);
+        cut(&db, "id", 2);
+        Few { db, role, cli, admin }
+    }
+
+    /// Lets it have no more connections than it has, and `fewer`.
+    fn limit(&self, fewer: i64) {
+        let has = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{}'", self.role);
+        let limit = self.db.number(&has) - fewer;
+        self.db.exec(&format!("ALTER ROLE {} CONNECTION LIMIT {limit}", self.role));
+    }
+}
+
+/// No VACUUM, which would want a connection now and then.
+fn steady(max_hold: &str) -> Toml {
+    let pace = format!("[pace]\nvacuum = \"off\"\nmax_hold = \"{max_hold}\"");
+    Toml::increment().rows(10).with(&pace)
+}
+
+#[test]
+fn a_worker_that_gets_no_connection_leaves_its_range_to_the_others_and_ends_no_run() {
+    let few = Few::begun(4_000, &steady("1s"));
+    let running = start(&few.cli, "run", &["--workers", "1", "--rate", "400/s"]);
+    few.db.until("(SELECT sum(n) FROM t) > 50");
+    few.limit(0);
+    few.admin.done(&["throttle", "job", "--workers", "2"]);
+    let why = running.event("retried", 1)["why"].to_string();
+    assert!(why.contains("too many connections"), "{why}");
+    let done = few.db.number("SELECT sum(n) FROM t");
+    few.db.until(&format!("(SELECT sum(n) FROM t) > {done} + 800"));
+    few.db.until("(SELECT bool_or(lease_token IS NULL AND rev = 0) FROM piecemeal.range)");
+    let_go(&few.admin);
+    running.wait().exits(0);
+    done_once(&few.db, "job");
+}
+
+#[test]
+fn a_worker_that_has_nothing_to_do_leaves_its_connection_to_one_that_has() {
+    let few = Few::begun(2_000, &steady("20s"));
+    let running = start(&few.cli, "run", &["--workers", "2", "--rate", "400/s"]);
+    few.db.until("(SELECT min(rev) > 2 FROM piecemeal.range)");
+    few.limit(1);
+    // Whoever is in a batch.
+    few.db.until(
+        "(SELECT bool_or(pg_terminate_backend(pid)) FROM pg_locks
+          WHERE relation = 't'::regclass AND mode = 'RowExclusiveLock')",
+    );
+    running.event("retried", 1);
+    let_go(&few.admin);
+    running.wait().exits(0);
+    done_once(&few.db, "job");
+}
+
 /// A run of two workers, each of which meets a locked row in its range; how much each puts aside is noted.
 fn met_by_both(and: &str) -> (Db, Cli, Held) {
     let (db, cli) = table(200, 2, &Toml::increment().rows(10));

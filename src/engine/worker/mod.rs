@@ -166,6 +166,15 @@ impl Worker {
                 Ok(Taken::NotOurs) => return Stop::Asked(Asked::TakenOver),
                 Err(stop) => return stop,
             }
+            if let Err(fault) = self.open().await {
+                // Whoever has a connection may walk it meanwhile.
+                crew.put_down(self.range.no, true).await;
+                let keys = self.next_keys();
+                match self.recover(keys, None, fault).await {
+                    Next::Stop(stop) => return stop,
+                    Next::GoOn | Next::AnotherRange => continue,
+                }
+            }
             self.steering.note(|gauge| gauge.busy += 1);
             let stop = self.walk().await;
             self.steering.note(|gauge| gauge.busy -= 1);
@@ -185,8 +194,9 @@ impl Worker {
         if taken != Taken::NothingFree {
             return Ok(taken);
         }
-        let stuck = self.stuck();
-        let idle = Instant::now();
+        // Others of this process may wait for one.
+        self.session = None;
+        let (stuck, idle) = (self.stuck(), Instant::now());
         let taken = crew.take(&mut self.steering).await;
         self.stuck_since = stuck.map(|since| since + idle.elapsed());
         taken
@@ -307,6 +317,11 @@ impl Worker {
         self.leg(&self.striper, &self.range)
     }
 
+    /// The keys of the next chunk, wherever it is.
+    fn next_keys(&mut self) -> u32 {
+        self.next_leg().map_or(1, |leg| self.keys(&leg))
+    }
+
     fn leg(&self, striper: &Striper, range: &Range) -> Option<Leg> {
         range.leg(striper.passes(), striper.has_gone_far(self.steering.is_alone()))
     }
@@ -330,6 +345,12 @@ impl Worker {
     fn most(&self, keys: u32) -> u32 {
         let is_well = self.failures == 0 && !self.suspect.is_on();
         if is_well { keys.saturating_add(keys / 2).min(self.granted) } else { keys }
+    }
+
+    /// Has a connection.
+    async fn open(&mut self) -> Result<(), Fault> {
+        self.session = Some(self.session().await?);
+        Ok(())
     }
 
     async fn session(&mut self) -> Result<Session, Fault> {

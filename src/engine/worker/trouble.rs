@@ -96,7 +96,7 @@ impl Worker {
     }
 
     pub(super) async fn try_again(&mut self, message: &DbMessage, pause: Duration) -> Next {
-        let next = self.next_leg().map_or(1, |leg| self.keys(&leg));
+        let next = self.next_keys();
         self.steering.tell_retry(message.to_string(), pause, next);
         self.steering.back_off(pause).await;
         self.reread().await
