@@ -13,6 +13,7 @@ mod sparse;
 mod physical;
 mod partitions;
 mod verify;
+mod siblings;
 mod steer;
 mod output;
 mod bar;
