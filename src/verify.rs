@@ -128,7 +128,7 @@ pub(crate) async fn sample(
     let sql = statements.sample.of_stretch(window.after.is_some());
     let begin = statements.by_key.begin_read(is_lifted);
     let rows = session.transact_prepared(begin, sql, &params).await?;
-    keys(&rows)
+    Ok(keys(&rows)?)
 }
 
 /// Checks the books of a job that has nothing else to be checked by: the ranges tile, each is at

@@ -117,7 +117,7 @@ pub(crate) async fn apply(
     let ahead = attempt.ahead.clone().and_then(|look| {
         let (found, _) = answers.pop()?;
         let end = End::of(&found.ok()?).ok()?;
-        Some(Ahead { end, look })
+        Some(Ahead { look, end })
     });
     let answer =
         |(rows, took): (Result<Vec<Row>, Fault>, Duration)| (rows.map(|it| applied(&it)), took);

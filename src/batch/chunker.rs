@@ -1,5 +1,6 @@
 //! Asks the server for the next chunk.
 
+use crate::pg::fault::Keyless;
 use crate::pg::{Fault, Param, Session};
 use crate::plan::{Route, Statements, first_key};
 use crate::walk::{Chunk, Key, Leg};
@@ -34,7 +35,7 @@ pub(crate) struct End {
 
 impl End {
     /// Reads the answer to a look.
-    pub(super) fn of(rows: &[Row]) -> Result<End, Fault> {
+    pub(super) fn of(rows: &[Row]) -> Result<End, Keyless> {
         let keys = rows.first().and_then(|row| row.get::<_, Option<i64>>(1));
         let keys = keys.map(|keys| u32::try_from(keys).unwrap_or(u32::MAX));
         Ok(End { upto: first_key(rows)?, keys })
@@ -104,7 +105,7 @@ pub(crate) async fn key_of(
     let sql = route.keys.of_stretch(chunk.after.is_some());
     let params = stretch(chunk.after.as_ref(), &chunk.upto);
     let rows = session.transact_prepared(&route.begin_rare_read, sql, &params).await?;
-    if rows.len() == 1 { first_key(&rows) } else { Ok(None) }
+    if rows.len() == 1 { Ok(first_key(&rows)?) } else { Ok(None) }
 }
 
 fn stretch<'a>(after: Option<&'a Key>, upto: &'a Key) -> Vec<Param<'a>> {

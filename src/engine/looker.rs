@@ -298,7 +298,7 @@ impl Looker {
         let max_hold = self.plan.job.pace.max_hold;
         let since = *attempts.since.get_or_insert_with(Instant::now);
         let stuck = self.steering.stuck(since).elapsed();
-        let at = Situation { max_hold, stuck, ..attempts.count(rows, fault) };
+        let at = Situation { stuck, max_hold, ..attempts.count(rows, fault) };
         let wait = match choose(fault, at) {
             Choice::Again(wait) => wait,
             Choice::Smaller(wait) => {

@@ -158,12 +158,10 @@ async fn a_long_wait_for_a_share_ends_with_an_order_a_window_and_a_signal_that_i
 #[tokio::test]
 async fn trouble_of_one_counts_from_when_another_has_got_on_last() {
     let (steering, ..) = steering();
-    let (halt, halted) = watch::channel(false);
-    let other = steering.of_worker(1, halted);
+    let other = steering.of_worker(1, watch::channel(false).1);
     let (began, after) = (Instant::now(), |seconds| Duration::from_secs(seconds));
     assert_eq!(steering.stuck(began), began);
     other.note(|gauge| gauge.got_on = Some(began + after(60)));
     assert_eq!(steering.stuck(began), began + after(60));
     assert_eq!(steering.stuck(began + after(90)), began + after(90));
-    drop(halt);
 }

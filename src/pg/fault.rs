@@ -153,10 +153,16 @@ pub(crate) fn is_unreachable(message: &DbMessage) -> bool {
 /// What is said of a row of which nobody can say which rows come behind it.
 const KEYLESS: &str = "a column of the key is NULL";
 
-/// What comes of reading the key of such a row; null value not allowed.
-pub(crate) fn keyless() -> Fault {
-    let sqlstate = Some("22004".to_owned());
-    Fault::Again(DbMessage { sqlstate, ..DbMessage::local(KEYLESS) })
+/// What comes of reading the key of such a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keyless;
+
+impl From<Keyless> for Fault {
+    fn from(Keyless: Keyless) -> Fault {
+        // Null value not allowed.
+        let sqlstate = Some("22004".to_owned());
+        Fault::Again(DbMessage { sqlstate, ..DbMessage::local(KEYLESS) })
+    }
 }
 
 /// Whether a column of the key was NULL.

@@ -251,7 +251,7 @@ pub async fn last_key(
 ) -> Result<Option<Key>, Fault> {
     let begin = &statements.by_key.begin_rare_read;
     let rows = session.transact_prepared(begin, &statements.last_key, &[]).await?;
-    first_key(&rows)
+    Ok(first_key(&rows)?)
 }
 
 /// Returns where a walk that begins now ends, and the file of which that is a place if it goes in

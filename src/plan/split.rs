@@ -131,7 +131,7 @@ async fn sampled(
     let guards = read_guards(&plan.job, &plan.target.search_path);
     let params = [Param::Int(ranges.into()), Param::Texts(Some(upto.values()))];
     let rows = session.transact(&guards, sql, &params).await?;
-    keys(&rows)
+    Ok(keys(&rows)?)
 }
 
 #[cfg(test)]

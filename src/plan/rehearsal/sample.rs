@@ -31,7 +31,7 @@ pub(super) async fn positions(
     for blocks in BLOCKS {
         let sql = sql(&plan.target, percent(pages, blocks), parts);
         match session.transact(&guards, &sql, &[]).await {
-            Ok(rows) => return keys(&rows),
+            Ok(rows) => return Ok(keys(&rows)?),
             Err(Fault::Smaller(_)) => {}
             Err(fault) => return Err(fault),
         }
