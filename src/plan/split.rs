@@ -1,4 +1,9 @@
-//! Where a walk is cut into ranges: at keys that exist, so that each has as many rows as the others.
+//! Where a walk is cut into ranges: at keys that exist, so that each has as many rows as the others, and as
+//! many that are to do.
+//!
+//! Often what is to do lies together, such as the oldest rows of a table whose others were done before: cut by
+//! all rows, it would lie in a few ranges, and most workers would soon be idle. So the rows of the sample that
+//! match `where` weigh more. A `where` that is too slow for that, or fails, leaves a cut by all rows.
 //!
 //! The number follows from the table and not from the workers: those change while a run goes on, and
 //! processes join. There are more ranges than workers, so that none is idle for long at the end. The
@@ -9,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::found::keys;
 use super::limits::read_guards;
 use super::prepare::Plan;
+use super::statements::matches;
 use crate::pg::fault::is_lock_timeout;
 use crate::pg::{Fault, Param, Session};
 use crate::walk::{Heap, Key};
@@ -43,11 +49,11 @@ fn percent(pages: u64, wanted: f64) -> f64 {
     (wanted * 100.0 / pages).clamp(0.001, 100.0)
 }
 
-/// Decides which share of the rows on so many percent of the pages is taken.
-fn share(rows: u64, percent: f64) -> f64 {
+/// Decides which share of the rows on so many percent of the pages is taken, for a sample of so many of them.
+fn share(sample: f64, rows: u64, percent: f64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let rows = rows.max(1) as f64;
-    (SAMPLE * 100.0 / percent / rows).min(1.0)
+    (sample * 100.0 / percent / rows).min(1.0)
 }
 
 /// Decides the same where it is not known how many rows a page has: for each try.
@@ -67,10 +73,11 @@ pub(crate) async fn cuts(
     if plan.statements.physical.is_some() {
         return Ok(places(plan.heap_bytes / PAGE, plan.ranges().into()));
     }
-    cuts_by_key(session, plan, upto).await
+    let weighs = plan.job.table.filter.is_some();
+    cut_into(session, plan, (upto, plan.ranges()), weighs).await
 }
 
-/// Returns the keys that cut the table of `plan` up to `upto`, in whatever order it is walked.
+/// Returns the keys that cut the table of `plan` up to `upto` by all rows, in whatever order it is walked.
 ///
 /// # Errors
 /// As for [`cuts`].
@@ -79,7 +86,7 @@ pub(crate) async fn cuts_by_key(
     plan: &Plan,
     upto: &Key,
 ) -> Result<Vec<Key>, Fault> {
-    cut_into(session, plan, upto, plan.ranges()).await
+    cut_into(session, plan, (upto, plan.ranges()), false).await
 }
 
 /// Returns the places that cut a file into so many parts of as many blocks, or fewer.
@@ -88,29 +95,31 @@ fn places(blocks: u64, parts: u64) -> Vec<Key> {
     (1..parts).map(|part| Key::new(vec![Heap::before(part * blocks / parts)])).collect()
 }
 
-/// Returns the keys that cut it into so many ranges, or fewer.
+/// Returns the keys that cut it up to a key into so many ranges, or fewer; rows that match `where` count more if
+/// it `weighs`.
 async fn cut_into(
     session: &mut Session,
     plan: &Plan,
-    upto: &Key,
-    ranges: u32,
+    (upto, ranges): (&Key, u32),
+    weighs: bool,
 ) -> Result<Vec<Key>, Fault> {
     if ranges < 2 {
         return Ok(Vec::new());
     }
-    let pages = plan.heap_bytes / PAGE;
-    let since = Instant::now();
     // The same pages are in each sample, so that a try goes on where a slow disk has stopped the one before it.
+    for wanted in PAGES.into_iter().filter(|_| weighs) {
+        match sampled(session, plan, &weighed(plan, wanted), (upto, ranges)).await {
+            Err(fault) if is_elsewhere(&fault) => return Err(fault),
+            Ok(cuts) => return Ok(cuts),
+            Err(_) => {}
+        }
+    }
+    let since = Instant::now();
     let tries = PAGES.into_iter().chain(std::iter::repeat(PAGES[PAGES.len() - 1]));
     for (no, wanted) in tries.enumerate() {
-        let percent = percent(pages, wanted);
-        let sql = plan.target.keyset.cuts(percent, share(plan.estimate.unwrap_or(0), percent));
-        match sampled(session, plan, &sql, (upto, ranges)).await {
+        match sampled(session, plan, &plain(plan, wanted), (upto, ranges)).await {
             Ok(cuts) => return Ok(cuts),
-            // It says nothing of the sample, and what is not cut now never will be.
-            Err(fault) if fault.spoils_connection() || is_lock_timeout(fault.message()) => {
-                return Err(fault);
-            }
+            Err(fault) if is_elsewhere(&fault) => return Err(fault),
             Err(Fault::Smaller(_) | Fault::Again(_) | Fault::Unknown(_)) => {}
             // A smaller sample would meet the same.
             Err(Fault::BadRow(_) | Fault::Fatal(_)) => break,
@@ -120,6 +129,27 @@ async fn cut_into(
         }
     }
     Ok(Vec::new())
+}
+
+/// Whether it says nothing of the sample; and what is not cut now never will be.
+fn is_elsewhere(fault: &Fault) -> bool {
+    fault.spoils_connection() || is_lock_timeout(fault.message())
+}
+
+/// Returns the query that cuts by all rows.
+fn plain(plan: &Plan, pages: f64) -> String {
+    cuts_of(plan, pages, (SAMPLE, "false"))
+}
+
+/// Returns the one by which rows that match `where` weigh more. It may be what is slow, so fewer pages have fewer rows.
+fn weighed(plan: &Plan, pages: f64) -> String {
+    cuts_of(plan, pages, (SAMPLE * pages / PAGES[0], &matches(&plan.job)))
+}
+
+fn cuts_of(plan: &Plan, pages: f64, (rows, matches): (f64, &str)) -> String {
+    let percent = percent(plan.heap_bytes / PAGE, pages);
+    let share = share(rows, plan.estimate.unwrap_or(0), percent);
+    plan.target.keyset.cuts(percent, share, matches)
 }
 
 async fn sampled(
@@ -168,9 +198,9 @@ mod tests {
     #[test]
     fn of_rows_that_are_few_all_are_taken_and_of_many_a_share() {
         let about = |share: f64, wanted: f64| assert!((share - wanted).abs() < 1e-9, "{share}");
-        about(share(20_000, 100.0), 1.0);
-        about(share(2_000_000, 1.0), 1.0);
-        about(share(2_000_000, 10.0), 0.1);
+        about(share(SAMPLE, 20_000, 100.0), 1.0);
+        about(share(SAMPLE, 2_000_000, 1.0), 1.0);
+        about(share(SAMPLE, 2_000_000, 10.0), 0.1);
     }
 
     proptest! {
@@ -179,7 +209,7 @@ mod tests {
             for wanted in PAGES {
                 let percent = percent(pages, wanted);
                 prop_assert!((0.001..=100.0).contains(&percent));
-                let share = share(rows, percent);
+                let share = share(SAMPLE, rows, percent);
                 prop_assert!(share > 0.0 && share <= 1.0, "{share}");
             }
         }

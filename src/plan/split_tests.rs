@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Plan, cut_into};
+use super::{Plan, cut_into, cuts, cuts_by_key};
 use crate::job::Job;
 use crate::pg::fault::is_lock_timeout;
-use crate::pg::{Connect, Database, Environment, Guards, Lane, Param};
+use crate::pg::{Connect, Database, Environment, Guards, Lane, Param, Session};
 use crate::plan::prepare::counted;
 use crate::sandbox::{self, Sandbox};
 use crate::walk::Key;
@@ -72,21 +72,29 @@ impl Scene {
         let plan = Plan::build(job, &self.database).await.unwrap();
         let upto = plan.last_key.clone().unwrap();
         let mut session = self.database.session(Lane::Work).await.unwrap();
-        let mut ends = cut_into(&mut session, &plan, &upto, ranges).await.unwrap();
-        ends.push(upto);
-        let (mut sizes, mut after) = (Vec::new(), None::<Key>);
-        for end in ends {
-            let lower = after.as_ref().map(|after| Param::Texts(Some(after.values())));
-            let params: Vec<_> =
-                [Param::Texts(Some(end.values()))].into_iter().chain(lower).collect();
-            let stretch = plan.statements.by_key.stretch.of_stretch(after.is_some());
-            let sql = format!("SELECT count(*) FROM {} WHERE {stretch}", plan.target.keyset.table);
-            let rows = session.transact(&Guards::reading(), &sql, &params).await.unwrap();
-            sizes.push(rows[0].get(0));
-            after = Some(end);
-        }
-        sizes
+        let weighs = job.table.filter.is_some();
+        let ends = cut_into(&mut session, &plan, (&upto, ranges), weighs).await.unwrap();
+        let parts = parts(&mut session, &plan, ends).await;
+        parts.into_iter().map(|(rows, _)| rows).collect()
     }
+}
+
+/// Returns the rows of each range that ends there, or at the last key, and how many of them have an `n` of 0.
+async fn parts(session: &mut Session, plan: &Plan, mut ends: Vec<Key>) -> Vec<(i64, i64)> {
+    ends.push(plan.last_key.clone().unwrap());
+    let (mut parts, mut after) = (Vec::new(), None::<Key>);
+    for end in ends {
+        let lower = after.as_ref().map(|after| Param::Texts(Some(after.values())));
+        let params: Vec<_> = [Param::Texts(Some(end.values()))].into_iter().chain(lower).collect();
+        let stretch = plan.statements.by_key.stretch.of_stretch(after.is_some());
+        let table = &plan.target.keyset.table;
+        let counts = "count(*), count(*) FILTER (WHERE n = 0)";
+        let sql = format!("SELECT {counts} FROM {table} WHERE {stretch}");
+        let rows = session.transact(&Guards::reading(), &sql, &params).await.unwrap();
+        parts.push((rows[0].get(0), rows[0].get(1)));
+        after = Some(end);
+    }
+    parts
 }
 
 #[tokio::test]
@@ -125,6 +133,46 @@ async fn a_key_that_many_rows_share_cuts_once() {
     let sizes = scene.sizes("shared", 16).await;
     assert_eq!((sizes.iter().sum::<i64>(), sizes.contains(&0)), (500, false), "{sizes:?}");
     assert!(sizes.len() > 5 && sizes[0] == 299, "{sizes:?}");
+}
+
+#[tokio::test]
+async fn rows_that_are_to_do_are_spread_over_the_ranges_wherever_they_lie() {
+    let scene = Scene::set().await;
+    let (client, _) = scene.database.connect().open().await.unwrap();
+    let sql = "CREATE TABLE old (k int PRIMARY KEY, n int);
+        INSERT INTO old SELECT i, (i > 4000)::int FROM generate_series(1, 200000) i; ANALYZE old";
+    client.batch_execute(sql).await.unwrap();
+    // A name may be qualified, as in any statement of the job.
+    let job = Job::builder("old", "public.old").set("n", "1").filter("old.n = 0");
+    let job = job.give_way(Duration::from_mins(1)).build().unwrap();
+    let plan = Plan::build(&job, &scene.database).await.unwrap();
+    let upto = plan.last_key.clone().unwrap();
+    let mut session = scene.database.session(Lane::Work).await.unwrap();
+    let by_both = cuts(&mut session, &plan, &upto).await.unwrap();
+    let by_both = parts(&mut session, &plan, by_both).await;
+    // The sample is a tenth: about a fortieth more or less, and as good as never a quarter.
+    for (rows, to_do) in &by_both {
+        assert!(*rows < 125_000 && *to_do < 2_500, "{by_both:?}");
+    }
+    assert_eq!(by_both.iter().map(|it| it.0).sum::<i64>(), 200_000, "{by_both:?}");
+    assert!(by_both.len() == 4 && by_both[1].1 > 1_000, "{by_both:?}");
+    // A verification looks at all rows.
+    let by_rows = cuts_by_key(&mut session, &plan, &upto).await.unwrap();
+    let by_rows = parts(&mut session, &plan, by_rows).await;
+    assert!(by_rows[0].0 > 40_000 && by_rows[0].1 == 4_000, "{by_rows:?}");
+}
+
+#[tokio::test]
+async fn a_where_that_is_too_slow_or_fails_leaves_ranges_of_equal_rows() {
+    let scene = Scene::set().await;
+    let (client, _) = scene.database.connect().open().await.unwrap();
+    let sql = "CREATE FUNCTION slow(int) RETURNS bool LANGUAGE sql AS 'SELECT $1 = 0 FROM pg_sleep(0.01)'";
+    client.batch_execute(sql).await.unwrap();
+    for filter in ["slow(n)", "1 / n = 1"] {
+        let job = Job::builder("int8", "public.int8").set("n", "1").filter(filter);
+        let job = job.give_way(Duration::from_millis(200)).build().unwrap();
+        assert_eq!(scene.sizes_of(&job, 4).await, [125; 4], "{filter}");
+    }
 }
 
 #[tokio::test]
@@ -186,16 +234,16 @@ async fn a_lock_and_a_connection_that_is_lost_are_no_sample_that_cuts_nowhere() 
     let upto = plan.last_key.clone().unwrap();
     let mut session = scene.database.session(Lane::Work).await.unwrap();
     client.batch_execute("BEGIN; LOCK TABLE int8").await.unwrap();
-    let locked = cut_into(&mut session, &plan, &upto, 4).await.unwrap_err();
+    let locked = cut_into(&mut session, &plan, (&upto, 4), false).await.unwrap_err();
     assert!(is_lock_timeout(locked.message()), "{locked:?}");
     client.batch_execute("ROLLBACK").await.unwrap();
     let ours =
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
     client.batch_execute(ours).await.unwrap();
-    let lost = cut_into(&mut session, &plan, &upto, 4).await.unwrap_err();
+    let lost = cut_into(&mut session, &plan, (&upto, 4), false).await.unwrap_err();
     assert!(lost.spoils_connection(), "{lost:?}");
     // What no smaller sample would be without.
     let mut session = scene.database.session(Lane::Work).await.unwrap();
     client.batch_execute("ALTER TABLE int8 RENAME TO gone").await.unwrap();
-    assert_eq!(cut_into(&mut session, &plan, &upto, 4).await, Ok(Vec::new()));
+    assert_eq!(cut_into(&mut session, &plan, (&upto, 4), false).await, Ok(Vec::new()));
 }

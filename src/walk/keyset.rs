@@ -57,12 +57,15 @@ impl Keyset {
         format!("ARRAY[{}]", values.join(", "))
     }
 
-    /// Returns the query for keys that cut the table into as many parts of equal numbers of rows as the
-    /// first parameter says, in their order, below the key that is the second: from a sample of whole
-    /// pages, of whose rows a share is taken, so that it takes the same time for any table. The pages are
-    /// the same each time, so that a second attempt finds what the first one has read. They are keys of
-    /// rows, so nothing is computed with a key. One that more rows share than a part has cuts once.
-    pub fn cuts(&self, percent: f64, share: f64) -> String {
+    /// Returns the query for keys that cut the table into as many parts of equal weight as the first parameter
+    /// says, in their order, below the key that is the second: from a sample of whole pages, of whose rows a
+    /// share is taken, so that it takes the same time for any table. The pages are the same each time, so that
+    /// a second attempt finds what the first one has read. They are keys of rows, so nothing is computed with a
+    /// key. One that more rows share than a part has cuts once.
+    ///
+    /// All rows that fulfil `matches` weigh as much again as all rows together, so that no part has more than
+    /// twice its share of either. It is computed once for each row that is taken.
+    pub fn cuts(&self, percent: f64, share: f64, matches: &str) -> String {
         let columns: Vec<_> = (0..self.columns.len()).map(|at| self.column(at)).collect();
         let of = |alias: &str| {
             let names = self.columns.iter().map(|it| format!("{alias}.{}", it.name));
@@ -74,13 +77,26 @@ impl Keyset {
             String::new()
         };
         format!(
-            "SELECT DISTINCT ON ({cuts}) {key} FROM (SELECT {names}, row_number() OVER (ORDER BY {names}) \
-             AS piecemeal_at, count(*) OVER () AS piecemeal_all FROM (SELECT {columns} FROM {table} \
-             TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0) WHERE {below}{thinned}) AS piecemeal_sample) AS piecemeal_key \
-             WHERE piecemeal_at * $1 / piecemeal_all > (piecemeal_at - 1) * $1 / piecemeal_all \
-             AND piecemeal_at < piecemeal_all ORDER BY {cuts}",
+            "SELECT DISTINCT ON ({cuts}) {key} FROM (
+    SELECT {passed}, piecemeal_at, piecemeal_all, piecemeal_unit + CASE WHEN piecemeal_match THEN piecemeal_all ELSE 0 END AS piecemeal_own,
+           piecemeal_unit * piecemeal_at + piecemeal_all * piecemeal_found AS piecemeal_sum,
+           piecemeal_unit * piecemeal_all + piecemeal_all * piecemeal_matches AS piecemeal_weight
+    FROM (
+        SELECT {names}, piecemeal_match, row_number() OVER piecemeal_order AS piecemeal_at, count(*) OVER () AS piecemeal_all,
+               count(*) FILTER (WHERE piecemeal_match) OVER piecemeal_order AS piecemeal_found,
+               count(*) FILTER (WHERE piecemeal_match) OVER () AS piecemeal_matches,
+               greatest(count(*) FILTER (WHERE piecemeal_match) OVER (), 1) AS piecemeal_unit
+        FROM (
+            SELECT {columns}, {matches} AS piecemeal_match FROM {table}
+            TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0) WHERE {below}{thinned} OFFSET 0
+        ) AS piecemeal_sample WINDOW piecemeal_order AS (ORDER BY {names} ROWS UNBOUNDED PRECEDING)
+    ) AS piecemeal_passed
+) AS piecemeal_key
+WHERE piecemeal_sum * $1 / piecemeal_weight > (piecemeal_sum - piecemeal_own) * $1 / piecemeal_weight
+AND piecemeal_at < piecemeal_all ORDER BY {cuts}",
             key = self.key_of("piecemeal_key"),
             cuts = of("piecemeal_key"),
+            passed = of("piecemeal_passed"),
             names = of("piecemeal_sample"),
             columns = columns.join(", "),
             table = self.table,
