@@ -9,10 +9,9 @@ use crate::control::expands_next;
 use crate::error::{Error, ErrorKind};
 use crate::finding::{Finding, Severity};
 use crate::job::Job;
-use crate::ledger::lease;
 use crate::ledger::runs::{self, Run};
 use crate::ledger::schema::{self, Ledger};
-use crate::pg::{Database, Fault, Guards, Lane, Session};
+use crate::pg::{Database, Fault, Guards, Lane, Session, is_direct};
 use crate::plan::{Around, Outline, Plan, look_around};
 use crate::run::count;
 use crate::sync;
@@ -212,12 +211,6 @@ async fn wire(session: &mut Session) -> Result<Wire, Fault> {
         tls: row.and_then(|row| row.get("tls")),
         is_remote: row.is_some_and(|row| row.get("is_remote")),
     })
-}
-
-/// A pooler answers from another port than ours, or from another backend each time.
-async fn is_direct(session: &mut Session, database: &Database) -> Result<bool, Fault> {
-    let (first, second) = (lease::backend(session).await?, lease::backend(session).await?);
-    Ok(first == second && database.is_direct(first.1))
 }
 
 fn connection(database: &Database, is_direct: bool, wire: &Wire) -> Sign {

@@ -3,8 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use piecemeal::doctor::{Health, examine};
 use piecemeal::sandbox::Programs;
-use piecemeal::{Connect, ConnectError, ConnectErrorKind, Environment};
+use piecemeal::{Connect, ConnectError, ConnectErrorKind, Database, Environment};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use std::{
     fs,
@@ -142,6 +143,10 @@ async fn uses_tls(settings: &str, environment: &Environment) -> Result<bool, Con
     let is_encrypted = client.query_one(sql, &[]).await.unwrap().get(0);
     drop(client);
     driver.await.unwrap().unwrap();
+    // However it is reached, the server is known to be itself.
+    let checkup = Box::pin(examine(&Database::new(connect)?, None)).await.unwrap();
+    let route = checkup.signs.iter().find(|sign| sign.about == "route").unwrap();
+    assert_eq!(route.health, Health::Ok, "{settings}");
     Ok(is_encrypted)
 }
 

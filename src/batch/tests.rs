@@ -13,8 +13,11 @@ use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::members;
 use crate::ledger::quarantine as ledger;
 use crate::ledger::ranges::{self, Taken};
-use crate::pg::{Begin, Connect, Database, DbMessage, Environment, Fault, Guards, Lane, Session};
+use crate::pg::{
+    Begin, Connect, Database, DbMessage, Environment, Fault, Guards, Lane, Session, find_out,
+};
 use crate::plan::Plan;
+use crate::run::Pulse;
 use crate::sandbox::{self, Sandbox};
 use crate::walk::{Key, Range};
 
@@ -67,6 +70,13 @@ impl Scene {
 
     async fn exec(&self, sql: &str) {
         self.database.connect().open().await.unwrap().0.batch_execute(sql).await.unwrap();
+    }
+
+    /// Counts those who say by which backend they are known, to lead the run or to help.
+    async fn backends_noted(&self) -> i64 {
+        let (client, _) = self.database.connect().open().await.unwrap();
+        let sql = "SELECT count(owner ->> 'backend') FROM (SELECT owner FROM piecemeal.run UNION ALL SELECT owner FROM piecemeal.member) o";
+        client.query_one(sql, &[]).await.unwrap().get(0)
     }
 
     async fn expire_lease(&self) {
@@ -125,7 +135,6 @@ fn holder(token: &str) -> Holder {
         host: "here".into(),
         pid: 1,
         actor: Actor("test".into()),
-        is_direct: false,
         workers: 1,
     }
 }
@@ -365,8 +374,10 @@ async fn rows_are_tried_again_only_by_who_has_their_range_as_it_is() {
 #[tokio::test]
 async fn a_kept_statement_whose_name_means_nothing_is_not_run_and_nothing_is_kept_after_that() {
     let scene = Scene::set().await;
-    scene.database.keep_statements();
     let mut session = scene.session().await;
+    find_out(&mut session, &scene.database).await.unwrap();
+    scene.claim("a").await;
+    assert_eq!(scene.backends_noted().await, 2);
     let begin = Guards::passing().begin().keeping(true);
     let add = "UPDATE public.t SET n = n + 1 WHERE id = $1";
     for _ in 0..3 {
@@ -381,6 +392,10 @@ async fn a_kept_statement_whose_name_means_nothing_is_not_run_and_nothing_is_kep
         session.transact_prepared(&begin, add, &[7.into()]).await.unwrap();
     }
     assert_eq!((prepared(&mut session).await, scene.rows_with(6).await), (0, 1));
+    // Nor does a backend stand for the process any more.
+    let pulse = (&Pulse::default(), None, 1);
+    assert!(lease::renew(&mut session, scene.run, &holder("a"), pulse).await.unwrap());
+    assert_eq!(scene.backends_noted().await, 0);
 }
 
 async fn prepared(session: &mut Session) -> i64 {

@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind};
 use crate::ledger::control::{self, Orders};
 use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::{members, runs, snapshot};
-use crate::pg::{Database, Fault, Session};
+use crate::pg::{Database, Fault, Session, find_out};
 use crate::plan::Plan;
 use crate::run::{
     Event, Intent, Meter, Overrides, Phase, Pulse, Snapshot, Status, Turn, as_timestamp,
@@ -182,15 +182,11 @@ impl Runner {
     }
 
     async fn holder(&self) -> Result<Holder, Error> {
-        let (_, port) =
-            self.insist(|mut session| async move { lease::backend(&mut session).await }).await?;
+        let database = &self.database;
+        self.insist(|mut session| async move { find_out(&mut session, database).await }).await?;
         // What the pace says becomes known with the first orders.
         let workers = self.options.workers.or(self.plan.job.pace.workers).unwrap_or(1);
-        let is_direct = self.database.is_direct(port);
-        if is_direct {
-            self.database.keep_statements();
-        }
-        Ok(Holder::here(&self.options.actor, is_direct, workers))
+        Ok(Holder::here(&self.options.actor, workers))
     }
 
     /// Returns when the time that this process was given is up.

@@ -28,7 +28,7 @@ use crate::ledger::lease::{self, Claim, Holder};
 use crate::ledger::runs::{self, Ending as Record};
 use crate::ledger::steps::{self, Steps};
 use crate::ledger::{Actor, members, snapshot};
-use crate::pg::{Database, DbMessage, Fault, Lane, Session};
+use crate::pg::{Database, DbMessage, Fault, Lane, Session, find_out};
 use crate::plan::path_of;
 use crate::run::{Event, Failure, FailureKind, Intent, Snapshot, Status, Transition};
 
@@ -234,10 +234,11 @@ impl Shaper {
     }
 
     async fn holder(&self) -> Result<Holder, Error> {
-        let backend =
-            self.insist(|mut session| async move { lease::backend(&mut session).await }).await;
-        let (_, port) = backend.map_err(|fault| self.broken(&fault))?;
-        Ok(Holder::here(self.actor(), self.database.is_direct(port), 0))
+        let database = &self.database;
+        self.insist(|mut session| async move { find_out(&mut session, database).await })
+            .await
+            .map_err(|fault| self.broken(&fault))?;
+        Ok(Holder::here(self.actor(), 0))
     }
 
     /// Takes the lease; returns how it ended if the run was brought to an end by somebody else.

@@ -31,21 +31,18 @@ pub(crate) struct Holder {
     pub pid: u32,
     /// Who started it.
     pub actor: Actor,
-    /// Whether the backend of its connection stands for the process: not behind a pooler.
-    pub is_direct: bool,
     /// The workers that it begins with.
     pub workers: u32,
 }
 
 impl Holder {
     /// Returns this process with a token of its own.
-    pub(crate) fn here(actor: &Actor, is_direct: bool, workers: u32) -> Holder {
+    pub(crate) fn here(actor: &Actor, workers: u32) -> Holder {
         Holder {
             token: format!("{:032x}", fastrand::u128(..)),
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             pid: std::process::id(),
             actor: actor.clone(),
-            is_direct,
             workers,
         }
     }
@@ -55,14 +52,19 @@ impl Holder {
     }
 
     /// With what it enters a run, to lead it or to help: run, token, length of the lease, owner, whether
-    /// its backend stands for it, who, workers.
-    pub(super) fn entry<'a>(&'a self, run: i64, owner: &'a Value) -> [Param<'a>; 7] {
+    /// the backend of its connection stands for it, who, workers.
+    pub(super) fn entry<'a>(
+        &'a self,
+        run: i64,
+        owner: &'a Value,
+        is_direct: bool,
+    ) -> [Param<'a>; 7] {
         [
             run.into(),
             self.token.as_str().into(),
             Param::Float(TTL.as_secs_f64()),
             owner.into(),
-            Param::Bool(self.is_direct),
+            Param::Bool(is_direct),
             self.actor.0.as_str().into(),
             i64::from(self.workers).into(),
         ]
@@ -170,7 +172,7 @@ pub(crate) async fn claim(
         enter = members::enter("moved"),
     );
     let owner = holder.owner();
-    let params = holder.entry(run, &owner);
+    let params = holder.entry(run, &owner, session.is_direct());
     let rows = session.transact(&Guards::ledger(), &sql, &params).await?;
     let Some(row) = rows.first() else { return Ok(Claim::Closed) };
     let owner: String = row.get("owner");
@@ -216,7 +218,7 @@ pub(crate) async fn renew(
         holder.token.as_str().into(),
         Param::Float(TTL.as_secs_f64()),
         (&pulse).into(),
-        Param::Bool(holder.is_direct),
+        Param::Bool(session.is_direct()),
         Param::Json(held.as_ref()),
         i64::from(busy).into(),
     ];
@@ -229,15 +231,4 @@ UPDATE piecemeal.run SET lease_token = NULL, lease_until = NULL WHERE id = $1 AN
 /// Gives the lease back; the status stays as it is.
 pub(crate) async fn release(session: &mut Session, run: i64, token: &str) -> Result<(), Fault> {
     session.transact(&Guards::ledger(), RELEASE, &[run.into(), token.into()]).await.map(drop)
-}
-
-const BACKEND_SEEN: &str = "\
-SELECT pg_backend_pid()::int8 AS pid, current_setting('port')::int8 AS port";
-
-/// Returns the backend that answers, and the port on which its server listens.
-///
-/// A pooler is recognised by them: it listens on another port, or its backends change.
-pub(crate) async fn backend(session: &mut Session) -> Result<(i64, i64), Fault> {
-    let rows = session.transact(&Guards::reading(), BACKEND_SEEN, &[]).await?;
-    Ok(rows.first().map_or((0, 0), |row| (row.get("pid"), row.get("port"))))
 }

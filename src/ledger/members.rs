@@ -45,7 +45,7 @@ pub(crate) async fn join(
         enter = enter("open"),
     );
     let owner = holder.owner();
-    let params = holder.entry(run, &owner);
+    let params = holder.entry(run, &owner, session.is_direct());
     let rows = session.transact(&Guards::ledger(), &sql, &params).await?;
     Ok(rows.first().map(|row| row.get("leader")))
 }

@@ -21,11 +21,13 @@ pub(crate) mod guards;
 pub(crate) mod session;
 pub(crate) mod kept;
 pub(crate) mod pool;
+pub(crate) mod direct;
 pub(crate) mod alone;
 
 pub(crate) use alone::{Alone, Overdue};
 pub use connect::Connect;
 pub use connect_error::{ConnectError, ConnectErrorKind};
+pub(crate) use direct::{find_out, is_direct};
 pub use environment::Environment;
 pub(crate) use fault::Fault;
 pub(crate) use guards::{Begin, Follow, GUARDED, Guards, WALK, literal};

@@ -129,17 +129,10 @@ impl Database {
         Ok(Database { connect, is_direct, work, watch, gate })
     }
 
-    /// Whether the server that says that it listens on `port` is the one that we connected to, and
-    /// not one behind a pooler. A forwarded port looks like a pooler, which only makes a takeover
-    /// wait for the lease.
-    pub fn is_direct(&self, port: i64) -> bool {
-        self.connect.has_port(port)
-    }
-
-    /// Lets its connections keep statements prepared, and take a transaction before the one before it is answered, from
-    /// now on: nobody stands in front of the server.
-    pub(crate) fn keep_statements(&self) {
-        self.is_direct.store(true, Ordering::Relaxed);
+    /// Notes whether nobody stands in front of the server: then its connections keep statements prepared, and take a
+    /// transaction before the one before it is answered, and one of them stands for this process.
+    pub(crate) fn set_direct(&self, is_direct: bool) {
+        self.is_direct.store(is_direct, Ordering::Relaxed);
     }
 
     /// Asks the server to end the statement behind `token`.

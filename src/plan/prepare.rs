@@ -13,9 +13,8 @@ use super::{catalog, check, split, sync};
 use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::job::{Identity, Job, Size};
-use crate::ledger::lease::backend;
 use crate::pg::fault::is_timeout;
-use crate::pg::{Database, Fault, Guards, Lane, Session, patiently};
+use crate::pg::{Database, Fault, Guards, Lane, Session, is_direct, patiently};
 use crate::sync::Trigger;
 use crate::walk::{Key, KeyColumn, Sizer};
 
@@ -105,11 +104,11 @@ impl Plan {
             return Err(Error::refused(&job.name, sorted(findings)));
         }
         let estimate = estimate(&mut session, job, &target, table).await.map_err(broken)?;
-        let (_, port) = backend(&mut session).await.map_err(broken)?;
+        let is_direct = is_direct(&mut session, database).await.map_err(broken)?;
         Ok(Plan {
             can_be_hot: check::columns::can_be_hot(&facts, table, job),
             can_vacuum: table.can_vacuum,
-            is_direct: database.is_direct(port),
+            is_direct,
             heap_bytes: table.heap_bytes,
             toast_bytes: table.toast_bytes,
             index_bytes: table.index_bytes,

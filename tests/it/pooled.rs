@@ -50,13 +50,26 @@ fn what_needs_a_session_is_refused_behind_a_pooler_and_leaves_nothing_there() {
 
 #[test]
 fn where_a_pooler_may_be_nothing_is_sent_before_the_transaction_before_it_is_answered() {
-    let db = Db::with(&numbers(500));
-    // As far as the program can know, whoever forwards a port is one.
-    let proxy = Proxy::to(port());
-    let mut cli = Cli::new(&db, "job", &Toml::increment().rows(20).text());
-    cli.url = proxy.url(&db);
-    proxy.freeze_before(&[message('Q', "COMMIT"), vec![b'Q']].concat());
-    cli.done(&["run", "job", "-y"]);
-    assert!(!proxy.has_frozen(), "two transactions at once");
-    done_once(&db, "job");
+    // As far as the program can know, whoever forwards a port is one; and one may have the server's port.
+    for proxy in [Proxy::to(port()), Proxy::posing(port())] {
+        let db = Db::with(&numbers(500));
+        let mut cli = Cli::new(&db, "job", &Toml::increment().rows(20).text());
+        cli.url = proxy.url(&db);
+        proxy.freeze_before(&[message('Q', "COMMIT"), vec![b'Q']].concat());
+        cli.done(&["run", "job", "-y"]);
+        assert!(!proxy.has_frozen(), "two transactions at once");
+        done_once(&db, "job");
+    }
+}
+
+#[test]
+fn a_pooler_that_has_the_port_of_the_server_is_noticed() {
+    let Some(pooled) = Pooled::start("") else { return };
+    let mut cli = cli(&pooled, INDEX);
+    for route in ["warn  route               through a pooler", "ok    route               direct"]
+    {
+        let said = cli.call(&["doctor"]).stdout;
+        assert!(said.contains(route), "{said}");
+        cli.url.clone_from(&pooled.db.url);
+    }
 }

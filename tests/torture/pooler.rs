@@ -9,9 +9,6 @@ use std::time::{Duration, Instant};
 
 use piecemeal::sandbox::Sandbox;
 
-/// The port in its socket's name, which is not that of the server.
-const PORT: u16 = 6432;
-
 /// A pooler; it ends when it is dropped.
 pub(crate) struct Pooler {
     pub(crate) socket: PathBuf,
@@ -19,7 +16,7 @@ pub(crate) struct Pooler {
 }
 
 impl Pooler {
-    /// Starts it in front of a server, for one user, with so many server connections at most, and with more of its
+    /// Starts it in front of a server, with a socket of the same name in a directory of its own, for one user, with so many server connections at most, and with more of its
     /// settings.
     pub(crate) fn start(
         sandbox: &Sandbox,
@@ -27,13 +24,15 @@ impl Pooler {
         size: u32,
         more: &str,
     ) -> Result<Pooler, Box<dyn Error + Send + Sync>> {
-        let dir = sandbox.socket_dir();
+        let dir = sandbox.socket_dir().join("pooler");
+        fs::create_dir(&dir)?;
         let file = dir.join("pgbouncer.ini");
         let text = format!(
-            "[databases]\npostgres = host={dir} port={port} dbname=postgres\n\
-             [pgbouncer]\nlisten_port = {PORT}\nunix_socket_dir = {dir}\nauth_type = trust\n\
+            "[databases]\npostgres = host={server} port={port} dbname=postgres\n\
+             [pgbouncer]\nlisten_port = {port}\nunix_socket_dir = {dir}\nauth_type = trust\n\
              auth_file = {dir}/users\npool_mode = transaction\ndefault_pool_size = {size}\n\
              server_login_retry = 1\nserver_reset_query =\nlogfile = {dir}/pgbouncer.log\n{more}\n",
+            server = sandbox.socket_dir().display(),
             dir = dir.display(),
             port = sandbox.port(),
         );
@@ -42,13 +41,12 @@ impl Pooler {
         let mut command = Command::new("pgbouncer");
         // As root it refuses to run without the name of another user; the server's has the socket.
         if let Some(user) = servant(sandbox) {
-            let paths = [&file, &dir.join("users")].map(|path| path.display().to_string());
-            Command::new("chown").arg(&user).args(paths).status()?;
+            Command::new("chown").args(["-R", &user]).arg(&dir).status()?;
             command.args(["-u", &user]);
         }
         command.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().map_err(|error| format!("pgbouncer: {error}"))?;
-        let pooler = Pooler { socket: dir.join(format!(".s.PGSQL.{PORT}")), child };
+        let pooler = Pooler { socket: dir.join(format!(".s.PGSQL.{}", sandbox.port())), child };
         let started = Instant::now();
         while !pooler.socket.exists() {
             if started.elapsed() > Duration::from_secs(10) {

@@ -66,7 +66,6 @@ impl Scene {
         let pooled = || Pooler::start(&server.sandbox, "walker", 2, "server_lifetime = 3");
         let pooler = case.is_pooled.then(|| tokio::task::block_in_place(pooled)).transpose()?;
         let ways = match &pooler {
-            // Its port is not the server's: that is how the program knows.
             Some(pooler) => vec![(free_port()?, pooler.socket.clone())],
             None => server.ways(),
         };

@@ -23,6 +23,9 @@ pub(crate) struct Proxy {
     seen: Seen,
 }
 
+/// How the message begins in which the server names the process of a connection.
+const KEY_DATA: [u8; 5] = [b'K', 0, 0, 0, 12];
+
 /// What all wires carry, and how.
 #[derive(Clone, Default)]
 struct Seen {
@@ -32,6 +35,8 @@ struct Seen {
     last: Arc<Mutex<Option<Vec<u8>>>>,
     /// The most COMMITs that were under way together since that was asked.
     together: Arc<AtomicUsize>,
+    /// Whether processes of the server get other names.
+    renames: bool,
 }
 
 struct Wire {
@@ -42,23 +47,27 @@ struct Wire {
 impl Proxy {
     /// Listens on a free port, as a pooler does.
     pub(crate) fn to(server: u16) -> Proxy {
-        Proxy::listen("127.0.0.1", 0, server, Duration::ZERO)
+        Proxy::listen("127.0.0.1", 0, server, Seen::default())
     }
 
-    /// Listens on the server's own port of another address, as no pooler does, and lets everything
+    /// Listens on the server's own port of another address, as a network does, and lets everything
     /// arrive so much later.
     pub(crate) fn far(server: u16, delay: Duration) -> Proxy {
-        Proxy::listen("127.0.0.2", server, server, delay)
+        Proxy::listen("127.0.0.2", server, server, Seen { delay, ..Seen::default() })
     }
 
-    fn listen(host: &'static str, port: u16, server: u16, delay: Duration) -> Proxy {
+    /// Listens there, too, and names processes of its own, as a pooler does on another host.
+    pub(crate) fn posing(server: u16) -> Proxy {
+        Proxy::listen("127.0.0.3", server, server, Seen { renames: true, ..Seen::default() })
+    }
+
+    fn listen(host: &'static str, port: u16, server: u16, seen: Seen) -> Proxy {
         let listener = TcpListener::bind((host, port)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let (wires, is_down) = (Arc::<Mutex<Vec<Wire>>>::default(), Arc::<AtomicBool>::default());
         let refused = Arc::<AtomicUsize>::default();
         let (known, refuses) = (Arc::clone(&wires), Arc::clone(&is_down));
         let count = Arc::clone(&refused);
-        let seen = Seen { delay, ..Seen::default() };
         let sees = seen.clone();
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
@@ -166,6 +175,7 @@ fn copy(
             return Ok(());
         }
         thread::sleep(seen.delay);
+        seen.rename(&mut bytes[..read]);
         if seen.is_last(&bytes[..read]) {
             is_frozen.store(true, Ordering::SeqCst);
         }
@@ -177,6 +187,15 @@ fn copy(
 }
 
 impl Seen {
+    /// Gives the process another name where one is told with the login.
+    fn rename(&self, bytes: &mut [u8]) {
+        let told = bytes.windows(KEY_DATA.len()).position(|window| window == KEY_DATA);
+        let name = told.and_then(|at| bytes.get_mut(at + KEY_DATA.len()));
+        if let Some(name) = name.filter(|_| self.renames) {
+            *name ^= 0x40;
+        }
+    }
+
     fn is_last(&self, bytes: &[u8]) -> bool {
         let mut last = self.last.lock().expect("nobody panics here");
         last.take_if(|last| count(bytes, last) > 0).is_some()
