@@ -10,7 +10,7 @@ use super::{catalog, check};
 use crate::error::Error;
 use crate::finding::{Finding, Severity};
 use crate::job::{Job, Part, Work};
-use crate::pg::{Database, Fault, Lane, Session, patiently};
+use crate::pg::{Database, Fault, Lane, Session, is_direct, patiently};
 
 /// What preflight refuses and a statement may cure.
 const CURABLE: [&str; 6] = [
@@ -41,12 +41,14 @@ impl Outline {
     pub async fn build(job: &Job, database: &Database) -> Result<Outline, Error> {
         let read = patiently(Fault::spoils_connection, || async {
             let mut session = database.session(Lane::Work).await?;
-            catalog::read(&mut session, job).await
+            let facts = catalog::read(&mut session, job).await?;
+            Ok::<_, Fault>((facts, is_direct(&mut session, database).await?))
         });
-        let facts = read.await.map_err(|fault| {
+        let (facts, is_direct) = read.await.map_err(|fault| {
             Error::of_fault(format!("the plan of `{}` could not be made", job.name), &fault)
         })?;
         let mut findings = check::before_expand(&facts, job);
+        findings.extend(check::ddl::pooled(job, is_direct));
         findings = findings.into_iter().map(cured).collect();
         findings.sort_by_key(|finding| finding.severity);
         if findings.iter().any(|finding| finding.severity == Severity::Refuse) {

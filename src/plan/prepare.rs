@@ -105,6 +105,7 @@ impl Plan {
         }
         let estimate = estimate(&mut session, job, &target, table).await.map_err(broken)?;
         let is_direct = is_direct(&mut session, database).await.map_err(broken)?;
+        findings.extend(check::ddl::pooled(job, is_direct));
         Ok(Plan {
             can_be_hot: check::columns::can_be_hot(&facts, table, job),
             can_vacuum: table.can_vacuum,

@@ -49,6 +49,30 @@ fn what_needs_a_session_is_refused_behind_a_pooler_and_leaves_nothing_there() {
 }
 
 #[test]
+fn a_plan_says_which_statements_cannot_be_run_through_a_pooler() {
+    let db = Db::with(&numbers(10));
+    let proxy = Proxy::to(port());
+    let drops = "[contract]\nup = ['ALTER TABLE t ADD CHECK (n > 0) NOT VALID', 'DROP INDEX CONCURRENTLY i']\n";
+    let before_expand = format!("{INDEX}[contract]\nup = ['DROP INDEX CONCURRENTLY i']\n");
+    let mut cli = Cli::new(&db, "job", &Toml::increment().filter("n = 0").with(drops).text());
+    cli.write("before", &before_expand);
+    let direct = cli.url.clone();
+    cli.url = proxy.url(&db);
+    for (job, places) in [
+        ("job", &["statement 2 of [contract] up"][..]),
+        ("before", &["statement 1 of [expand] up", "statement 1 of [contract] up"]),
+    ] {
+        let plan = cli.done(&["plan", job, "-o", "json"]).json();
+        let findings = plan["plan"]["findings"].as_array().expect("a list");
+        let pooled = findings.iter().filter(|it| it["code"] == "ddl-pooled");
+        assert_eq!(pooled.map(|it| &it["where"]).collect::<Vec<_>>(), places, "{plan}");
+    }
+    cli.url = direct;
+    let plan = cli.done(&["plan", "job", "-o", "json"]).json();
+    assert!(!plan["plan"]["findings"].to_string().contains("ddl-pooled"), "{plan}");
+}
+
+#[test]
 fn where_a_pooler_may_be_nothing_is_sent_before_the_transaction_before_it_is_answered() {
     // As far as the program can know, whoever forwards a port is one; and one may have the server's port.
     for proxy in [Proxy::to(port()), Proxy::posing(port())] {

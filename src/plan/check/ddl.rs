@@ -10,7 +10,7 @@ use squawk_linter::{Linter, Rule, Version};
 use squawk_syntax::SourceFile;
 
 use crate::finding::Finding;
-use crate::job::{Fragment, Job, Part};
+use crate::job::{Fragment, Job, Manner, Part, manner};
 use crate::plan::facts::Facts;
 
 /// What stands between two statements of a part, for the linter.
@@ -143,6 +143,22 @@ pub(crate) fn statements(facts: &Facts, job: &Job) -> Vec<Finding> {
         .filter_map(|part| Some((part, job.shape.statements(part)?)))
         .flat_map(|(part, list)| of_part(part, list, version.as_ref()))
         .collect()
+}
+
+/// Which statements cannot be run through a pooler, where there may be one.
+pub(crate) fn pooled(job: &Job, is_direct: bool) -> Vec<Finding> {
+    let parts = Part::ALL.into_iter().filter(|_| !is_direct);
+    let parts = parts.filter_map(|part| Some((part, job.shape.statements(part)?)));
+    let all = parts.flat_map(|(part, list)| (1..).zip(list).map(move |(no, it)| (part, no, it)));
+    let those = all.filter(|(.., it)| matches!(manner(&it.text), Manner::Outside(_)));
+    let finding = |(part, no, it): (Part, i32, &Fragment)| {
+        Finding::warn("ddl-pooled", "a pooler may be in between, and a statement cannot be run through one")
+            .at(format!("statement {no} of {part}"))
+            .because("it needs a session of its own on the server, and is refused before it is begun if there is none")
+            .recipe("run it with the URL of the server itself")
+            .span(Some(it.span.clone()))
+    };
+    those.map(finding).collect()
 }
 
 /// All statements of a part at once: what is done to a table that one of them has made hurts nobody.
