@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::apply::{Fence, outcome, params};
+use crate::ledger::runs;
 use crate::pg::message::cut;
 use crate::pg::{DbMessage, Fault, Param, Session};
 use crate::plan::{Route, Statements};
@@ -31,8 +32,7 @@ pub(crate) async fn quarantine(
     let lower = chunk.after.as_ref().map(Key::values);
     let form = if chunk.stripe.is_some() { &route.quarantine_stripe } else { &route.quarantine };
     // The order is run, then range, and what is counted is what others have committed.
-    let locked = format!("; SELECT FROM piecemeal.run WHERE id = {} FOR NO KEY UPDATE", fence.run);
-    let begin = route.begin_batch.clone() + &locked;
+    let begin = route.begin_batch.clone() + &runs::locked(fence.run);
     // Without DETAIL, which shows whole rows.
     let kept = cut(&message.message);
     let mut params = params(fence, (range, chunk, after), retries);

@@ -296,8 +296,7 @@ impl Looker {
             return Err(stop);
         }
         let max_hold = self.plan.job.pace.max_hold;
-        let since = *attempts.since.get_or_insert_with(Instant::now);
-        let stuck = self.steering.stuck(since).elapsed();
+        let stuck = self.steering.stuck_for(&mut attempts.since);
         let at = Situation { stuck, max_hold, ..attempts.count(rows, fault) };
         let wait = match choose(fault, at) {
             Choice::Again(wait) => wait,

@@ -4,19 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio_postgres::Client;
 
 use super::*;
 use crate::control::Desk;
-use crate::engine::steering::Brief;
-use crate::engine::voice;
+use crate::engine::steering::tests::steering;
 use crate::engine::worker::Unfit;
 use crate::job::Job;
 use crate::ledger::Actor;
-use crate::ledger::control::Orders;
 use crate::pg::{Connect, Environment};
-use crate::run::Pace;
 use crate::sandbox::{self, Sandbox};
 
 /// A table of three ranges.
@@ -88,10 +84,7 @@ async fn a_run_is_cut_when_connections_break_and_locks_are_held_before_it_begins
 
 /// Who looks at the table of run 1, and those who must be there as long as he does.
 fn looker(scene: &Scene) -> (Looker, impl Sized) {
-    let brief = Brief { orders: Orders::at_will(), pace: Pace::default(), is_time_up: false };
-    let ((tell, brief), (leave, leaving)) = (watch::channel(brief), watch::channel(false));
-    let (voice, events) = voice::pair();
-    let steering = Steering::new(brief, leaving, Arc::default(), voice);
+    let (steering, tell, leave, events) = steering();
     let plan = Arc::new(scene.plan.clone());
     let looker = Looker::new(scene.database.clone(), plan, steering, (1, Pending::Absent));
     (looker, (tell, leave, events))

@@ -59,19 +59,13 @@ mod tests {
 
     use tokio::sync::Notify;
 
-    use super::super::steering::Brief;
-    use super::super::voice;
+    use super::super::steering::tests::steering;
     use super::*;
-    use crate::ledger::control::Orders;
-    use crate::run::Pace;
 
     #[tokio::test]
     async fn what_one_leaves_behind_is_done_by_one_who_had_found_nothing_more() {
-        let pace = Pace { workers: 2, ..Pace::default() };
-        let brief = Brief { orders: Orders::at_will(), pace, is_time_up: false };
-        let ((tell, brief), (_leave, leaving)) = (watch::channel(brief), watch::channel(false));
-        let (voice, _heard) = voice::pair();
-        let steering = Steering::new(brief, leaving, Arc::default(), voice);
+        let (steering, tell, _leave, _heard) = steering();
+        tell.send_modify(|brief| brief.pace.workers = 2);
         let (is_left, is_idle) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
         let work = |steering: Steering| {
             let (is_left, is_idle, tell) =

@@ -110,6 +110,11 @@ impl Steering {
         self.stride().max_hold()
     }
 
+    /// Returns for how long nothing has got better for one who is in trouble `since` then, or from now on.
+    pub(super) fn stuck_for(&self, since: &mut Option<Instant>) -> Duration {
+        self.stuck(*since.get_or_insert_with(Instant::now)).elapsed()
+    }
+
     /// Returns since when nothing gets better for one who is in trouble `since` then: as long as another worker of
     /// this process gets on, what stands in its way is its own, and no reason to leave the run.
     pub(super) fn stuck(&self, since: Instant) -> Instant {
@@ -387,4 +392,4 @@ const BRIEFEST: f64 = 0.25;
 
 #[cfg(test)]
 #[path = "steering_tests.rs"]
-mod tests;
+pub(super) mod tests;

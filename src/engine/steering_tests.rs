@@ -3,7 +3,9 @@
 use super::*;
 use crate::engine::voice::{self, Listener};
 
-fn steering() -> (Steering, watch::Sender<Brief>, watch::Sender<bool>, Listener) {
+/// One that nobody has said anything to, and those who must be there as long as it is.
+pub(in crate::engine) fn steering()
+-> (Steering, watch::Sender<Brief>, watch::Sender<bool>, Listener) {
     let brief = Brief { orders: Orders::at_will(), pace: Pace::default(), is_time_up: false };
     let ((tell, brief), (leave, leaving)) = (watch::channel(brief), watch::channel(false));
     let (voice, events) = voice::pair();

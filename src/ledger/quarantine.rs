@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 
 use super::journal::Actor;
 use super::lease::{IS_LIVE, TTL};
+use super::runs;
 use crate::pg::{Fault, Guards, Param, Session};
 use crate::run::Status;
 use crate::walk::{Key, Range};
@@ -258,11 +259,9 @@ async fn decide(
     actor: &Actor,
     (sql, detail): (&str, &serde_json::Value),
 ) -> Result<Option<Decided>, Fault> {
-    let locked = format!(
-        "; SELECT FROM piecemeal.run WHERE id = {run} FOR NO KEY UPDATE; \
-         SELECT FROM piecemeal.range WHERE run_id = {run} ORDER BY no FOR NO KEY UPDATE"
-    );
-    let begin = Guards::ledger().begin() + &locked;
+    let ranges =
+        format!("SELECT FROM piecemeal.range WHERE run_id = {run} ORDER BY no FOR NO KEY UPDATE");
+    let begin = Guards::ledger().begin() + &runs::locked(run) + &ranges;
     let params = [run.into(), Param::Texts(ids), actor.0.as_str().into(), detail.into()];
     let rows = session.transact_prepared(&begin, sql, &params).await?;
     let Some(row) = rows.first() else { return Ok(None) };

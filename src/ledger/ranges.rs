@@ -8,6 +8,7 @@ use tokio_postgres::Row;
 use super::journal::Actor;
 use super::lease::{IS_LIVE, TTL};
 use super::members::IS_ALIVE;
+use super::runs;
 use crate::pg::{Act, Fault, Guards, Param, Session};
 use crate::walk::{Key, Open, Range, Stripe, Walk};
 
@@ -180,8 +181,7 @@ pub(crate) async fn put_aside(
         MOST.into(),
         (&parts).into(),
     ];
-    let locked = format!("; SELECT FROM piecemeal.run WHERE id = {run} FOR NO KEY UPDATE");
-    let begin = Guards::ledger().begin() + &locked;
+    let begin = Guards::ledger().begin() + &runs::locked(run);
     Ok(!session.transact_prepared(&begin, PUT_ASIDE, &params).await?.is_empty())
 }
 

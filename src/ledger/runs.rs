@@ -287,6 +287,11 @@ pub(crate) async fn adopt(session: &mut Session, run: i64, actor: &Actor) -> Res
         .map(drop)
 }
 
+/// Returns what locks a run at the beginning of a transaction that goes on to its ranges, in that order.
+pub(crate) fn locked(run: i64) -> String {
+    format!("SELECT FROM piecemeal.run WHERE id = {run} FOR NO KEY UPDATE")
+}
+
 /// What is written with a change of status by the owner.
 #[derive(Debug, Default)]
 pub(crate) struct Ending<'a> {

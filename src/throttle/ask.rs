@@ -22,6 +22,14 @@ macro_rules! of_others {
 }
 pub(super) use of_others;
 
+/// SQL: the timeline that the server writes; a failover begins another one.
+macro_rules! timeline {
+    () => {
+        "pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)"
+    };
+}
+pub(super) use timeline;
+
 /// SQL: the fields of [`Role`].
 macro_rules! role {
     () => {

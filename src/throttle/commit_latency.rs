@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
+use super::ask::timeline;
 use super::probes::Probes;
 use super::reading::{Blind, Reading, Unit};
 use super::shared::Usual;
@@ -48,8 +49,7 @@ const FIRST_EVERY: Duration = Duration::from_millis(5);
 const FIRST_LONGEST: Duration = Duration::from_secs(1);
 
 /// Commits nothing; says of which timeline the server is, that is, whether it still is the same one.
-const BARE: &str = "\
-SELECT pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8)";
+const BARE: &str = concat!("SELECT ", timeline!());
 
 /// Writes a few bytes of WAL that change nothing. A transaction id alone would not do: the server
 /// flushes the commit of one that wrote nothing whenever it likes.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 
-use super::ask::{Role, role};
+use super::ask::{Role, role, timeline};
 use super::history::{Age, History};
 use super::reading::{Blind, Reading, Unit};
 use super::roll::{Roll, Who};
@@ -25,8 +25,9 @@ const STANDBYS: &str = concat!(
     "SELECT pg_catalog.jsonb_build_object(
     'at', extract(epoch FROM pg_catalog.clock_timestamp())::float8,
     'written', pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), '0/0')::int8,
-    'timeline', pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8),
-    ",
+    'timeline', ",
+    timeline!(),
+    ", ",
     role!(),
     ", 'standbys', coalesce((
         SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(

@@ -115,8 +115,7 @@ fn a_verification_that_was_left_begins_again_when_the_trigger_was_away() {
              RETURN true; END $$",
     );
     let running = cli.start(&["run", "job", "-y"]);
-    db.until("to_regclass('piecemeal.run') IS NOT NULL");
-    db.until("SELECT (pulse ->> 'looked')::int > 0 FROM piecemeal.run");
+    db.until_looked();
     running.signal("INT");
     running.wait().exits(130);
     db.exec(OFF);

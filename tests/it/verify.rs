@@ -70,21 +70,18 @@ fn gated_on(table: &str) -> (Db, Toml) {
     (db, job)
 }
 
-const LOOKED: &str = "SELECT (pulse ->> 'looked')::int > 0 FROM piecemeal.run";
-
 #[test]
 fn a_verification_that_was_left_is_gone_on_with_by_the_next_process() {
     let (db, job) = gated();
     let cli = Cli::new(&db, "job", &job.text());
     let running = cli.start(&["run", "job", "-y"]);
-    db.until("to_regclass('piecemeal.run') IS NOT NULL");
-    db.until(LOOKED);
+    db.until_looked();
     running.signal("INT");
     running.wait().exits(130);
     // Paused, it is gone on with as well.
     let running = cli.start(&["run", "job"]);
     db.until("SELECT count(*) = 1 FROM piecemeal.run WHERE lease_token IS NOT NULL");
-    db.until(LOOKED);
+    db.until_looked();
     cli.done(&["pause", "job"]);
     db.until("SELECT count(*) = 1 FROM piecemeal.run WHERE status = 'paused'");
     // Who looks at it again would find that.
@@ -101,8 +98,7 @@ fn a_verification_that_a_window_keeps_from_its_end_says_so() {
     let (db, job) = gated();
     let cli = Cli::new(&db, "job", &job.text());
     let running = cli.start(&["run", "job", "-y", "--progress", "jsonl"]);
-    db.until("to_regclass('piecemeal.run') IS NOT NULL");
-    db.until(LOOKED);
+    db.until_looked();
     let shut = "[[pace.window]]\nwhen = \"daily\"\nzone = \"UTC\"\nrate = \"pause\"";
     cli.write("job", &job.with(shut).text());
     cli.done(&["throttle", "job", "--schedule", "file"]);
@@ -123,8 +119,7 @@ fn a_verification_begins_again_when_the_run_has_written_something_since_or_the_t
         let (db, job) = gated();
         let cli = Cli::new(&db, "job", &job.text());
         let running = cli.start(&["run", "job", "-y"]);
-        db.until("to_regclass('piecemeal.run') IS NOT NULL");
-        db.until(LOOKED);
+        db.until_looked();
         db.exec(early);
         running.signal("INT");
         running.wait().exits(130);
@@ -150,8 +145,7 @@ fn a_verification_begins_again_when_a_partition_was_away_or_has_another_file() {
         );
         let cli = Cli::new(&db, "job", &job.text());
         let running = cli.start(&["run", "job", "-y"]);
-        db.until("to_regclass('piecemeal.run') IS NOT NULL");
-        db.until(LOOKED);
+        db.until_looked();
         running.signal("INT");
         running.wait().exits(130);
         db.exec("UPDATE t SET n = 2 WHERE id = 1; UPDATE gate SET is_shut = false");

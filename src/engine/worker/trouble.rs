@@ -5,7 +5,7 @@
 //! has locked are put aside, and come again when the others are done.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{Next, Stop, Unfit, Worker, lost, may_be_key, misled, unfit};
 use crate::batch;
@@ -76,12 +76,11 @@ impl Worker {
             Some(_) if self.range.aside == 0 => Locked::First,
             Some(_) => Locked::Again,
         };
-        let since = *self.stuck_since.get_or_insert_with(Instant::now);
         Situation {
             rows: keys,
             attempts: self.failures,
             timeouts: self.timeouts,
-            stuck: self.steering.stuck(since).elapsed(),
+            stuck: self.steering.stuck_for(&mut self.stuck_since),
             max_hold: self.plan.job.pace.max_hold,
             locked,
             is_lifted: self.is_lifted,

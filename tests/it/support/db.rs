@@ -155,6 +155,12 @@ impl Db {
         })
     }
 
+    /// Waits until the verification of a run has looked at some rows.
+    pub(crate) fn until_looked(&self) {
+        self.until("to_regclass('piecemeal.run') IS NOT NULL");
+        self.until("SELECT (pulse ->> 'looked')::int > 0 FROM piecemeal.run");
+    }
+
     /// Waits until a session of this database waits for what the server calls `event`.
     pub(crate) fn until_waiting(&self, event: &str) {
         self.until(&format!(
